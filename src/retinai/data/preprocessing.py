@@ -1,0 +1,51 @@
+"""How a photograph becomes a network's input. The settings travel in every checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Raised whenever the pixels that the same settings give change, so that no cache serves old ones.
+PIXEL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Everything between a file's pixels and the tensor that a network sees.
+
+    The backbone owns size, interpolation, mean and std; the data configuration owns the crop and
+    the contrast options.
+
+    Args:
+        input_size: Side of the square input in pixels.
+        mean: Mean per RGB channel, on a scale of 0 to 1.
+        std: Standard deviation per RGB channel, on a scale of 0 to 1.
+        interpolation: `bilinear`, `bicubic` or `area`.
+        crop: `fov` crops to the field of view; `none` keeps the frame.
+        ben_graham: Subtract the local average colour (Graham's winning entry of the 2015 Kaggle contest).
+        clahe: Contrast-limited adaptive histogram equalisation of the lightness.
+    """
+
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "area"
+    crop: str = "fov"
+    ben_graham: bool = False
+    clahe: bool = False
+
+    def pixel_key(self) -> str:
+        """Return a short key of all that decides the prepared pixels (mean and std do not)."""
+        values = {k: v for k, v in asdict(self).items() if k not in ("mean", "std")}
+        return hashlib.sha256(json.dumps([PIXEL_VERSION, values], sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for checkpoints and JSON."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """Rebuild from `to_dict`."""
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})

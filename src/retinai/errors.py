@@ -1,0 +1,45 @@
+"""Errors that are the user's to mend: one sentence that says what, where, and how.
+
+The command line prints such an error without a traceback and exits with code 2. Anything else
+that escapes is a defect of retinai and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """A fault in what the user gave: a file, a key, a value, a combination."""
+
+
+class ConfigError(UserError):
+    """One or more faults in a composed configuration, all told at once.
+
+    Args:
+        problems: One sentence per fault.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(f"- {p}" for p in self.problems) if len(self.problems) > 1 else self.problems[0])
+
+
+class DataError(UserError):
+    """A fault in a data set: a missing root, a wrong table, a label out of range."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used: truncated, hostile, or of another task or network."""
+
+
+class MissingExtraError(UserError):
+    """An optional package that is not installed.
+
+    Args:
+        package: The import name that is missing.
+        extra: The extra of retinai that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; mend with: pip install "retinai[{extra}]"')

@@ -1,0 +1,88 @@
+"""Build an object from a plain mapping: `_target_` names the class, the other keys are its arguments."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from retinai.errors import ConfigError
+
+TARGET = "_target_"
+
+
+def build(spec: Mapping[str, Any], /, trusted: bool = False, **extra: Any) -> Any:
+    """Call the class or function that `spec` names with the rest of `spec` and `extra`.
+
+    Checkpoints carry such mappings, so by default only what is defined inside the retinai package
+    can be called; a configuration that the user composed may name anything (`trusted=True`).
+
+    Args:
+        spec: Mapping with `_target_` (a dotted path) and arguments. `extra` wins over it.
+        trusted: Allow targets outside the retinai package.
+        **extra: More keyword arguments.
+
+    Returns:
+        What the target returns.
+
+    Raises:
+        ConfigError: If the target is missing, not allowed, or an argument does not fit its
+            signature; names every unknown key with the valid ones.
+    """
+    target = resolve_target(spec, trusted)
+    arguments = {key: value for key, value in spec.items() if key != TARGET} | extra
+    problems = binding_problems(target, arguments, str(spec[TARGET]))
+    if problems:
+        raise ConfigError(problems)
+    return target(**arguments)
+
+
+def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[..., Any]:
+    """Return the class or function that `spec["_target_"]` names.
+
+    Raises:
+        ConfigError: If there is no such thing, or it is outside the retinai package and not trusted.
+    """
+    path = str(spec.get(TARGET, ""))
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise ConfigError([f"a section without a usable _target_ (got {path!r}); it names what to build"])
+    if not trusted and module_name.split(".")[0] != "retinai":
+        raise ConfigError([f"_target_ {path!r} is outside retinai and is not called from a checkpoint"])
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except ImportError as error:
+        raise ConfigError([f"_target_ {path!r} cannot be imported: {error}"]) from error
+    except AttributeError as error:
+        raise ConfigError([f"_target_ {path!r}: module {module_name} has no {name!r}"]) from error
+    if not trusted and getattr(found, "__module__", None) != module_name:
+        # `retinai.x.os.system` and re-exported outsiders end here.
+        raise ConfigError([f"_target_ {path!r} is not defined in retinai and is not called from a checkpoint"])
+    return found
+
+
+def binding_problems(target: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> list[str]:
+    """Return one sentence for each argument that `target` does not take or still needs."""
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    named = [
+        name
+        for name, p in parameters.items()
+        if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    ]
+    problems = []
+    if not open_ended:
+        problems += [f"{where} does not know {hint(key, named)}" for key in arguments if key not in named]
+    missing = [n for n in named if parameters[n].default is inspect.Parameter.empty and n not in arguments]
+    problems += [f"{where} needs {name!r}" for name in missing]
+    return problems
+
+
+def hint(key: str, valid: Iterable[str]) -> str:
+    """Return `'key'` with the nearest valid name and the list of valid ones, for an error sentence."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(key, names, n=1)
+    nearest = f", did you mean {close[0]!r}?" if close else ""
+    return f"{key!r}{nearest} (valid: {', '.join(names)})"

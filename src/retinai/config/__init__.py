@@ -1,1 +1,1 @@
-
+"""Composition of experiments: where the configuration lies, how it is composed and checked."""

@@ -1,0 +1,87 @@
+"""From configuration sections to the objects of a run: datamodule, module, callbacks, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from retinai.config.build import build
+from retinai.data.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import lightning
+
+    from retinai.data.base import FundusDataModule
+    from retinai.modules.base import FundusModule
+
+# What the backbone section says about the input; the rest of `Preprocessing` comes from the data section.
+_BACKBONE_INPUT = ("input_size", "mean", "std", "interpolation")
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """Return a configuration section as plain, resolved values."""
+    content = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+    return dict(content)  # type: ignore[arg-type]
+
+
+def preprocessing_of(backbone: Mapping[str, Any], data: Mapping[str, Any]) -> Preprocessing:
+    """Return the preprocessing that a backbone section and a data section decide together."""
+    values = {key: backbone[key] for key in _BACKBONE_INPUT if key in backbone}
+    return Preprocessing.from_dict({**values, **(data.get("preprocess") or {})})
+
+
+def make_datamodule(cfg: DictConfig, preprocessing: Preprocessing | None = None) -> FundusDataModule:
+    """Build the datamodule of a configuration.
+
+    Args:
+        cfg: Composed configuration with `data`, `paths`, and where they apply `backbone`,
+            `sampler`, `augment` and `seed`.
+        preprocessing: Of a trained checkpoint; None takes it from the backbone and data sections.
+    """
+    data = plain(cfg.data)
+    if preprocessing is None:
+        preprocessing = preprocessing_of(plain(cfg.backbone), data)
+    data.pop("preprocess", None)
+    extra: dict[str, Any] = {"preprocessing": preprocessing.to_dict(), "cache": str(cfg.paths.cache)}
+    for key in ("sampler", "augment"):
+        if cfg.get(key) is not None:
+            extra[key] = plain(cfg[key])
+    if cfg.get("seed") is not None:
+        extra["seed"] = int(cfg.seed)
+    return build(data, trusted=True, **extra)
+
+
+def make_module(cfg: DictConfig, datamodule: FundusDataModule) -> FundusModule:
+    """Build the LightningModule of a configuration for the task and class counts of its data."""
+    model = plain(cfg.model)
+    model.pop("name", None)
+    sections = {k: plain(cfg[k]) for k in ("backbone", "attention", "tuning", "loss", "optimizer", "scheduler")}
+    return build(
+        model,
+        trusted=True,
+        task=datamodule.task.to_dict(),
+        preprocessing=datamodule.preprocessing.to_dict(),
+        class_counts=list(datamodule.class_counts),
+        seed=int(cfg.seed),
+        **sections,
+    )
+
+
+def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[Any], logger: Any) -> lightning.Trainer:
+    """Build Lightning's Trainer from the `trainer` section; its checkpoints are written whole or not at all."""
+    import lightning
+
+    from retinai.checkpoint_io import AtomicCheckpointIO
+
+    arguments = plain(cfg.trainer)
+    return lightning.Trainer(
+        **arguments,
+        default_root_dir=str(folder),
+        callbacks=callbacks,
+        logger=logger or False,
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+    )

@@ -1,0 +1,136 @@
+"""Checks of a composed configuration before anything is built: all problems at once."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from retinai.config.build import TARGET, binding_problems, hint, resolve_target
+from retinai.config.paths import conf_dir, groups_of
+from retinai.errors import ConfigError
+
+# key -> (type, lowest, highest); None in the configuration is always allowed.
+_NUMBERS: dict[str, tuple[type, float, float]] = {
+    "seed": (int, 0, 2**32 - 1),
+    "data.batch_size": (int, 1, math.inf),
+    "data.folds": (int, 2, math.inf),
+    "data.fold": (int, 0, math.inf),
+    "data.limit": (int, 1, math.inf),
+    "backbone.input_size": (int, 16, 4096),
+    "trainer.max_epochs": (int, 1, math.inf),
+    "trainer.accumulate_grad_batches": (int, 1, math.inf),
+    "trainer.gradient_clip_val": (float, 0, math.inf),
+    "optimizer.lr": (float, 0, math.inf),
+    "optimizer.weight_decay": (float, 0, math.inf),
+    "optimizer.layer_decay": (float, 0, 1),
+    "tuning.blocks": (int, 1, math.inf),
+    "workers": (int, 1, math.inf),
+    "n": (int, 1, math.inf),
+    "size": (int, 16, 8192),
+}
+# What the commands add when they build a section, so it is not asked of the configuration.
+_GIVEN: dict[str, set[str]] = {
+    "data": {"preprocessing", "seed", "cache", "sampler", "augment"},
+    "model": {"task", "preprocessing", "class_counts", "seed", "backbone", "attention", "tuning", "loss", "optimizer",
+              "scheduler", "num_samples"},
+    "loss": {"task", "class_counts", "num_samples"},
+}  # fmt: skip
+
+
+def check(command: str, cfg: DictConfig) -> None:
+    """Refuse unknown keys, values out of range and combinations that make no sense.
+
+    Args:
+        command: Name of the command that composed `cfg`.
+        cfg: The composed configuration.
+
+    Raises:
+        ConfigError: With one sentence for each problem.
+    """
+    problems = [*_unknown_top_level(command, cfg), *_missing(cfg), *_bad_numbers(cfg), *_unbound_sections(cfg)]
+    problems += _senseless_combinations(cfg)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _unknown_top_level(command: str, cfg: DictConfig) -> Iterable[str]:
+    import yaml
+
+    own = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text(encoding="utf-8"))
+    valid = {*own, *groups_of(command), "debug", "init"} - {"defaults", "hydra", "common"}
+    return [f"retinai {command} does not know {hint(str(key), valid)}" for key in cfg if key not in valid]
+
+
+def _missing(cfg: DictConfig) -> Iterable[str]:
+    return [f"{key}= is needed and was not given" for key in sorted(OmegaConf.missing_keys(cfg))]
+
+
+def _bad_numbers(cfg: DictConfig) -> Iterable[str]:
+    for key, (kind, low, high) in _NUMBERS.items():
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if value is None or value == "auto":
+            continue
+        accepted = (int,) if kind is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            yield f"{key}={value} is not {'a whole number' if kind is int else 'a number'}"
+        elif not low <= value <= high:
+            yield f"{key}={value} is out of range ({low:g} to {high:g})"
+
+
+def _unbound_sections(cfg: DictConfig) -> Iterable[str]:
+    """Bind each section that names a class to that class's signature."""
+    for name, node in cfg.items():
+        if isinstance(node, DictConfig) and TARGET in node:
+            section = OmegaConf.to_container(node, resolve=False, throw_on_missing=False)
+            yield from section_problems(str(name), section)  # type: ignore[arg-type]
+
+
+def section_problems(name: str, section: dict[str, Any]) -> list[str]:
+    """Return what is wrong with one configuration section against the signature of what it builds.
+
+    Args:
+        name: Group name, such as `loss`.
+        section: The section with its `_target_`.
+    """
+    try:
+        target = resolve_target(section, trusted=True)
+    except ConfigError as error:
+        return error.problems
+    given = {key: None for key in _GIVEN.get(name, set()) if _takes(target, key)}
+    own = {key: value for key, value in section.items() if key != TARGET and not (name == "data" and key == "preprocess")}
+    return [f"{name}: {p}" for p in binding_problems(target, own | given, str(section[TARGET]).rpartition(".")[2])]
+
+
+def _takes(target: Callable[..., Any], key: str) -> bool:
+    return any(
+        p.name == key or p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values()
+    )
+
+
+def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
+    if cfg.get("resume") and not cfg.get("run_dir"):
+        yield "resume=true needs run_dir= to say which run goes on"
+    if cfg.get("resume") and cfg.get("init"):
+        yield "resume=true goes on from last.ckpt, so +init= cannot choose other weights; leave one of them out"
+    folds, fold = OmegaConf.select(cfg, "data.folds"), OmegaConf.select(cfg, "data.fold")
+    if isinstance(folds, int) and isinstance(fold, int) and fold >= folds:
+        yield f"data.fold={fold} does not exist with data.folds={folds}; folds count from 0 to {folds - 1}"
+    if folds and OmegaConf.select(cfg, "data.split_file"):
+        yield "data.split_file and data.folds both decide the split; leave one of them out"
+    yield from _double_balancing(cfg)
+
+
+def _double_balancing(cfg: DictConfig) -> Iterable[str]:
+    """A weighted sampler and class weights in the loss would correct the imbalance twice."""
+    if cfg.get("allow_double_balancing") or OmegaConf.select(cfg, "sampler.name") != "weighted":
+        return
+    loss = cfg.get("loss")
+    if loss is not None and TARGET in loss and getattr(resolve_target(loss, trusted=True), "balances_classes", False):
+        yield (
+            f"sampler=weighted and loss {loss[TARGET].rpartition('.')[2]} both balance the classes, which corrects "
+            "twice; choose one of them, or set allow_double_balancing=true"
+        )

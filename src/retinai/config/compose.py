@@ -1,0 +1,200 @@
+"""Composition of a command's configuration with Hydra, and what is said when it does not compose."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from omegaconf import DictConfig
+
+from retinai.config.paths import conf_dir, group_options, study_dirs
+from retinai.errors import ConfigError, UserError
+
+
+class Job:
+    """What Hydra calls for one composed configuration. A class, so that launchers can pickle it.
+
+    Args:
+        command: Name of the command; `retinai.<command>.run(cfg)` is called.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        # Hydra names a job after these two attributes of its task function.
+        self.__module__ = "retinai.cli"
+        self.__name__ = command
+        self.__qualname__ = command
+
+    def __call__(self, cfg: DictConfig) -> object:
+        """Check the configuration, then run the command; a user's fault ends the process with code 2."""
+        from retinai.config.checks import check
+
+        check(self.command, cfg)
+        return importlib.import_module(f"retinai.{self.command}").run(cfg)
+
+
+def launch(command: str, arguments: list[str]) -> None:
+    """Compose `conf/<command>.yaml` with the overrides and run it, once or as a multirun.
+
+    Args:
+        command: Name of the command.
+        arguments: Hydra overrides and flags as typed.
+
+    Raises:
+        UserError: If the configuration does not compose (all problems at once) or the command
+            finds a fault of the user's.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    register_search_path()
+    entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(Job(command))
+    try:
+        with _argv(command, arguments), _full_errors():
+            entry()
+    except UserError:
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_diagnose(command, arguments, error)) from error
+
+
+def compose(command: str, overrides: list[str]) -> DictConfig:
+    """Return the composed configuration of a command without running it.
+
+    Args:
+        command: Name of the command.
+        overrides: Hydra overrides, such as `["data=idrid", "seed=1"]`.
+
+    Raises:
+        ConfigError: If it does not compose, with every problem.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    register_search_path()
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra.compose(command, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_diagnose(command, overrides, error)) from error
+
+
+def register_search_path() -> None:
+    """Let `+experiment=NAME` find the compositions in the folders of the studies."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class StudySearchPath(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for study in study_dirs():
+                search_path.append("retinai-studies", f"file://{study}")
+
+    known = {plugin.__name__ for plugin in Plugins.instance().discover(SearchPathPlugin)}
+    if StudySearchPath.__name__ not in known:
+        Plugins.instance().register(StudySearchPath)
+
+
+def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]:
+    """Return every problem of the overrides; the first error of Hydra alone if none is found."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    problems: list[str] = []
+    parser = OverridesParser.create()
+    options = group_options(command)
+    keys: Callable[[str], str | None] = _key_checker(command, arguments, options)
+    for text in (a for a in arguments if not a.startswith("-")):
+        try:
+            override = parser.parse_override(text)
+        except HydraException:
+            problems.append(f"{text!r} is not an override; write key=value (quote values with special characters)")
+            continue
+        name = override.key_or_group
+        if name in options:
+            problems += _option_problems(name, override.value(), options[name], override)
+        elif not override.is_add() and not override.is_delete() and not name.startswith("hydra"):
+            problem = keys(name)
+            problems += [problem] if problem else []
+    return problems or [_first_lines(error)]
+
+
+def _option_problems(group: str, value: object, valid: list[str], override: object) -> list[str]:
+    from retinai.config.build import hint
+
+    values = getattr(value, "list", None) or [value]  # a sweep holds several
+    return [
+        f"{group}={v}: no such option {hint(str(v), valid)}" for v in values if v is not None and str(v) not in valid
+    ]
+
+
+def _key_checker(command: str, arguments: list[str], options: dict[str, list[str]]) -> Callable[[str], str | None]:
+    """Return a function that says what is wrong with a key, against what the valid groups compose to."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from retinai.config.build import hint
+
+    def is_valid_choice(text: str) -> bool:
+        name, _, value = text.lstrip("+").partition("=")
+        return name in options and value in options[name]
+
+    choices = [a for a in arguments if is_valid_choice(a)]
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            base = hydra.compose(command, choices)
+    except HydraException:
+        return lambda name: None
+
+    def problem(name: str) -> str | None:
+        node: object = base
+        for depth, part in enumerate(parts := name.split(".")):
+            if not isinstance(node, DictConfig):
+                return f"{name}: {'.'.join(parts[:depth])} is a value, not a section"
+            if part not in node:
+                where = ".".join(parts[:depth]) or f"retinai {command}"
+                return f"{name}: {where} has no key {hint(part, map(str, node))}"
+            node = OmegaConf.to_container(node, resolve=False).get(part) if node._is_missing(part) else node._get_node(part)  # type: ignore[union-attr]
+        return None
+
+    return problem
+
+
+def _first_lines(error: Exception) -> str:
+    cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) + cause
+
+
+@contextmanager
+def _argv(command: str, arguments: list[str]) -> Iterator[None]:
+    """Hydra reads the command line itself, so it is shown the command's own words."""
+    saved = sys.argv
+    sys.argv = [f"retinai {command}", *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = saved
+
+
+@contextmanager
+def _full_errors() -> Iterator[None]:
+    """Make Hydra hand errors on unchanged; how they are shown is decided in one place, the command line."""
+    saved = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if saved is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved

@@ -1,0 +1,72 @@
+"""The text of `retinai <command> --help`, read from the configuration files themselves."""
+
+from __future__ import annotations
+
+from retinai.config.paths import conf_dir, group_options, groups_of
+
+_EXAMPLES: dict[str, list[str]] = {
+    "train": [
+        "python train.py",
+        "python train.py data=idrid data.root=/data/idrid backbone.input_size=512",
+        "python train.py loss=focal sampler=weighted trainer.max_epochs=30 seed=1",
+        "python train.py data=aptos +init=idrid_ckpt",
+        "python train.py -m backbone=vit_small,swin_tiny loss=focal,class_balanced",
+        "python train.py resume=true run_dir=outputs/.../2026-01-31_12-00-00",
+    ],
+    "evaluate": [
+        "retinai evaluate ckpt=RUN/checkpoints/best.ckpt",
+        "retinai evaluate ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/data/idrid split=test",
+    ],
+    "predict": [
+        "retinai predict ckpt=RUN/checkpoints/best.ckpt images=photographs/ out=grades.csv",
+        "retinai predict ckpt=RUN/checkpoints/best.ckpt images='photographs/*.jpg' out=grades.csv",
+    ],
+    "prepare": ["retinai prepare data=idrid data.root=/data/idrid backbone.input_size=512"],
+    "synthesize": ["retinai synthesize layout=aptos n=300 size=512 seed=0 out=cohort"],
+    "runs": ["retinai runs", "retinai runs root=/scratch/outputs"],
+    "report": ["retinai report outputs/idrid/classifier/efficientnet_lite0/* out=comparison"],
+}
+
+
+def command_help(command: str, summary: str) -> str:
+    """Return what a command does, the groups it chooses from, its keys, and examples."""
+    lines = [f"retinai {command}: {summary}", "", f"usage: retinai {command} [group=option] [key=value] ...", ""]
+    lines += _groups(command)
+    lines += ["keys (key: default # meaning):", *_keys(command), ""]
+    lines += ["examples:", *[f"  {e}" for e in _EXAMPLES.get(command, [])], ""]
+    lines += [
+        f"retinai {command} --cfg job shows the whole composed configuration; every key in it can be set.",
+        "Values inside a group: group.key=value, for example optimizer.lr=1e-4. -m runs every combination of",
+        "comma-separated values.",
+    ]
+    return "\n".join(lines)
+
+
+def _groups(command: str) -> list[str]:
+    defaults = groups_of(command)
+    options = group_options(command)
+    if not options:
+        return []
+    width = max(map(len, options))
+    lines = ["groups (* is the default; + marks one to add, as in +init=idrid_ckpt):"]
+    for group, names in options.items():
+        mark = " " if group in defaults else "+"
+        shown = " ".join(f"{n}*" if n == defaults.get(group) else n for n in names)
+        lines.append(f" {mark}{group:<{width}}  {shown}")
+    return [*lines, ""]
+
+
+def _keys(command: str) -> list[str]:
+    """Return the command's own keys as they stand in its file, with their comments."""
+    text = (conf_dir() / f"{command}.yaml").read_text(encoding="utf-8")
+    lines, inside_defaults = [], False
+    for line in text.splitlines():
+        if line.startswith(("defaults:", "hydra:")):
+            inside_defaults = True
+        elif line and not line[0].isspace():
+            inside_defaults = False
+            if not line.startswith("#"):
+                lines.append(f"  {line}")
+        elif line.strip() and not inside_defaults:
+            lines.append(f"  {line}")
+    return lines

@@ -1,0 +1,114 @@
+"""One training run, top to bottom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+    from retinai.data.base import FundusDataModule
+    from retinai.metrics.predictions import Predictions
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Train, test the best checkpoint, report; print the test metrics and the run folder.
+
+    Args:
+        cfg: The composed configuration of `conf/train.yaml`, already checked.
+
+    Returns:
+        The best value of the monitored validation metric, which a Hydra sweeper can optimise.
+    """
+    from retinai import assemble, run_folder
+    from retinai.callbacks import make_callbacks
+    from retinai.modules.init import start_from
+    from retinai.reports.console import print_notes, print_start
+    from retinai.tracking.wandb import make_logger
+
+    folder = run_folder.choose_run_folder(cfg)
+    datamodule = assemble.make_datamodule(cfg)
+    datamodule.setup()
+    module = assemble.make_module(cfg, datamodule)
+    module.describe_data(assemble.plain(cfg.data), model=cfg.model.name)
+    notes = [*datamodule.notes, *start_from(cfg, module)]
+
+    folder = run_folder.open_run_folder(folder, cfg)
+    datamodule.write_splits(folder / "split.csv")
+    with run_folder.recording(folder, **_facts(cfg, datamodule)) as record:
+        print_notes(notes)
+        logger = make_logger(assemble.plain(cfg.logger), folder, assemble.plain(cfg))
+        callbacks = make_callbacks(assemble.plain(cfg.callbacks), datamodule.task, folder)
+        trainer = assemble.make_trainer(cfg, folder, callbacks, logger)
+        print_start(module, datamodule, trainer, folder)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=_last_checkpoint(folder, cfg), weights_only=True)
+        record.update(_outcome(trainer))
+        if cfg.test and trainer.is_global_zero:
+            record["metrics"] = _test(folder, datamodule, logger, record)
+    if trainer.is_global_zero:
+        print(f"run folder: {folder}")
+    return record.get("best_score")
+
+
+def _facts(cfg: DictConfig, datamodule: FundusDataModule) -> dict[str, Any]:
+    """Return what `run.json` tells of a run from its start."""
+    return {
+        "data": cfg.data.name,
+        "model": cfg.model.name,
+        "backbone": cfg.backbone.name,
+        "loss": cfg.loss.name,
+        "tuning": cfg.tuning.name,
+        "phase": cfg.phase,
+        "seed": cfg.seed,
+        "folds": cfg.data.get("folds"),
+        "fold": cfg.data.get("fold") if cfg.data.get("folds") else None,
+        "task": datamodule.task.name,
+        "monitor": datamodule.task.monitor,
+        "data_fingerprint": datamodule.fingerprint,
+        "counts": {split: int(n) for split, n in datamodule.table["split"].value_counts().items() if split},
+    }
+
+
+def _last_checkpoint(folder: Path, cfg: DictConfig) -> str | None:
+    """Return where a resumed run goes on; None starts at the first epoch."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if not cfg.resume:
+        return None
+    if not last.exists():
+        print("resume: no checkpoint was written before the run stopped, so it starts at the first epoch")
+        return None
+    print(f"resume: going on from {last}")
+    return str(last)
+
+
+def _outcome(trainer: Any) -> dict[str, Any]:
+    best = next(c for c in trainer.checkpoint_callbacks if c.monitor)
+    score = None if best.best_model_score is None else float(best.best_model_score)
+    return {"epochs": int(trainer.current_epoch), "best_score": score}
+
+
+def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[str, Any]) -> dict[str, Any]:
+    """Predict the test split with the best checkpoint and write metrics, figures and report."""
+    from retinai.evaluate import predict_split
+    from retinai.modules.load import load_module
+    from retinai.reports.console import print_metrics
+    from retinai.reports.run_report import write_evaluation
+    from retinai.run_folder import read_record
+    from retinai.tracking.wandb import log_evaluation
+
+    best = load_module(folder / "checkpoints" / "best.ckpt", datamodule.task)
+    predictions: Predictions = predict_split(best, datamodule, "test")
+    details = {k: v for k, v in read_record(folder).items() if k not in ("status", "metrics")} | record
+    metrics = write_evaluation(
+        folder,
+        predictions,
+        title=f"{details['backbone']} on {details['data']}, test split",
+        details=details,
+        metrics_csv=folder / "metrics.csv",
+        preprocessing=best.preprocessing,
+    )
+    log_evaluation(logger, predictions, metrics, folder)
+    print_metrics(metrics, predictions.task)
+    return {key: value for key, value in metrics.items() if isinstance(value, dict) and "value" in value}

@@ -1,0 +1,415 @@
+"""The base of all datamodules: a subclass reads its owner's labels, everything else happens here.
+
+`setup` tells the story: read and check the labels, drop bad files, find duplicates, split, drop
+what leaks, take a handful when asked to, and count the classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from retinai.data import splits
+from retinai.data.dataset import Collate, FundusDataset
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.samplers import build_sampler
+from retinai.data.table import SPLITS, check_files, check_table, few
+from retinai.data.task import Task
+from retinai.errors import ConfigError, DataError
+
+_LABELLED = ("train", "val", "test")
+
+
+class FundusDataModule(lightning.LightningDataModule):
+    """A data set of retinal photographs with checked labels, splits and loaders.
+
+    Args:
+        name: Name of the data set, as in run folders.
+        root: The owner's folder; a relative one counts from the working directory. None: the folder that
+            the environment variable of the data set names.
+        preprocessing: How a photograph becomes the input (`Preprocessing` or its dict).
+        batch_size: Samples per batch and process.
+        num_workers: Loader processes; `auto`: one per core but one, at most 4, none for small sets.
+        seed: Seed of splits, order and augmentation.
+        cache: Folder of prepared photographs and file fingerprints.
+        sampler: `shuffle` or `weighted`, or a mapping with that `name`.
+        augment: A mapping with `transforms`, a list of `{name, params}`; None for none.
+        folds: Number of folds; fold `fold` becomes the test part, and an official test part stays out.
+        fold: Which fold is held out, from 0.
+        val_fraction: Share that is cut off for validation.
+        test_fraction: Share that is cut off for the test, where the owner gives none and there are no folds.
+        split_file: A file of `write_splits` to follow instead.
+        limit: A stratified handful of so many photographs per split.
+        on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
+        near_duplicates: Also treat nearly identical photographs as one, not only identical files.
+
+    Attributes:
+        task: The task, known before `setup`.
+        table: The label table with the final split; after `setup`.
+        left_out: Rows that are not used, with the reason in `note`.
+        class_counts: Training photographs per class.
+        fingerprint: Hash of ids, targets, splits and file contents.
+        notes: Sentences about what was found and done.
+    """
+
+    root_variable: ClassVar[str] = ""
+    task: Task
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a subclass that takes `**options` show the options of the base too, so that keys can be checked."""
+        super().__init_subclass__(**kwargs)
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        if any(p.kind is p.VAR_KEYWORD for p in own):
+            named = {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
+            base = {n: p for n, p in inspect.signature(cls.__mro__[1]).parameters.items() if n not in named}
+            parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*named.values(), *base.values()]]
+            cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+    def __init__(
+        self,
+        name: str,
+        root: str | None = None,
+        preprocessing: Mapping[str, Any] | Preprocessing | None = None,
+        batch_size: int = 32,
+        num_workers: int | str = "auto",
+        seed: int = 0,
+        cache: str | Path | None = None,
+        sampler: Mapping[str, Any] | str = "shuffle",
+        augment: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        folds: int | None = None,
+        fold: int = 0,
+        val_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        split_file: str | None = None,
+        limit: int | None = None,
+        on_bad_image: str = "error",
+        near_duplicates: bool = True,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._root = root
+        self._preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.cache_dir = Path(cache if cache is not None else os.environ.get("RETINAI_CACHE", "outputs/cache"))
+        self.sampler = sampler
+        self.augment = augment
+        self.folds, self.fold = folds, fold
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self.split_file = split_file
+        self.limit = limit
+        self.on_bad_image = on_bad_image
+        self.near_duplicates = near_duplicates
+        self.notes: list[str] = []
+        self.label_file: str = name
+        self._ready = False
+        self._check_options()
+
+    def _check_options(self) -> None:
+        problems = []
+        if self.on_bad_image not in ("error", "skip"):
+            problems.append(f"data.on_bad_image={self.on_bad_image!r} is unknown (valid: error, skip)")
+        if self.folds is not None and not 0 <= self.fold < self.folds:
+            problems.append(f"data.fold={self.fold} must be from 0 to data.folds - 1 = {self.folds - 1}")
+        if self.folds is not None and self.split_file is not None:
+            problems.append("data.folds and data.split_file both decide the split; give one of them")
+        if self.folds is not None and self.folds < 2:
+            problems.append(f"data.folds={self.folds} must be 2 or more")
+        for key in ("val_fraction", "test_fraction"):
+            if not 0 < getattr(self, key) < 1:
+                problems.append(f"data.{key}={getattr(self, key)} must lie between 0 and 1")
+        if self.limit is not None and self.limit < 1:
+            problems.append(f"data.limit={self.limit} must be 1 or more")
+        if self.batch_size < 1:
+            problems.append(f"data.batch_size={self.batch_size} must be 1 or more")
+        if self.num_workers != "auto" and not (isinstance(self.num_workers, int) and self.num_workers >= 0):
+            problems.append(f"data.num_workers={self.num_workers!r} must be auto or a whole number from 0")
+        if problems:
+            raise ConfigError(problems)
+
+    # What a subclass gives.
+
+    def read_table(self) -> pd.DataFrame:
+        """Return the label table as the owner gives it, and set `label_file` for messages."""
+        raise NotImplementedError
+
+    # What a subclass and others use.
+
+    @property
+    def root(self) -> Path:
+        """The data set's folder.
+
+        Raises:
+            DataError: If it is not given or does not exist.
+        """
+        variable = f" or the environment variable {self.root_variable}" if self.root_variable else ""
+        if not self._root:
+            raise DataError(f"the folder of {self.name} is not known; set data.root=FOLDER{variable}")
+        root = Path(self._root).expanduser().absolute()
+        if not root.is_dir():
+            raise DataError(f"the folder {root} of {self.name} does not exist; set data.root=FOLDER{variable}")
+        return root
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a photograph becomes the input.
+
+        Raises:
+            ConfigError: If it was not given.
+        """
+        if self._preprocessing is None:
+            raise ConfigError(["the datamodule was built without preprocessing=, which loading photographs needs"])
+        if isinstance(self._preprocessing, Mapping):
+            self._preprocessing = Preprocessing.from_dict(dict(self._preprocessing))
+        return self._preprocessing
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, check and split; does nothing the second time.
+
+        Raises:
+            DataError: If the labels, files or splits cannot be used.
+        """
+        if self._ready:
+            return
+        self.notes = []
+        table = check_table(self.read_table(), self.task, self.label_file)
+        check_files(table, self.root)
+        self._everything, self._reasons = table, {}
+        self._records: dict[str, Any] = {}
+        if self.limit is not None:
+            # A handful is for a quick look, so only its own files are read and compared.
+            table = self._split(table, splits.link_groups(table))
+            table = self._drop(table, ~splits.handful(table, self.limit, self.task, self.seed), "data.limit")
+        table = self._drop_bad_images(table)
+        duplicates = self._duplicates(table)
+        table = self._drop_leaks(table, duplicates)
+        if self.limit is None:
+            table = self._split(table, splits.link_groups(table, duplicates))
+            table = self._drop_leaks(table, duplicates)
+        self.table = table.reset_index(drop=True)
+        self._finish()
+        self._ready = True
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """Rows of the owner's table that are not used, with the reason in `note`."""
+        rows = self._everything[self._everything["id"].isin(list(self._reasons))].copy()
+        rows["note"] = [self._reasons[i] for i in rows["id"]]
+        return rows.assign(split=splits.LEFT_OUT)
+
+    def dataset(self, split: str) -> FundusDataset:
+        """Return the data set of a split; only `train` is augmented.
+
+        Raises:
+            DataError: If the split is unknown or empty.
+        """
+        self.setup()
+        table = self.split_table(split)
+        if split == "predict":
+            table = self._drop_bad_images(table)
+        return FundusDataset(table, self.preprocessing, **self._dataset_options(split))
+
+    def split_table(self, split: str) -> pd.DataFrame:
+        """Return the rows of a split.
+
+        Raises:
+            DataError: If the split is unknown or empty.
+        """
+        if split not in SPLITS:
+            raise DataError(f"split {split!r} is unknown (valid: {', '.join(SPLITS)})")
+        self.setup()
+        table = self.table[self.table["split"] == split].reset_index(drop=True)
+        if table.empty:
+            there = [s for s in SPLITS if (self.table["split"] == s).any()]
+            raise DataError(f"{self.name} has no photographs in split {split!r}; it has {', '.join(there)}")
+        return table
+
+    def _dataset_options(self, split: str) -> dict[str, Any]:
+        from retinai.data.cache import PreparedCache
+
+        augmentation = None
+        if split == "train" and self.augment:
+            from retinai.data.transforms import build_augmentation
+
+            augmentation = build_augmentation(self.augment)
+        cache = PreparedCache(self.cache_dir, self.preprocessing)
+        return {"cache": cache, "augmentation": augmentation, "seed": self.seed}
+
+    def loader(self, split: str) -> DataLoader[Any]:
+        """Return the loader of a split: `train` sampled and augmented, the others in table order."""
+        dataset = self.dataset(split)
+        options: dict[str, Any] = {}
+        if split == "train":
+            labels = splits.indicator(dataset.targets, self.task)
+            options["sampler"] = build_sampler(self.sampler, labels, self.seed)
+            # The few samples over are left for another epoch: a tiny batch spoils batch norm.
+            options["drop_last"] = len(dataset) >= self.batch_size
+        workers = self._worker_count(len(dataset))
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=workers,
+            collate_fn=Collate(self.preprocessing, self.task),
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker if workers else None,
+            **options,
+        )
+
+    def _worker_count(self, samples: int) -> int:
+        if self.num_workers != "auto":
+            return int(self.num_workers)
+        if samples <= 4 * self.batch_size:
+            return 0
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(0, min(cores - 1, 4))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training loader; keep it to step through epochs with `loader.sampler.set_epoch`."""
+        return self.loader("train")
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation loader."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test loader."""
+        return self.loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of the unlabelled photographs."""
+        return self.loader("predict")
+
+    def write_splits(self, path: str | Path) -> None:
+        """Write every photograph's split to CSV, those left out too; `split_file=` reads it back."""
+        self.setup()
+        order = {name: place for place, name in enumerate(self._everything["id"])}
+        rows = pd.concat([self.table.assign(note=""), self.left_out])
+        splits.write_splits(path, rows.sort_values("id", key=lambda ids: ids.map(order)), self.task)
+
+    # The steps of setup.
+
+    def _drop(self, table: pd.DataFrame, mask: np.ndarray, reason: str) -> pd.DataFrame:
+        self._reasons |= dict.fromkeys(table.loc[mask, "id"], reason)
+        return table[~mask].reset_index(drop=True)
+
+    def _drop_bad_images(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Scan the files and drop or refuse the bad ones; the unlabelled only when they are asked for."""
+        from retinai.data.file_index import FileIndex
+
+        wanted = table if (table["split"] == "predict").all() else table[table["split"] != "predict"]
+        records = FileIndex(self.cache_dir).scan(wanted["path"].tolist())
+        self._records |= records
+        reasons = {path: record.reason for path, record in records.items() if record.reason}
+        if not reasons:
+            return table
+        shown = [f"{os.path.relpath(path, self.root)} ({reason})" for path, reason in sorted(reasons.items())]
+        if self.on_bad_image == "error":
+            raise DataError(
+                f"{len(shown)} photographs of {self.name} cannot be used: {'; '.join(shown)}; "
+                "mend or remove them, or leave them out with data.on_bad_image=skip"
+            )
+        self.notes.append(f"{len(shown)} unusable photographs left out: {few(shown)}")
+        return self._drop(table, table["path"].isin(list(reasons)).to_numpy(), "unusable")
+
+    def _duplicates(self, table: pd.DataFrame) -> list[list[str]]:
+        """Find photographs that occur more than once, and say so."""
+        from retinai.data.duplicates import find_duplicates
+
+        known = {path: self._records[path] for path in table["path"] if path in self._records}
+        groups = [list(group.paths) for group in find_duplicates(known, near=self.near_duplicates)]
+        target_of = dict(zip(table["path"], table["target"], strict=True))
+        conflicting = sum(len({target_of[path] for path in group}) > 1 for group in groups)
+        if groups:
+            self.notes.append(
+                f"{len(groups)} photographs occur more than once ({sum(map(len, groups))} files), "
+                f"{conflicting} of them with different labels; each group stays on one side of a split"
+            )
+        return groups
+
+    def _drop_leaks(self, table: pd.DataFrame, duplicates: Sequence[Sequence[str]]) -> pd.DataFrame:
+        leaking = splits.leaking_rows(table, duplicates)
+        if leaking.any():
+            names = table.loc[leaking, "id"].tolist()
+            self.notes.append(f"{len(names)} photographs left out because they also occur in test or val: {few(names)}")
+        return self._drop(table, leaking, "also in test or val")
+
+    def _split(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
+        """Fill the split column."""
+        if self.split_file is not None:
+            kept = splits.read_splits(self.split_file, self._everything, self.task)
+            by_id = dict(zip(self._everything["id"], kept, strict=True))
+            table = table.assign(split=[by_id[i] for i in table["id"]])
+            return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), f"left out by {self.split_file}")
+        if self.folds is not None:
+            official = (table["split"] == "test").to_numpy()
+            table, groups = self._drop(table, official, "official test part"), groups[~official]
+            return self._split_folds(table, groups)
+        return self._split_fractions(table, groups)
+
+    def _split_folds(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
+        """Hold out one fold as the test part, and cut validation from the others."""
+        assert self.folds is not None
+        split = table["split"].to_numpy(dtype=object).copy()
+        pool = np.flatnonzero(table["target"].notna().to_numpy())
+        numbers = splits.fold_numbers(table.iloc[pool], groups[pool], self.folds, self.task, self.seed)
+        split[pool] = np.where(numbers == self.fold, "test", "train")
+        return self._cut_part(table.assign(split=split), groups, "val", self.val_fraction)
+
+    def _split_fractions(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
+        """Keep the owner's parts and cut off those that are missing."""
+        given = set(table["split"]) - {"predict"}
+        if given == {""}:
+            table = table.assign(split=[s or "train" for s in table["split"]])
+            table = self._cut_part(table, groups, "test", self.test_fraction)
+            # Val is a share of the whole, cut from what the test left.
+            return self._cut_part(table, groups, "val", self.val_fraction / (1 - self.test_fraction))
+        if "val" not in given:
+            table = self._cut_part(table, groups, "val", self.val_fraction)
+        return table
+
+    def _cut_part(self, table: pd.DataFrame, groups: np.ndarray, part: str, fraction: float) -> pd.DataFrame:
+        split = table["split"].to_numpy(dtype=object).copy()
+        train = np.flatnonzero(split == "train")
+        chosen = splits.cut(table.iloc[train], groups[train], fraction, self.task, self.seed)
+        split[train[chosen]] = part
+        return table.assign(split=split)
+
+    def _finish(self) -> None:
+        """Count the classes, check that training can see them all, and take the fingerprint."""
+        train = self.table[self.table["split"] == "train"]
+        counts = splits.indicator(train["target"].tolist(), self.task).sum(axis=0)
+        self.class_counts = [int(n) for n in counts]
+        absent = [f"{name} ({i})" for i, name in enumerate(self.task.classes) if counts[i] == 0]
+        if absent:
+            sentence = f"class {few(absent)} is absent from the training part of {self.name}"
+            if self.limit is None:
+                raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
+            self.notes.append(sentence)
+        shared = splits.shared_patients(self.table)
+        if shared:
+            self.notes.append(f"{shared} patients occur in more than one of train, val and test")
+        digest = hashlib.sha256()
+        for row in self.table.sort_values("id").itertuples():
+            sha256 = getattr(self._records.get(row.path), "sha256", "")
+            digest.update(f"{row.id}|{row.target}|{row.split}|{sha256}\n".encode())
+        self.fingerprint = digest.hexdigest()[:16]
+
+
+def _start_worker(worker: int) -> None:
+    """Keep a loader process to one thread: several workers with several threads each fight for the cores."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,155 @@
+"""The data set: prepared pixels from the cache, the original otherwise, augmented, and how a batch is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from retinai.data.fundus import prepare_masks, prepare_photograph
+from retinai.data.images import read_mask, read_photograph
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.samplers import Draw
+from retinai.data.task import Task
+
+if TYPE_CHECKING:
+    from retinai.data.cache import PreparedCache
+    from retinai.data.transforms import Augmentation
+
+
+class FundusDataset(Dataset[dict[str, Any]]):
+    """Photographs of a label table, prepared and augmented, as uint8 (a batch is normalised in one go).
+
+    Args:
+        table: A label table of N rows.
+        preprocessing: How a photograph becomes the input.
+        cache: Prepared photographs; those that are not there are prepared from the original.
+        augmentation: What varies a photograph, or None.
+        seed: Seed of the augmentation.
+        masks: Lesion masks per id: {id: {lesion: path}}; a lesion without a file is absent.
+        mask_names: The lesions, in the order of the mask channels.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        preprocessing: Preprocessing,
+        *,
+        cache: PreparedCache | None = None,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        masks: Mapping[str, Mapping[str, str]] | None = None,
+        mask_names: Sequence[str] = (),
+    ) -> None:
+        # Plain lists: a data frame row costs more than reading the prepared photograph.
+        self.ids: list[str] = table["id"].tolist()
+        self.paths: list[str] = table["path"].tolist()
+        self.targets: list[Any] = table["target"].tolist()
+        self.preprocessing = preprocessing
+        self.cache = cache
+        self.augmentation = augmentation
+        self.seed = seed
+        self.masks = masks
+        self.mask_names = tuple(mask_names)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of augmentations that are asked for by a bare index."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | Draw) -> dict[str, Any]:
+        """Return a sample.
+
+        Args:
+            key: An index, or a `Draw` that carries its epoch.
+
+        Returns:
+            `image` uint8 (S, S, 3); `id`; `target` (int or tuple) where labelled; with masks also
+            `mask` uint8 (S, S, L) and `has_mask`.
+
+        Raises:
+            BadImageError: If the photograph cannot be read.
+        """
+        draw = key if isinstance(key, tuple) else Draw(self.epoch, int(key))
+        index = draw.index
+        sample: dict[str, Any] = {"id": self.ids[index]}
+        if self.targets[index] is not None:
+            sample["target"] = self.targets[index]
+        if self.masks is None:
+            image, masks = self._photograph(index), []
+        else:
+            image, masks = self._photograph_with_masks(index)
+            sample["has_mask"] = self.ids[index] in self.masks
+        if self.augmentation is not None:
+            seed = (self.seed, draw.epoch, index, draw.repeat)
+            image, masks = self.augmentation(image, masks, seed=seed)
+        sample["image"] = image
+        if self.masks is not None:
+            sample["mask"] = np.stack(masks, axis=-1)
+        return sample
+
+    def _photograph(self, index: int) -> np.ndarray:
+        path = self.paths[index]
+        prepared = self.cache.load(path) if self.cache is not None else None
+        return prepared if prepared is not None else prepare_photograph(read_photograph(path), self.preprocessing)
+
+    def _photograph_with_masks(self, index: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the photograph and one uint8 mask per lesion, empty where there is no file."""
+        size = self.preprocessing.input_size
+        masks = {name: np.zeros((size, size), np.uint8) for name in self.mask_names}
+        files = dict((self.masks or {}).get(self.ids[index], {}))
+        if files:
+            # The field of view is found on the original, so a photograph with masks is always opened.
+            original = read_photograph(self.paths[index])
+            drawn = {name: read_mask(files[name]) for name in self.mask_names if name in files}
+            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.preprocessing).items()}
+        return self._photograph(index), list(masks.values())
+
+
+class Collate:
+    """Make a batch of samples: stack, normalise, turn channels first.
+
+    Args:
+        preprocessing: Owner of mean and std.
+        task: Decides the type of the targets.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, task: Task) -> None:
+        self.task = task
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.scale = (1 / (255 * std)).view(1, 3, 1, 1)
+        self.shift = (-mean / std).view(1, 3, 1, 1)
+
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return a batch.
+
+        Returns:
+            `image` float32 (B, 3, S, S), normalised; `id` list of str; `target` int64 (B,) for grades or
+            float32 (B, C) for multilabel, where labelled; with masks `mask` float32 (B, L, S, S) and
+            `has_mask` bool (B,).
+        """
+        batch: dict[str, Any] = {
+            "image": self.normalise(np.stack([s["image"] for s in samples])),
+            "id": [s["id"] for s in samples],
+        }
+        if all("target" in s for s in samples):
+            targets = [s["target"] for s in samples]
+            batch["target"] = torch.tensor(targets, dtype=torch.int64 if self.task.kind == "grade" else torch.float32)
+        if "mask" in samples[0]:
+            masks = np.stack([s["mask"] for s in samples])
+            batch["mask"] = torch.from_numpy(masks).permute(0, 3, 1, 2).to(torch.float32).contiguous()
+            batch["has_mask"] = torch.tensor([s["has_mask"] for s in samples])
+        return batch
+
+    def normalise(self, images: np.ndarray) -> Tensor:
+        """Return uint8 (B, S, S, 3) as normalised float32 (B, 3, S, S)."""
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        return pixels.to(torch.float32).mul_(self.scale).add_(self.shift)

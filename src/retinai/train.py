@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai import assemble, run_folder
     from retinai.callbacks import make_callbacks
     from retinai.modules.init import start_from
-    from retinai.reports.console import print_notes, print_start
+    from retinai.console import print_notes, print_start
     from retinai.tracking.wandb import make_logger
 
     folder = run_folder.choose_run_folder(cfg)
@@ -93,7 +93,7 @@ def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[
     """Predict the test split with the best checkpoint and write metrics, figures and report."""
     from retinai.evaluate import predict_split
     from retinai.modules.load import load_module
-    from retinai.reports.console import print_metrics
+    from retinai.console import print_metrics
     from retinai.reports.run_report import write_evaluation
     from retinai.run_folder import read_record
     from retinai.tracking.wandb import log_evaluation

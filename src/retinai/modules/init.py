@@ -1,0 +1,103 @@
+"""Start weights from an earlier run (`+init=ckpt`, `+init=idrid_ckpt`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import CheckpointError, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.modules.base import FundusModule
+
+
+def start_from(cfg: DictConfig, module: FundusModule) -> list[str]:
+    """Load the start weights that the `init` section asks for into a module.
+
+    Args:
+        cfg: Composed training configuration; without an `init` section nothing happens.
+        module: The module, freshly built.
+
+    Returns:
+        Sentences that say where the weights came from and what stayed fresh.
+
+    Raises:
+        UserError: If no finished run fits; says how to make one.
+        CheckpointError: If the checkpoint is of another backbone or model.
+    """
+    if not cfg.get("init"):
+        return []
+    if cfg.init.path:
+        path, origin = Path(cfg.init.path), "init.path"
+    else:
+        path = newest_run(cfg, str(cfg.init.data)) / "checkpoints" / "best.ckpt"
+        origin = f"the newest finished {cfg.init.data} run"
+    return [f"start weights from {origin}: {path}", *load_start_weights(path, module)]
+
+
+def newest_run(cfg: DictConfig, data: str) -> Path:
+    """Return the folder of the newest finished run on a data set with the same model and backbone.
+
+    Args:
+        cfg: Composed training configuration (`paths.outputs`, `model.name`, `backbone.name`).
+        data: Name of the data set.
+
+    Raises:
+        UserError: If there is none; says the command that makes one.
+    """
+    from retinai.run_folder import find_runs
+
+    root = Path(cfg.paths.outputs)
+    wanted = {"status": "finished", "data": data, "model": cfg.model.name, "backbone": cfg.backbone.name}
+    for run in find_runs(root) if root.is_dir() else []:
+        folder = Path(run["folder"])
+        if all(run.get(k) == v for k, v in wanted.items()) and (folder / "checkpoints" / "best.ckpt").exists():
+            return folder
+    raise UserError(
+        f"+init={data}_ckpt finds no finished run of model={cfg.model.name} backbone={cfg.backbone.name} on {data} "
+        f"below {root}; make one with: python train.py model={cfg.model.name} backbone={cfg.backbone.name} "
+        f"data={data} phase=warmup, or name a checkpoint with init.path="
+    )
+
+
+def load_start_weights(path: Path, module: FundusModule) -> list[str]:
+    """Load the weights of a checkpoint into a module; the head stays fresh when the task differs.
+
+    Args:
+        path: A retinai checkpoint.
+        module: A module with the same backbone.
+
+    Returns:
+        One sentence on the head.
+
+    Raises:
+        CheckpointError: If the checkpoint is unusable, or of another model or backbone.
+    """
+    from retinai.modules.load import load_module
+
+    source = load_module(path)
+    theirs, ours = _identity(source), _identity(module)
+    for what in ("model", "backbone"):
+        if theirs[what] != ours[what]:
+            raise CheckpointError(f"{path} is of {what} {theirs[what]!r}, this run is of {ours[what]!r}; they do not fit")
+    same_task = source.task == module.task
+    state = source.state_dict()
+    own = module.state_dict()
+    kept = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape and (same_task or ".head." not in f".{k}")}
+    fresh = sorted(set(own) - set(kept))
+    unexplained = [k for k in fresh if ".head." not in f".{k}" and not k.startswith("objective.")]
+    if unexplained:
+        raise CheckpointError(
+            f"{path} does not fit this run's network: {len(unexplained)} tensors are missing or of another shape, "
+            f"first {unexplained[0]!r}; use the same attention=, tuning= and backbone settings"
+        )
+    module.load_state_dict({**own, **kept})
+    if not fresh:
+        return []
+    return [f"the head starts fresh ({source.task.name} to {module.task.name})" if not same_task else "the head starts fresh"]
+
+
+def _identity(module: FundusModule) -> dict[str, Any]:
+    return {"model": type(module).__name__, "backbone": module.backbone_name}

@@ -16,13 +16,12 @@ from typing import Any, ClassVar
 import lightning
 import numpy as np
 import pandas as pd
-import torch
 from torch.utils.data import DataLoader
 
-from retinai.data import splits
-from retinai.data.dataset import Collate, FundusDataset
+from retinai.data import split_files, splits
+from retinai.data.dataset import FundusDataset
+from retinai.data.loading import make_loader
 from retinai.data.preprocessing import Preprocessing
-from retinai.data.samplers import build_sampler
 from retinai.data.table import SPLITS, check_files, check_table, few
 from retinai.data.task import Task
 from retinai.errors import ConfigError, DataError
@@ -114,27 +113,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.notes: list[str] = []
         self.label_file: str = name
         self._ready = False
-        self._check_options()
-
-    def _check_options(self) -> None:
-        problems = []
-        if self.on_bad_image not in ("error", "skip"):
-            problems.append(f"data.on_bad_image={self.on_bad_image!r} is unknown (valid: error, skip)")
-        if self.folds is not None and not 0 <= self.fold < self.folds:
-            problems.append(f"data.fold={self.fold} must be from 0 to data.folds - 1 = {self.folds - 1}")
-        if self.folds is not None and self.split_file is not None:
-            problems.append("data.folds and data.split_file both decide the split; give one of them")
-        if self.folds is not None and self.folds < 2:
-            problems.append(f"data.folds={self.folds} must be 2 or more")
-        for key in ("val_fraction", "test_fraction"):
-            if not 0 < getattr(self, key) < 1:
-                problems.append(f"data.{key}={getattr(self, key)} must lie between 0 and 1")
-        if self.limit is not None and self.limit < 1:
-            problems.append(f"data.limit={self.limit} must be 1 or more")
-        if self.batch_size < 1:
-            problems.append(f"data.batch_size={self.batch_size} must be 1 or more")
-        if self.num_workers != "auto" and not (isinstance(self.num_workers, int) and self.num_workers >= 0):
-            problems.append(f"data.num_workers={self.num_workers!r} must be auto or a whole number from 0")
+        problems = option_problems(self)
         if problems:
             raise ConfigError(problems)
 
@@ -145,6 +124,18 @@ class FundusDataModule(lightning.LightningDataModule):
         raise NotImplementedError
 
     # What a subclass and others use.
+
+    @property
+    def plan(self) -> splits.SplitPlan:
+        """How photographs come to a part where the owner does not say."""
+        return splits.SplitPlan(
+            self.task,
+            self.seed,
+            self.folds,
+            self.fold,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+        )
 
     @property
     def root(self) -> Path:
@@ -185,7 +176,8 @@ class FundusDataModule(lightning.LightningDataModule):
         self.notes = []
         table = check_table(self.read_table(), self.task, self.label_file)
         check_files(table, self.root)
-        self._everything, self._reasons = table, {}
+        self._everything = table
+        self._reasons: dict[str, str] = {}
         self._records: dict[str, Any] = {}
         if self.limit is not None:
             # A handful is for a quick look, so only its own files are read and compared.
@@ -248,32 +240,14 @@ class FundusDataModule(lightning.LightningDataModule):
 
     def loader(self, split: str) -> DataLoader[Any]:
         """Return the loader of a split: `train` sampled and augmented, the others in table order."""
-        dataset = self.dataset(split)
-        options: dict[str, Any] = {}
-        if split == "train":
-            labels = splits.indicator(dataset.targets, self.task)
-            options["sampler"] = build_sampler(self.sampler, labels, self.seed)
-            # The few samples over are left for another epoch: a tiny batch spoils batch norm.
-            options["drop_last"] = len(dataset) >= self.batch_size
-        workers = self._worker_count(len(dataset))
-        return DataLoader(
-            dataset,
+        return make_loader(
+            self.dataset(split),
+            self.task,
             batch_size=self.batch_size,
-            num_workers=workers,
-            collate_fn=Collate(self.preprocessing, self.task),
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker if workers else None,
-            **options,
+            num_workers=self.num_workers,
+            sampler=self.sampler if split == "train" else None,
+            seed=self.seed,
         )
-
-    def _worker_count(self, samples: int) -> int:
-        if self.num_workers != "auto":
-            return int(self.num_workers)
-        if samples <= 4 * self.batch_size:
-            return 0
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(0, min(cores - 1, 4))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training loader; keep it to step through epochs with `loader.sampler.set_epoch`."""
@@ -296,7 +270,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.setup()
         order = {name: place for place, name in enumerate(self._everything["id"])}
         rows = pd.concat([self.table.assign(note=""), self.left_out])
-        splits.write_splits(path, rows.sort_values("id", key=lambda ids: ids.map(order)), self.task)
+        split_files.write_splits(path, rows.sort_values("id", key=lambda ids: ids.map(order)), self.task)
 
     # The steps of setup.
 
@@ -348,43 +322,14 @@ class FundusDataModule(lightning.LightningDataModule):
     def _split(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
         """Fill the split column."""
         if self.split_file is not None:
-            kept = splits.read_splits(self.split_file, self._everything, self.task)
+            kept = split_files.read_splits(self.split_file, self._everything, self.task)
             by_id = dict(zip(self._everything["id"], kept, strict=True))
             table = table.assign(split=[by_id[i] for i in table["id"]])
             return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), f"left out by {self.split_file}")
         if self.folds is not None:
             official = (table["split"] == "test").to_numpy()
             table, groups = self._drop(table, official, "official test part"), groups[~official]
-            return self._split_folds(table, groups)
-        return self._split_fractions(table, groups)
-
-    def _split_folds(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
-        """Hold out one fold as the test part, and cut validation from the others."""
-        assert self.folds is not None
-        split = table["split"].to_numpy(dtype=object).copy()
-        pool = np.flatnonzero(table["target"].notna().to_numpy())
-        numbers = splits.fold_numbers(table.iloc[pool], groups[pool], self.folds, self.task, self.seed)
-        split[pool] = np.where(numbers == self.fold, "test", "train")
-        return self._cut_part(table.assign(split=split), groups, "val", self.val_fraction)
-
-    def _split_fractions(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
-        """Keep the owner's parts and cut off those that are missing."""
-        given = set(table["split"]) - {"predict"}
-        if given == {""}:
-            table = table.assign(split=[s or "train" for s in table["split"]])
-            table = self._cut_part(table, groups, "test", self.test_fraction)
-            # Val is a share of the whole, cut from what the test left.
-            return self._cut_part(table, groups, "val", self.val_fraction / (1 - self.test_fraction))
-        if "val" not in given:
-            table = self._cut_part(table, groups, "val", self.val_fraction)
-        return table
-
-    def _cut_part(self, table: pd.DataFrame, groups: np.ndarray, part: str, fraction: float) -> pd.DataFrame:
-        split = table["split"].to_numpy(dtype=object).copy()
-        train = np.flatnonzero(split == "train")
-        chosen = splits.cut(table.iloc[train], groups[train], fraction, self.task, self.seed)
-        split[train[chosen]] = part
-        return table.assign(split=split)
+        return self.plan.apply(table, groups)
 
     def _finish(self) -> None:
         """Count the classes, check that training can see them all, and take the fingerprint."""
@@ -401,15 +346,32 @@ class FundusDataModule(lightning.LightningDataModule):
         if shared:
             self.notes.append(f"{shared} patients occur in more than one of train, val and test")
         digest = hashlib.sha256()
-        for row in self.table.sort_values("id").itertuples():
-            sha256 = getattr(self._records.get(row.path), "sha256", "")
-            digest.update(f"{row.id}|{row.target}|{row.split}|{sha256}\n".encode())
+        for row in self.table.sort_values("id").to_dict("records"):
+            sha256 = getattr(self._records.get(row["path"]), "sha256", "")
+            digest.update(f"{row['id']}|{row['target']}|{row['split']}|{sha256}\n".encode())
         self.fingerprint = digest.hexdigest()[:16]
 
 
-def _start_worker(worker: int) -> None:
-    """Keep a loader process to one thread: several workers with several threads each fight for the cores."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+def option_problems(datamodule: FundusDataModule) -> list[str]:
+    """Return a sentence for each option whose value makes no sense."""
+    problems = []
+    if datamodule.on_bad_image not in ("error", "skip"):
+        problems.append(f"data.on_bad_image={datamodule.on_bad_image!r} is unknown (valid: error, skip)")
+    if datamodule.folds is not None and not 0 <= datamodule.fold < datamodule.folds:
+        problems.append(f"data.fold={datamodule.fold} must be from 0 to data.folds - 1 = {datamodule.folds - 1}")
+    if datamodule.folds is not None and datamodule.split_file is not None:
+        problems.append("data.folds and data.split_file both decide the split; give one of them")
+    if datamodule.folds is not None and datamodule.folds < 2:
+        problems.append(f"data.folds={datamodule.folds} must be 2 or more")
+    for key in ("val_fraction", "test_fraction"):
+        if not 0 < getattr(datamodule, key) < 1:
+            problems.append(f"data.{key}={getattr(datamodule, key)} must lie between 0 and 1")
+    if datamodule.limit is not None and datamodule.limit < 1:
+        problems.append(f"data.limit={datamodule.limit} must be 1 or more")
+    if datamodule.batch_size < 1:
+        problems.append(f"data.batch_size={datamodule.batch_size} must be 1 or more")
+    if datamodule.num_workers != "auto" and not (
+        isinstance(datamodule.num_workers, int) and datamodule.num_workers >= 0
+    ):
+        problems.append(f"data.num_workers={datamodule.num_workers!r} must be auto or a whole number from 0")
+    return problems

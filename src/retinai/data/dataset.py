@@ -79,12 +79,13 @@ class FundusDataset(Dataset[dict[str, Any]]):
             BadImageError: If the photograph cannot be read.
         """
         draw = key if isinstance(key, tuple) else Draw(self.epoch, int(key))
-        index = draw.index
+        index = draw.sample
         sample: dict[str, Any] = {"id": self.ids[index]}
         if self.targets[index] is not None:
             sample["target"] = self.targets[index]
+        masks: list[np.ndarray] = []
         if self.masks is None:
-            image, masks = self._photograph(index), []
+            image = self._photograph(index)
         else:
             image, masks = self._photograph_with_masks(index)
             sample["has_mask"] = self.ids[index] in self.masks
@@ -151,5 +152,6 @@ class Collate:
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """Return uint8 (B, S, S, 3) as normalised float32 (B, 3, S, S)."""
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-        return pixels.to(torch.float32).mul_(self.scale).add_(self.shift)
+        count, height, width, _ = images.shape
+        out = torch.empty(count, 3, height, width)  # contiguous: a copy that moves the channels costs least
+        return out.copy_(torch.from_numpy(images).permute(0, 3, 1, 2)).mul_(self.scale).add_(self.shift)

@@ -118,7 +118,9 @@ def decode_eyes(
     Raises:
         DataError: If keywords are not understood and `unknown_keywords` is `error`.
     """
-    targets, left_out, unknown, adopted = [], Counter[str](), [], set()
+    targets: list[tuple[int, ...] | None] = []
+    left_out, unknown = Counter[str](), list[str]()
+    adopted: set[str] = set()
     for words, patient, row in zip(eyes["words"], flags, eyes["row"], strict=True):
         eye = decode_keywords(words)
         target, why = eye.labels, eye.why

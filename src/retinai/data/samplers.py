@@ -18,10 +18,10 @@ from retinai.errors import ConfigError
 
 
 class Draw(NamedTuple):
-    """One drawn sample: the epoch, the index in the data set, and how often it came before in this epoch."""
+    """One drawn sample: the epoch, the sample's index in the data set, and how often it came before in this epoch."""
 
     epoch: int
-    index: int
+    sample: int
     repeat: int = 0
 
 

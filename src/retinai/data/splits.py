@@ -1,10 +1,10 @@
-"""Splits: stratified, seeded, with patients and near-duplicates on one side, written to and read from CSV."""
+"""Splits: stratified, seeded, with patients and near-duplicates on one side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,9 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStrati
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from retinai.data.table import SPLITS, few, read_labels
+from retinai.data.table import SPLITS
 from retinai.data.task import Task
 from retinai.errors import DataError
-from retinai.files import write_csv
 
 LEFT_OUT = "left_out"
 # A split that stands earlier keeps a photograph that occurs in several.
@@ -48,7 +47,7 @@ def link_groups(table: pd.DataFrame, duplicates: Sequence[Sequence[str]] = ()) -
     """
     patients = pd.factorize(table["patient"])[0]
     row_of = {path: row for row, path in enumerate(table["path"])}
-    pairs = [(row, len(table) + patient) for row, patient in enumerate(patients)]
+    pairs: list[tuple[int, int]] = [(row, len(table) + int(patient)) for row, patient in enumerate(patients)]
     for group in duplicates:
         rows = [row_of[path] for path in group if path in row_of]
         pairs += pairwise(rows)
@@ -152,61 +151,55 @@ def handful(table: pd.DataFrame, limit: int, task: Task, seed: int) -> np.ndarra
     return keep
 
 
-def write_splits(path: str | Path, table: pd.DataFrame, task: Task) -> None:
-    """Write `id,split,target,patient,eye,source,note` to CSV; multilabel targets as names joined by "|"."""
-    out = table.reindex(columns=["id", "split", "target", "patient", "eye", "source", "note"])
-    out["target"] = [target_text(target, task) for target in table["target"]]
-    write_csv(path, out)
+@dataclass(frozen=True)
+class SplitPlan:
+    """How photographs come to a part when the owner does not say, or folds are asked for.
 
-
-def target_text(target: object, task: Task) -> str:
-    """Return a target as text: the grade, the class names joined by "|", or "" when unlabelled."""
-    if target is None:
-        return ""
-    if isinstance(target, tuple):
-        return "|".join(name for name, flag in zip(task.classes, target, strict=True) if flag)
-    return str(target)
-
-
-def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
-    """Read the split of each row of `table` from a file of `write_splits`.
-
-    Returns:
-        One of SPLITS or LEFT_OUT per row.
-
-    Raises:
-        DataError: If ids are unknown, missing or twice, a split name is wrong, or a target is another one.
+    Args:
+        task: The task of the targets.
+        seed: Random seed.
+        folds: Number of folds, or None.
+        fold: The fold that is held out as the test part.
+        val_fraction: Share for validation: of the whole where test is cut too, else of what is not test.
+        test_fraction: Share for the test.
     """
-    path = Path(path)
-    found = read_labels(path, ["id", "split"])
-    wrong = found[~found["split"].isin([*SPLITS, LEFT_OUT])]
-    if len(wrong):
-        rows = [f"row {r} ({i}): {s!r}" for r, i, s in wrong[["row", "id", "split"]].itertuples(index=False)]
-        raise DataError(f"{path}: split must be one of {', '.join([*SPLITS, LEFT_OUT])}; found {few(rows)}")
-    twice = found.loc[found["id"].duplicated(), "id"].tolist()
-    if twice:
-        raise DataError(f"{path}: an id may stand there once only; twice: {few(twice)}")
-    known = set(table["id"])
-    unknown = [i for i in found["id"] if i not in known]
-    if unknown:
-        raise DataError(f"{path}: {len(unknown)} ids are not in this data set: {few(unknown)}")
-    by_id = dict(zip(found["id"], found["split"], strict=True))
-    missing = [i for i in table["id"] if i not in by_id]
-    if missing:
-        raise DataError(f"{path}: {len(missing)} ids of the data set are missing: {few(missing)}; give each a split")
-    if "target" in found.columns:
-        _check_same_targets(path, table, dict(zip(found["id"], found["target"], strict=True)), task)
-    return [by_id[i] for i in table["id"]]
 
+    task: Task
+    seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
 
-def _check_same_targets(path: Path, table: pd.DataFrame, written: dict[str, str], task: Task) -> None:
-    differing = [
-        f"{i} ({written[i]!r} there, {now!r} in the labels)"
-        for i, target in zip(table["id"], table["target"], strict=True)
-        if (now := target_text(target, task)) != written[i]
-    ]
-    if differing:
-        raise DataError(
-            f"{path}: {len(differing)} targets differ from the label files: {few(differing, 3)}; "
-            "the file was written for other labels (check data.target), or drop its target column"
-        )
+    def apply(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
+        """Return the table with every row of train, val and test assigned; `predict` rows stay.
+
+        Args:
+            table: A label table whose `split` is what the owner gives ("" for nothing).
+            groups: Group number per row, shape (N,).
+        """
+        if self.folds is not None:
+            return self._hold_out_fold(table, groups, self.folds)
+        given = set(table["split"]) - {"predict"}
+        if given == {""}:
+            table = table.assign(split=[split or "train" for split in table["split"]])
+            table = self._cut_from_train(table, groups, "test", self.test_fraction)
+            return self._cut_from_train(table, groups, "val", self.val_fraction / (1 - self.test_fraction))
+        if "val" not in given:
+            table = self._cut_from_train(table, groups, "val", self.val_fraction)
+        return table
+
+    def _hold_out_fold(self, table: pd.DataFrame, groups: np.ndarray, folds: int) -> pd.DataFrame:
+        """The fold that is held out must not choose the epoch, so validation is cut from the others."""
+        split = table["split"].to_numpy(dtype=object).copy()
+        pool = np.flatnonzero(table["target"].notna().to_numpy())
+        numbers = fold_numbers(table.iloc[pool], groups[pool], folds, self.task, self.seed)
+        split[pool] = np.where(numbers == self.fold, "test", "train")
+        return self._cut_from_train(table.assign(split=split), groups, "val", self.val_fraction)
+
+    def _cut_from_train(self, table: pd.DataFrame, groups: np.ndarray, part: str, fraction: float) -> pd.DataFrame:
+        split = table["split"].to_numpy(dtype=object).copy()
+        train = np.flatnonzero(split == "train")
+        chosen = cut(table.iloc[train], groups[train], fraction, self.task, self.seed)
+        split[train[chosen]] = part
+        return table.assign(split=split)

@@ -126,7 +126,7 @@ def parse_flags(labels: pd.DataFrame, columns: Sequence[str], id_column: str, pa
 
 def _where(mask: pd.DataFrame) -> tuple[list[int], list[str]]:
     rows, columns = mask.to_numpy().nonzero()
-    return [int(r) for r in rows], [str(mask.columns[c]) for c in columns]
+    return [int(r) for r in rows], [str(mask.columns[int(c)]) for c in columns]
 
 
 def check_table(table: pd.DataFrame, task: Task, source_file: str | Path) -> pd.DataFrame:

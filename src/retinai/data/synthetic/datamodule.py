@@ -48,13 +48,13 @@ class SyntheticDataModule(FundusDataModule):
         if layout not in _READERS:
             raise ConfigError([f"data.layout={layout!r} is unknown (valid: {', '.join(_READERS)})"])
         self.layout, self.n, self.size, self.cohort_seed = layout, n, size, cohort_seed
-        self.task = _READERS[layout].task if layout != "idrid" else IdridDataModule().task
+        self.task = _READERS[layout](name=name).task
 
     def read_table(self) -> pd.DataFrame:
         """Write the cohort if it is not there, and return its table."""
         if not self._root:
             self._root = str(cohort_folder(self.cache_dir, self.layout, self.n, self.size, self.cohort_seed))
-        reader = _READERS[self.layout](root=self._root)
+        reader = _READERS[self.layout](name=self.layout, root=self._root)
         table = reader.read_table()
         self.label_file = reader.label_file
         self.notes += reader.notes

@@ -1,0 +1,73 @@
+"""Split files: a run's split as CSV, written beside the run and accepted back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from retinai.data.splits import LEFT_OUT
+from retinai.data.table import SPLITS, few, read_labels
+from retinai.data.task import Task
+from retinai.errors import DataError
+from retinai.files import write_csv
+
+
+def write_splits(path: str | Path, table: pd.DataFrame, task: Task) -> None:
+    """Write `id,split,target,patient,eye,source,note` to CSV; multilabel targets as names joined by "|"."""
+    out = table.reindex(columns=["id", "split", "target", "patient", "eye", "source", "note"])
+    out["target"] = [target_text(target, task) for target in table["target"]]
+    write_csv(path, out)
+
+
+def target_text(target: object, task: Task) -> str:
+    """Return a target as text: the grade, the class names joined by "|", or "" when unlabelled."""
+    if target is None:
+        return ""
+    if isinstance(target, tuple):
+        return "|".join(name for name, flag in zip(task.classes, target, strict=True) if flag)
+    return str(target)
+
+
+def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
+    """Read the split of each row of `table` from a file of `write_splits`.
+
+    Returns:
+        One of SPLITS or LEFT_OUT per row.
+
+    Raises:
+        DataError: If ids are unknown, missing or twice, a split name is wrong, or a target is another one.
+    """
+    path = Path(path)
+    found = read_labels(path, ["id", "split"])
+    wrong = found[~found["split"].isin([*SPLITS, LEFT_OUT])]
+    if len(wrong):
+        rows = [f"row {r} ({i}): {s!r}" for r, i, s in wrong[["row", "id", "split"]].itertuples(index=False)]
+        raise DataError(f"{path}: split must be one of {', '.join([*SPLITS, LEFT_OUT])}; found {few(rows)}")
+    twice = found.loc[found["id"].duplicated(), "id"].tolist()
+    if twice:
+        raise DataError(f"{path}: an id may stand there once only; twice: {few(twice)}")
+    known = set(table["id"])
+    unknown = [i for i in found["id"] if i not in known]
+    if unknown:
+        raise DataError(f"{path}: {len(unknown)} ids are not in this data set: {few(unknown)}")
+    by_id = dict(zip(found["id"], found["split"], strict=True))
+    missing = [i for i in table["id"] if i not in by_id]
+    if missing:
+        raise DataError(f"{path}: {len(missing)} ids of the data set are missing: {few(missing)}; give each a split")
+    if "target" in found.columns:
+        _check_same_targets(path, table, dict(zip(found["id"], found["target"], strict=True)), task)
+    return [by_id[i] for i in table["id"]]
+
+
+def _check_same_targets(path: Path, table: pd.DataFrame, written: dict[str, str], task: Task) -> None:
+    differing = [
+        f"{i} ({written[i]!r} there, {now!r} in the labels)"
+        for i, target in zip(table["id"], table["target"], strict=True)
+        if (now := target_text(target, task)) != written[i]
+    ]
+    if differing:
+        raise DataError(
+            f"{path}: {len(differing)} targets differ from the label files: {few(differing, 3)}; "
+            "the file was written for other labels (check data.target), or drop its target column"
+        )

@@ -16,6 +16,7 @@ import cv2
 
 from retinai.data.synthetic.layout_aptos import plan_aptos
 from retinai.data.synthetic.layout_idrid import plan_idrid
+from retinai.data.synthetic.layout_odir import plan_odir, plan_odir_course, plan_odir_kaggle
 from retinai.data.synthetic.shots import Facts, Plan, Shot, take
 from retinai.errors import UserError
 
@@ -24,6 +25,9 @@ LAYOUTS: dict[str, tuple[Planner, int]] = {
     # name: (planner, fewest photographs with which every class occurs in every part)
     "aptos": (plan_aptos, 10),
     "idrid": (plan_idrid, 25),
+    "odir": (plan_odir, 32),
+    "odir_kaggle": (plan_odir_kaggle, 32),
+    "odir_course": (plan_odir_course, 32),
 }
 SMALLEST, LARGEST = 64, 4288
 # Below this many pixels in all, starting worker processes takes longer than drawing.

@@ -1,0 +1,111 @@
+"""Fixtures that all tests share: a quiet environment, small synthetic cohorts, the real photographs, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+_ENVIRONMENT = {
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "MPLBACKEND": "Agg",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "2",
+}
+# The user's own settings must not decide a test.
+_UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "RETINAI_DEBUG", "RETINAI_EXPERIMENTS")
+
+# Read when matplotlib and albumentations are imported, so before any fixture runs.
+os.environ.update(_ENVIRONMENT)
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep tests offline, without a display, on two threads, and apart from the user's settings."""
+    for key, value in _ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    for key in _UNSET:
+        monkeypatch.delenv(key, raising=False)
+    if "torch" in sys.modules:  # a test that does not need torch does not pay for its import
+        sys.modules["torch"].set_num_threads(2)
+    yield
+
+
+@pytest.fixture(scope="session")
+def synthetic_aptos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small cohort in the layout of APTOS: 60 labelled photographs of 112 px, one of them twice."""
+    return _cohort(tmp_path_factory, "aptos", 60)
+
+
+@pytest.fixture(scope="session")
+def synthetic_idrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small cohort in the layout of IDRiD: 40 training and 10 test photographs, masks in part A."""
+    return _cohort(tmp_path_factory, "idrid", 50)
+
+
+@pytest.fixture(scope="session")
+def synthetic_odir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small cohort in the layout of ODIR: 40 patients, both eyes."""
+    return _cohort(tmp_path_factory, "odir", 80)
+
+
+@pytest.fixture(scope="session")
+def synthetic_odir_kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small cohort in Kaggle's layout of ODIR."""
+    return _cohort(tmp_path_factory, "odir_kaggle", 60)
+
+
+@pytest.fixture(scope="session")
+def synthetic_odir_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small cohort in the course layout of ODIR."""
+    return _cohort(tmp_path_factory, "odir_course", 60)
+
+
+@pytest.fixture(scope="session")
+def idrid_root() -> Path:
+    """Folder of the real IDRiD photographs; skips the test where it is absent."""
+    root = Path(os.environ.get("RETINAI_IDRID", _REPOSITORY.parent / "shared" / "data" / "idrid"))
+    if not (root / "B. Disease Grading").is_dir():
+        pytest.skip(f"the IDRiD photographs are not in {root}; set RETINAI_IDRID to their folder to run this test")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `retinai <words>` in a process of its own, offline.
+
+    `run_cli("synthesize", "layout=aptos", cwd=folder)` gives the finished process with its exit code
+    and its output as text. More environment variables go in `env`.
+    """
+
+    def run(
+        *words: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        clean = {key: value for key, value in os.environ.items() if key not in _UNSET}
+        command = [sys.executable, "-m", "retinai.cli", *map(str, words)]
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env={**clean, **_ENVIRONMENT, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def _cohort(factory: pytest.TempPathFactory, layout: str, n: int) -> Path:
+    from retinai.data.synthetic.cohort import write_cohort
+
+    out = factory.mktemp("cohorts") / layout
+    write_cohort(out, layout, n, size=112, seed=0, workers=1, progress=False)
+    return out

@@ -38,16 +38,25 @@ class IdridDataModule(FundusDataModule):
     Args:
         name: Name of the data set.
         target: `grade` (retinopathy, 0 to 4) or `dme` (risk of macular oedema, 0 to 2).
+        masks: Also give the lesion masks of part A where it has the same photograph: `mask` with a
+            channel per lesion of LESIONS, and `has_mask`.
         **options: Options of `FundusDataModule`.
     """
 
     root_variable = "RETINAI_IDRID"
 
-    def __init__(self, name: str = "idrid", target: str = "grade", **options: Any) -> None:
+    def __init__(self, name: str = "idrid", target: str = "grade", masks: bool = False, **options: Any) -> None:
         super().__init__(name=name, **options)
         if target not in _TARGETS:
             raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)})"])
         self.column, self.task = _TARGETS[target]
+        self.masks = masks
+
+    def _dataset_options(self, split: str) -> dict[str, Any]:
+        options = super()._dataset_options(split)
+        if self.masks:
+            options |= {"masks": graded_masks(self.root, self.cache_dir), "mask_names": tuple(LESIONS)}
+        return options
 
     def read_table(self) -> pd.DataFrame:
         """Return both parts of the disease grading."""
@@ -104,6 +113,17 @@ def lesion_mask_files(root: str | Path) -> pd.DataFrame:
     if not rows:
         raise DataError(f"{part} holds no photographs; the lesion masks need 'A. Segmentation' of IDRiD")
     return pd.DataFrame(rows)
+
+
+def graded_masks(root: str | Path, cache: str | Path) -> dict[str, dict[str, str]]:
+    """Return the lesion masks of the graded photographs: {id in part B: {lesion: path}}."""
+    files = lesion_mask_files(root).set_index("id")
+    masks: dict[str, dict[str, str]] = {}
+    for segmentation, grading in match_parts(root, cache).itertuples(index=False):
+        masks[grading] = {
+            lesion: files.loc[segmentation, lesion] for lesion in LESIONS if files.loc[segmentation, lesion]
+        }
+    return masks
 
 
 def match_parts(root: str | Path, cache: str | Path) -> pd.DataFrame:

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_trees import PREPROCESSING, write_image
+from torchvision.transforms.v2 import functional as tv
+
+from retinai.data.dataset import Collate, FundusDataset
+from retinai.data.loading import make_loader, worker_count
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.samplers import Draw
+from retinai.data.table import as_targets
+from retinai.data.task import DR_GRADE, ODIR_COURSE
+from retinai.data.transforms import build_augmentation
+
+PRE = Preprocessing.from_dict(PREPROCESSING)
+AUGMENT = [
+    {"name": "HorizontalFlip", "params": {"p": 0.5}},
+    {"name": "Affine", "params": {"rotate": [-20, 20], "p": 1.0}},
+    {"name": "RandomBrightnessContrast", "params": {"p": 1.0}},
+]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> pd.DataFrame:
+    root = tmp_path_factory.mktemp("photographs")
+    ids = [f"p{i}" for i in range(10)]
+    paths = [str(write_image(root / f"{name}.png", number)) for number, name in enumerate(ids)]
+    return pd.DataFrame({"id": ids, "path": paths, "target": as_targets([i % 5 for i in range(10)])})
+
+
+def batches(table: pd.DataFrame, epochs, workers: int = 0, seed: int = 0) -> list[torch.Tensor]:
+    """Return the images of each epoch, in the order of the ids."""
+    dataset = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT), seed=seed)
+    loader = make_loader(dataset, DR_GRADE, batch_size=5, num_workers=workers, sampler="shuffle", seed=seed)
+    out = []
+    for epoch in epochs:
+        loader.sampler.set_epoch(epoch)
+        images, ids = [], []
+        for batch in loader:
+            images.append(batch["image"])
+            ids += batch["id"]
+        out.append(torch.cat(images)[np.argsort(ids)])
+    return out
+
+
+def test_batch_follows_the_contract(table):
+    batch = next(iter(make_loader(FundusDataset(table, PRE), DR_GRADE, batch_size=4)))
+    assert batch["image"].shape == (4, 3, 32, 32) and batch["image"].dtype == torch.float32
+    assert batch["image"].is_contiguous()
+    assert batch["target"].tolist() == [0, 1, 2, 3] and batch["target"].dtype == torch.int64
+    assert batch["id"] == ["p0", "p1", "p2", "p3"]
+    assert set(batch) == {"image", "target", "id"}
+
+
+def test_normalisation_is_that_of_torchvision(table):
+    dataset = FundusDataset(table, PRE)
+    samples = [dataset[i] for i in range(3)]
+    ours = Collate(PRE, DR_GRADE)(samples)["image"]
+    planes = torch.stack([torch.from_numpy(s["image"]).permute(2, 0, 1) for s in samples])
+    oracle = tv.normalize(tv.to_dtype(planes, torch.float32, scale=True), list(PRE.mean), list(PRE.std))
+    torch.testing.assert_close(ours, oracle, atol=2e-6, rtol=1e-5)
+
+
+def test_multilabel_and_unlabelled_targets(table):
+    flags = table.assign(target=as_targets([(1, 0, 1)] * 10))
+    batch = next(iter(make_loader(FundusDataset(flags, PRE), ODIR_COURSE, batch_size=2)))
+    assert batch["target"].tolist() == [[1, 0, 1], [1, 0, 1]] and batch["target"].dtype == torch.float32
+    unlabelled = table.assign(target=as_targets([None] * 10))
+    assert "target" not in next(iter(make_loader(FundusDataset(unlabelled, PRE), DR_GRADE, batch_size=2)))
+
+
+def test_augmentation_depends_on_seed_and_epoch_only(table):
+    first, second = batches(table, [0, 1])
+    assert not torch.equal(first, second)
+    resumed = batches(table, [1])[0]
+    assert torch.equal(second, resumed)
+    assert not torch.equal(first, batches(table, [0], seed=1)[0])
+
+
+def test_persistent_workers_see_the_epoch(table):
+    alone = batches(table, [0, 1, 0])
+    shared = batches(table, [0, 1, 0], workers=2)
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+    assert torch.equal(shared[0], shared[2]) and not torch.equal(shared[0], shared[1])
+
+
+def test_a_photograph_drawn_twice_varies(table):
+    dataset = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT))
+    assert not np.array_equal(dataset[Draw(0, 3, 0)]["image"], dataset[Draw(0, 3, 1)]["image"])
+    dataset.set_epoch(4)
+    assert np.array_equal(dataset[3]["image"], dataset[Draw(4, 3, 0)]["image"])
+
+
+def test_masks_come_along_and_move_along(table, tmp_path):
+    # The photograph's own bright field of view, as a mask.
+    image = cv2.imread(table["path"][0])
+    field = (image.max(axis=2) > 20).astype(np.uint8)
+    file = tmp_path / "field.png"
+    cv2.imwrite(str(file), field * 255)
+    masks = {"p0": {"field": str(file)}}
+    larger = replace(PRE, input_size=96)
+    augmentation = build_augmentation(AUGMENT[:2])
+    dataset = FundusDataset(table, larger, masks=masks, mask_names=("field", "none"), augmentation=augmentation)
+    for epoch in range(4):
+        sample = dataset[Draw(epoch, 0)]
+        mask, seen = sample["mask"][:, :, 0] > 0, sample["image"].max(axis=2) > 10
+        assert np.logical_and(mask, seen).sum() / np.logical_or(mask, seen).sum() > 0.9
+        assert not sample["mask"][:, :, 1].any() and sample["has_mask"]
+    batch = Collate(PRE, DR_GRADE)([dataset[0], dataset[1]])
+    assert batch["mask"].shape == (2, 2, 96, 96) and batch["mask"].dtype == torch.float32
+    assert batch["has_mask"].tolist() == [True, False] and not batch["mask"][1].any()
+
+
+def test_tiny_last_batches_are_left_out_of_training_only(table):
+    dataset = FundusDataset(table, PRE)
+    assert [len(b["id"]) for b in make_loader(dataset, DR_GRADE, batch_size=4, sampler="shuffle")] == [4, 4]
+    assert [len(b["id"]) for b in make_loader(dataset, DR_GRADE, batch_size=4)] == [4, 4, 2]
+    assert [len(b["id"]) for b in make_loader(dataset, DR_GRADE, batch_size=64, sampler="shuffle")] == [10]
+
+
+def test_worker_count():
+    assert worker_count("auto", 100, 32) == 0
+    assert 0 <= worker_count("auto", 10_000, 32) <= 4
+    assert worker_count(3, 1, 32) == 3

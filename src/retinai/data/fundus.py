@@ -176,9 +176,7 @@ def subtract_local_colour(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 def _view(image: np.ndarray, preprocessing: Preprocessing) -> FieldOfView:
     if preprocessing.interpolation not in _ENLARGE:
-        raise ConfigError(
-            [f"interpolation {preprocessing.interpolation!r} is unknown; valid: {', '.join(_ENLARGE)}"]
-        )
+        raise ConfigError([f"interpolation {preprocessing.interpolation!r} is unknown; valid: {', '.join(_ENLARGE)}"])
     if preprocessing.crop == "fov":
         return find_field_of_view(image)
     if preprocessing.crop == "none":

@@ -1,0 +1,155 @@
+"""Prepared photographs on disk, found by the content of their source and by the settings."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from retinai.data.file_index import Entry, FileIndex, FileRecord, examine
+from retinai.data.fundus import prepare_photograph
+from retinai.data.preprocessing import Preprocessing
+from retinai.errors import UserError
+from retinai.files import atomic_path
+
+_LEFTOVER_AGE = 3600.0  # seconds after which a temporary file belongs to a killed job
+
+
+class PreparedCache:
+    """A folder of prepared photographs: `<cache_dir>/<settings>/<aa>/<sha256 of the source>.npy`.
+
+    A changed source has another hash, and changed settings another folder, so nothing stale is ever
+    found. Arrays are uncompressed: reading one is about as fast as the disk.
+
+    Args:
+        cache_dir: Folder of prepared photographs and of the file index.
+        preprocessing: How a photograph becomes the input.
+    """
+
+    def __init__(self, cache_dir: str | Path, preprocessing: Preprocessing) -> None:
+        self.cache_dir = Path(cache_dir)
+        self.preprocessing = preprocessing
+        self.folder = self.cache_dir / preprocessing.pixel_key()
+        self.index = FileIndex(self.cache_dir)
+
+    def load(self, path: str | Path) -> np.ndarray | None:
+        """Return the prepared pixels of a photograph, or None if there are none for its present content.
+
+        Args:
+            path: The original file.
+
+        Returns:
+            uint8, (S, S, 3), writable; None if it was not prepared, has changed, or the prepared file is damaged.
+        """
+        if not self.folder.is_dir():
+            return None
+        sha256 = self.index.content_hash(path)
+        return None if sha256 is None else self._read(sha256)
+
+    def store(self, path: str | Path, array: np.ndarray) -> None:
+        """Keep the prepared pixels of a photograph.
+
+        Args:
+            path: The original file, unchanged since it was decoded.
+            array: uint8, (S, S, 3).
+
+        Raises:
+            UserError: If the file cannot be read or the disk is full; names the file.
+        """
+        sha256 = self.index.content_hash(path)
+        if sha256 is None:
+            raise UserError(f"{path} can no longer be read, so its prepared pixels cannot be kept; run it again")
+        self.store_content(sha256, array)
+
+    def store_content(self, sha256: str, array: np.ndarray) -> None:
+        """Keep the prepared pixels of the bytes that have a certain hash."""
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        with atomic_path(self.file_of(sha256)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    def file_of(self, sha256: str) -> Path:
+        """Return the file that holds, or would hold, the prepared pixels of a content."""
+        return self.folder / sha256[:2] / f"{sha256}.npy"
+
+    def prepare(
+        self, paths: Sequence[str], workers: int | str | None = None, progress: str | None = "preparing photographs"
+    ) -> dict[str, FileRecord]:
+        """Check and prepare photographs, decoding each that is new or has changed once.
+
+        Args:
+            paths: Original files.
+            workers: Number of processes, 0 for none, None or `auto` to choose.
+            progress: Text of the progress bar, None for none.
+
+        Returns:
+            Path -> record, in the order given; a bad or missing file has its `reason` and is not prepared.
+
+        Raises:
+            UserError: If the disk is full, or a process was killed; what is done is kept.
+        """
+        self._remove_leftovers()
+        self.index.refresh()
+        unique = list(dict.fromkeys(map(str, paths)))
+        todo = [path for path in unique if not self._is_done(self.index.lookup(path))]
+        fresh = self.index.run(partial(_prepare_one, self.cache_dir, self.preprocessing), todo, workers, progress)
+        return fresh | {path: self._record(path) for path in unique if path not in fresh}
+
+    def size(self) -> tuple[int, int]:
+        """Return the number of prepared photographs with these settings and their bytes."""
+        sizes = [file.stat().st_size for file in self.folder.glob("*/[!.]*.npy")]
+        return len(sizes), sum(sizes)
+
+    def _record(self, path: str) -> FileRecord:
+        record = self.index.lookup(path)
+        return record if record is not None else examine(path).record
+
+    def _is_done(self, record: FileRecord | None) -> bool:
+        if record is None or not (record.reason or record.phash):
+            return False
+        return bool(record.reason) or self._read(record.sha256, look=True) is not None
+
+    def _read(self, sha256: str, look: bool = False) -> np.ndarray | None:
+        """Read a prepared file; `look` maps it only, which still shows a wrong length."""
+        size = self.preprocessing.input_size
+        try:
+            array = np.load(self.file_of(sha256), mmap_mode="r" if look else None, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None  # not there, or damaged from outside: it is prepared anew
+        return array if array.shape == (size, size, 3) and array.dtype == np.uint8 else None
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of jobs that were killed long ago."""
+        for file in self.folder.glob("*/.*.npy"):
+            try:
+                if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
+                    file.unlink()
+            except FileNotFoundError:
+                continue  # the job that wrote it has just finished
+
+
+def _prepare_one(cache_dir: Path, preprocessing: Preprocessing, path: str) -> Entry:
+    """Examine one file and keep its prepared pixels; runs in a worker."""
+    cache = _cache(cache_dir, preprocessing)
+
+    def keep(image: np.ndarray, sha256: str) -> None:
+        cache.store_content(sha256, prepare_photograph(image, preprocessing))
+
+    return examine(path, keep)
+
+
+class _Writer(PreparedCache):
+    """A cache that only writes, and so does without the index."""
+
+    def __init__(self, cache_dir: Path, preprocessing: Preprocessing) -> None:
+        self.cache_dir = cache_dir
+        self.preprocessing = preprocessing
+        self.folder = cache_dir / preprocessing.pixel_key()
+
+
+def _cache(cache_dir: Path, preprocessing: Preprocessing) -> PreparedCache:
+    return _Writer(cache_dir, preprocessing)

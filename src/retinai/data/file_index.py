@@ -1,0 +1,301 @@
+"""What is known of each photograph's file: content hash, perceptual hash, size, or why it is bad.
+
+The index is a file of JSON lines that only grows, so that a killed job loses at most the line it was
+writing, and several jobs may add to it at once. An entry counts only as long as the file's size,
+modification time, change time and inode stay as they were; the change time cannot be set back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from retinai.data.fundus import prepare_photograph
+from retinai.data.images import MAX_PIXELS, BadImageError, decode_photograph, read_bytes
+from retinai.data.parallel import choose_workers, run_parallel
+from retinai.data.preprocessing import Preprocessing
+from retinai.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows; a line is still written in one piece
+    fcntl = None  # type: ignore[assignment]
+
+INDEX_NAME = "file_index.jsonl"
+# Raised when the checks or the perceptual hash change, so that old entries are not believed.
+INDEX_VERSION = 1
+HASH_SIDE = 16  # the perceptual hash has HASH_SIDE^2 bits
+_HASH_VIEW = Preprocessing(input_size=4 * HASH_SIDE, mean=(0, 0, 0), std=(1, 1, 1))
+
+Signature = tuple[int, int, int, int]
+Use = Callable[[np.ndarray, str], None]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is known of one file.
+
+    Args:
+        path: The file as it was asked for.
+        sha256: Hash of its bytes, hex; empty if it cannot be read at all.
+        phash: Perceptual hash of the field of view, hex, 256 bits; empty for a bad file.
+        width: Columns in pixels, after EXIF rotation.
+        height: Rows in pixels.
+        reason: Why the file is bad, in one clause; empty for a good one.
+    """
+
+    path: str
+    sha256: str = ""
+    phash: str = ""
+    width: int = 0
+    height: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record with the state of the file that it was taken from.
+
+    Args:
+        record: What is known.
+        signature: Size, mtime_ns, ctime_ns and inode before and after reading; None: it kept changing.
+        read_at: When reading began, seconds since the epoch.
+    """
+
+    record: FileRecord
+    signature: Signature | None
+    read_at: float
+
+    def is_current(self, signature: Signature) -> bool:
+        """Return whether the file is surely still the one that was read.
+
+        A file that was changed again within one tick of the clock looks the same, so that an entry
+        read right after a change is not believed (whole-second clocks tick every one or two seconds).
+        """
+        if signature != self.signature:
+            return False
+        changed = max(signature[1], signature[2])
+        coarse = signature[1] % 10**9 == 0 and signature[2] % 10**9 == 0
+        return changed / 1e9 < self.read_at - (2.0 if coarse else 0.05)
+
+
+def file_signature(path: str | Path) -> Signature | None:
+    """Return size, mtime_ns, ctime_ns and inode of a file, or None if there is none."""
+    try:
+        state = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+
+
+def perceptual_hash(image: np.ndarray) -> str:
+    """Return the DCT hash of a photograph's field of view, so that borders do not matter.
+
+    Args:
+        image: Photograph, uint8, (H, W, 3).
+
+    Returns:
+        256 bits as 64 hex digits.
+
+    Source: Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section
+        3.2.1, by imagehash with 16 x 16 coefficients: retinas look so alike that 8 x 8 do not separate them.
+    """
+    import imagehash
+    from PIL import Image
+
+    return str(imagehash.phash(Image.fromarray(prepare_photograph(image, _HASH_VIEW)), hash_size=HASH_SIDE))
+
+
+def examine(path: str, use: Use | None = None) -> Entry:
+    """Read, check, hash and decode one file, all from one reading of its bytes.
+
+    Args:
+        path: The file.
+        use: Called with the pixels of a good photograph and the hash of its bytes.
+
+    Returns:
+        The entry; a bad file has its reason in it.
+    """
+    for _ in range(3):
+        before, read_at = file_signature(path), time.time()
+        try:
+            data = read_bytes(path)
+        except BadImageError as error:
+            # No signature: a missing or locked file may be mended without leaving a trace in stat.
+            sha256 = hashlib.sha256(b"").hexdigest() if before and before[0] == 0 else ""
+            return Entry(FileRecord(path, sha256=sha256, reason=error.reason), None, read_at)
+        if file_signature(path) == before:
+            break
+    else:
+        before = None
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        image = decode_photograph(data, path, MAX_PIXELS)
+    except BadImageError as error:
+        return Entry(FileRecord(path, sha256=sha256, reason=error.reason), before, read_at)
+    if use is not None:
+        use(image, sha256)
+    height, width = image.shape[:2]
+    return Entry(FileRecord(path, sha256, perceptual_hash(image), width, height), before, read_at)
+
+
+@dataclass
+class FileIndex:
+    """The index of photographs, kept in a cache folder.
+
+    Args:
+        cache_dir: Folder of the index; made when something is written.
+    """
+
+    cache_dir: Path
+    _entries: dict[str, Entry] = field(default_factory=dict, init=False, repr=False)
+    _read_to: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.cache_dir = Path(self.cache_dir)
+        self.refresh()
+
+    @property
+    def file(self) -> Path:
+        """The file of JSON lines."""
+        return self.cache_dir / INDEX_NAME
+
+    def scan(
+        self, paths: Sequence[str], workers: int | str | None = None, progress: str | None = "checking photographs"
+    ) -> dict[str, FileRecord]:
+        """Return what is known of each file, reading those that are new or have changed.
+
+        Args:
+            paths: Files.
+            workers: Number of processes, 0 for none, None or `auto` to choose.
+            progress: Text of the progress bar, None for none.
+
+        Returns:
+            Path -> record, in the order given; a bad or missing file has its `reason`.
+
+        Raises:
+            UserError: If the disk is full, or a process was killed; what is done is kept.
+        """
+        self.refresh()
+        todo = [path for path in dict.fromkeys(map(str, paths)) if self.lookup(path) is None]
+        fresh = self.run(examine, todo, workers, progress)
+        return {path: fresh.get(path) or self._known(path) for path in map(str, paths)}
+
+    def run(
+        self, function: Callable[[str], Entry], todo: Sequence[str], workers: int | str | None, progress: str | None
+    ) -> dict[str, FileRecord]:
+        """Call a function on files in parallel and keep each entry as soon as it is there.
+
+        Args:
+            function: `examine`, or one like it; picklable.
+            todo: Files.
+            workers: As in `scan`.
+            progress: As in `scan`.
+
+        Returns:
+            Path -> record.
+        """
+        total = sum(signature[0] for signature in map(file_signature, todo) if signature)
+        fresh: dict[str, FileRecord] = {}
+        for entry in run_parallel(function, todo, choose_workers(workers, total), progress):
+            fresh[entry.record.path] = entry.record
+            self.add(entry)
+        return fresh
+
+    def lookup(self, path: str | Path) -> FileRecord | None:
+        """Return the record of a file, or None if it is not known or the file has changed."""
+        entry, signature = self._entries.get(_key(path)), file_signature(path)
+        if entry is None or signature is None or not entry.is_current(signature):
+            return None
+        return self._known(str(path))
+
+    def content_hash(self, path: str | Path) -> str | None:
+        """Return the SHA-256 of a file's bytes, from the index or by reading; None if it cannot be read."""
+        record = self.lookup(path)
+        if record is not None:
+            return record.sha256
+        signature, read_at = file_signature(path), time.time()
+        try:
+            sha256 = hashlib.sha256(read_bytes(path)).hexdigest()
+        except BadImageError:
+            return None  # the caller opens the file next and says what is wrong with it
+        # Kept in memory only: nothing but the hash is known.
+        if signature is not None and signature == file_signature(path):
+            self._entries[_key(path)] = Entry(FileRecord(str(path), sha256), signature, read_at)
+        return sha256
+
+    def add(self, entry: Entry) -> None:
+        """Keep an entry, in memory and in the file.
+
+        Raises:
+            UserError: If the disk is full; the file is then left as it was.
+        """
+        if entry.signature is None:
+            return
+        self._entries[_key(entry.record.path)] = entry
+        values = {**asdict(entry.record), "path": _key(entry.record.path)}
+        line = {"v": INDEX_VERSION, **values, "signature": entry.signature, "read_at": entry.read_at}
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        # It starts with a line break too: a line torn by a killed job then costs no other.
+        _append(self.file, b"\n" + json.dumps(line).encode() + b"\n")
+
+    def refresh(self) -> None:
+        """Read what this or another job has added since the last reading; torn lines are passed over."""
+        if not self.file.exists():
+            return
+        with self.file.open("rb") as handle:
+            handle.seek(self._read_to)
+            text = handle.read()
+        whole = text.rfind(b"\n") + 1
+        self._read_to += whole
+        for line in text[:whole].split(b"\n"):
+            entry = _parse(line)
+            if entry is not None:
+                self._entries[entry.record.path] = entry
+
+    def _known(self, path: str) -> FileRecord:
+        record = self._entries[_key(path)].record
+        return FileRecord(**{**asdict(record), "path": path})
+
+
+def _key(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _parse(line: bytes) -> Entry | None:
+    """Return the entry of a line, or None for an empty, torn or outdated one."""
+    try:
+        values = json.loads(line)
+        if values.pop("v") != INDEX_VERSION:
+            return None
+        signature, read_at = tuple(map(int, values.pop("signature"))), float(values.pop("read_at"))
+        return Entry(FileRecord(**values), signature, read_at)  # type: ignore[arg-type]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _append(path: Path, text: bytes) -> None:
+    """Add bytes at the end of a file, whole or not at all."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        end = os.fstat(handle).st_size
+        try:
+            if os.write(handle, text) != len(text):
+                raise OSError("the line did not fit")
+        except OSError as error:
+            os.ftruncate(handle, end)
+            raise UserError(
+                f"the disk is full: {path} could not be written ({error}); free some space or choose another "
+                "place: paths.cache="
+            ) from error
+    finally:
+        os.close(handle)

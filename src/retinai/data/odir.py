@@ -34,7 +34,7 @@ class OdirDataModule(FundusDataModule):
     Args:
         name: Name of the data set.
         layout: `official` (the annotations xlsx), `kaggle` (`full_df.csv`), `course` (`id,D,G,A` with
-            published parts), or `auto`: the first that is there, in the order course, official, kaggle.
+            published parts), or `auto`: the first that is there, in the order course, kaggle, official.
         split: For the course layout, `published` keeps its parts, which share patients, and `patient`
             splits anew with each patient on one side.
         unknown_keywords: `error` refuses keywords that are not understood; `skip` leaves those eyes out.
@@ -70,7 +70,7 @@ class OdirDataModule(FundusDataModule):
     def _detect(self) -> str:
         if (self.root / "train.csv").is_file():
             return "course"
-        return "kaggle" if self._sheet() is None and (self.root / "full_df.csv").is_file() else "official"
+        return "kaggle" if (self.root / "full_df.csv").is_file() else "official"
 
     def _sheet(self) -> Path | None:
         found = (path for name in _SHEETS for depth in _DEPTHS for path in sorted(self.root.glob(depth + name)))
@@ -154,6 +154,8 @@ class OdirDataModule(FundusDataModule):
         """Return the challenge's test photographs, which have no labels, where they are there."""
         folder = self._folder(_TESTING)
         names = sorted(path.name for path in folder.glob("*_*.jpg")) if folder.is_dir() else []
+        if not names:
+            return pd.DataFrame()
         stems = [name.rsplit(".", 1)[0] for name in names]
         eyes = pd.DataFrame(
             {

@@ -16,10 +16,13 @@ from retinai.data.idrid import IdridDataModule
 from retinai.data.odir import OdirDataModule
 from retinai.errors import ConfigError
 
-_READERS: dict[str, type[FundusDataModule]] = {
-    "aptos": AptosDataModule,
-    "idrid": IdridDataModule,
-    "odir": OdirDataModule,
+# The datamodule that reads a layout, and its options for it.
+_READERS: dict[str, tuple[type[FundusDataModule], dict[str, str]]] = {
+    "aptos": (AptosDataModule, {}),
+    "idrid": (IdridDataModule, {}),
+    "odir": (OdirDataModule, {"layout": "official"}),
+    "odir_kaggle": (OdirDataModule, {"layout": "kaggle"}),
+    "odir_course": (OdirDataModule, {"layout": "course"}),
 }
 
 
@@ -28,8 +31,8 @@ class SyntheticDataModule(FundusDataModule):
 
     Args:
         name: Name of the data set.
-        layout: `aptos`, `idrid` or `odir`.
-        n: Number of photographs (of patients for `odir`).
+        layout: `aptos`, `idrid`, `odir`, `odir_kaggle` or `odir_course`.
+        n: Number of labelled photographs.
         size: Side of a photograph in pixels.
         cohort_seed: Seed of the photographs; `seed` decides split, order and augmentation only.
         **options: Options of `FundusDataModule`; with `root` a cohort that lies there is read.
@@ -48,13 +51,17 @@ class SyntheticDataModule(FundusDataModule):
         if layout not in _READERS:
             raise ConfigError([f"data.layout={layout!r} is unknown (valid: {', '.join(_READERS)})"])
         self.layout, self.n, self.size, self.cohort_seed = layout, n, size, cohort_seed
-        self.task = _READERS[layout](name=name).task
+        self.task = self._reader().task
+
+    def _reader(self) -> FundusDataModule:
+        kind, options = _READERS[self.layout]
+        return kind(name=self.layout, root=self._root, **options)  # type: ignore[arg-type]
 
     def read_table(self) -> pd.DataFrame:
         """Write the cohort if it is not there, and return its table."""
         if not self._root:
             self._root = str(cohort_folder(self.cache_dir, self.layout, self.n, self.size, self.cohort_seed))
-        reader = _READERS[self.layout](name=self.layout, root=self._root)
+        reader = self._reader()
         table = reader.read_table()
         self.label_file = reader.label_file
         self.notes += reader.notes

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: a quiet environment, small synthetic cohorts, the real photographs, the command line."""
+"""Fixtures that all tests share: quiet environment, small cohorts, real photographs, command line."""
 
 from __future__ import annotations
 

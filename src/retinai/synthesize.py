@@ -23,13 +23,13 @@ def run(cfg: DictConfig) -> None:
 
     out = Path(str(cfg.out)).expanduser()
     workers = None if cfg.workers in (None, "auto") else whole_number("workers", cfg.workers)
-    numbers = {key: whole_number(key, cfg[key]) for key in ("n", "size", "seed")}
+    n, size, seed = (whole_number(key, cfg[key]) for key in ("n", "size", "seed"))
     if not isinstance(cfg.masks, bool):
         from retinai.errors import UserError
 
         raise UserError(f"masks={cfg.masks} is neither true nor false")
     start = time.perf_counter()
-    write_cohort(out, str(cfg.layout), **numbers, workers=workers, masks=cfg.masks)
+    write_cohort(out, str(cfg.layout), n, size, seed, workers=workers, masks=cfg.masks)
     show(out, str(cfg.layout), time.perf_counter() - start)
 
 

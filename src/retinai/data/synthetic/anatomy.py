@@ -66,14 +66,14 @@ def draw_eye(
     narrow = float(rng.uniform(0.45, 0.6)) if hypertension else 1.0
     return Eye(
         disc=(float(disc[0]), float(disc[1])),
-        disc_radius=float(rng.uniform(0.115, 0.14)),
+        disc_radius=float(rng.uniform(0.12, 0.15)),
         cup_to_disc=ratio,
         fovea=(float(fovea[0]), float(fovea[1])),
         colour=(float(colour[0]), float(colour[1]), float(colour[2])),
         tessellation=float(rng.uniform(0.75, 1.0) if myopia else max(0.0, rng.uniform(-0.3, 0.45))),
         atrophy=float(rng.uniform(0.5, 1.1)) if myopia else 0.0,
-        artery_width=float(rng.uniform(0.017, 0.021)) * narrow,
-        vein_width=float(rng.uniform(0.023, 0.028)),
+        artery_width=float(rng.uniform(0.0145, 0.018)) * narrow,
+        vein_width=float(rng.uniform(0.0195, 0.024)),
         tortuosity=float(rng.uniform(0.6, 1.3)) * (1.5 if hypertension else 1.0),
     )
 
@@ -89,7 +89,7 @@ def paint_background(rng: np.random.Generator, eye: Eye, frame: Frame) -> Floats
     fovea = float(rng.uniform(0.1, 0.25)) * np.exp(-((from_fovea / 0.06) ** 2) / 2)
     weights = np.array([0.75, 1.1, 1.0], dtype=np.float32)
     attenuation = density[..., None] * weights + (macula + fovea)[..., None] * np.array([0.8, 1, 0.7], np.float32)
-    return np.asarray(np.float32(eye.colour) * np.exp(-attenuation), dtype=np.float32)
+    return np.asarray(np.asarray(eye.colour, dtype=np.float32) * np.exp(-attenuation), dtype=np.float32)
 
 
 def _choroid(rng: np.random.Generator, eye: Eye, frame: Frame, from_fovea: Floats) -> Floats:
@@ -120,15 +120,15 @@ def paint_disc(rng: np.random.Generator, retina: Floats, eye: Eye, frame: Frame)
         beside = np.hypot((dx + 0.5 * eye.atrophy) / (1 + 0.7 * eye.atrophy), dy / (1 + 0.35 * eye.atrophy))
         ragged = beside + 0.06 * smooth_noise(rng, frame.height, frame.width, 40)
         retina = _blend(retina, falloff(ragged, 1.0, 0.12) * 0.75, (236, 200, 150))
-    glow = np.exp(-np.clip(distance - 1, 0, None) * 1.6) * 0.13
+    glow = np.exp(-np.clip(distance - 1, 0, None) * 1.6) * 0.18
     retina = _blend(retina, glow, (238, 176, 110))
     disc = falloff(distance, 1.0, 0.16)
     tone = float(rng.uniform(0.85, 1.05))
     # The rim is pinker on the nasal side, where the nerve fibres are dense.
-    rim = np.array([236.0, 158, 92]) * tone
+    rim = np.array([252.0, 186, 104]) * tone
     retina = _blend(retina, disc * (0.9 - 0.1 * np.clip(dx, -1, 1)), (rim[0], rim[1], rim[2]))
     cup = falloff(np.hypot(dx + 0.06, dy), eye.cup_to_disc, 0.14)
-    retina = _blend(retina, cup * 0.85, (min(255.0, 254 * tone), 226 * tone, 168 * tone))
+    retina = _blend(retina, cup * 0.85, (268 * tone, 240 * tone, 172 * tone))
     return retina, np.asarray(disc, dtype=np.float32)
 
 
@@ -155,4 +155,4 @@ def paint_nerve_fibres(rng: np.random.Generator, retina: Floats, eye: Eye, frame
 
 
 def _blend(image: Floats, amount: Floats, colour: tuple[float, float, float]) -> Floats:
-    return np.asarray(image + amount[..., None] * (np.float32(colour) - image), dtype=np.float32)
+    return np.asarray(image + amount[..., None] * (np.asarray(colour, dtype=np.float32) - image), dtype=np.float32)

@@ -143,7 +143,8 @@ def expose(rng: np.random.Generator, retina: Floats, frame: Frame, exposure: Exp
     picture = blur(retina, exposure.sharpness * frame.radius)
     if exposure.haze > 0.01:
         picture = _scatter(picture, frame, exposure.haze)
-    picture = picture * light[..., None] * np.asarray(exposure.gain, dtype=np.float32)
+    gain = np.asarray(exposure.gain, dtype=np.float32)
+    picture = np.asarray(picture * light[..., None] * gain, dtype=np.float32)
     picture = _reflexes(rng, picture, frame, exposure, (x, y, distance))
     noise = rng.standard_normal(picture.shape[:2], dtype=np.float32)[..., None] * np.float32(exposure.noise)
     picture += noise * np.array([0.8, 1.0, 1.2], dtype=np.float32)
@@ -171,7 +172,8 @@ def _reflexes(
     if exposure.crescent > 0:
         side = np.clip(x * np.cos(turn) + y * np.sin(turn), 0, 1) ** 3
         edge = falloff(1 - distance, 0.04, 0.2)
-        picture = picture + (exposure.crescent * 70 * side * edge)[..., None] * np.array([0.9, 1, 1], dtype=np.float32)
+        glare = (exposure.crescent * 70 * side * edge).astype(np.float32)
+        picture = picture + glare[..., None] * np.array([0.9, 1, 1], dtype=np.float32)
     specks = np.zeros(picture.shape[:2], dtype=np.float32)
     for _ in range(exposure.dust):
         place = frame.to_pixels(rng.uniform(-0.7, 0.7, (1, 2)))[0]

@@ -121,11 +121,11 @@ class LesionPainter:
             centre = self.near_fovea(low, high)
             ring = self.rng.random() < 0.4
             spread = float(self.rng.uniform(0.04, 0.1))
-            for _ in range(int(self.rng.integers(6, 26))):
+            for _ in range(int(self.rng.integers(10, 34))):
                 angle = float(self.rng.uniform(0, 2 * np.pi))
                 reach = spread * (float(self.rng.normal(1, 0.12)) if ring else abs(float(self.rng.normal(0, 0.7))))
                 spot = centre + reach * np.array([math.cos(angle), math.sin(angle)])
-                outline = ragged_outline(self.rng, spot, float(self.rng.uniform(0.006, 0.018)), 1.3, angle, 0.3)
+                outline = ragged_outline(self.rng, spot, 0.006 + 0.012 * float(self.rng.random()) ** 2, 1.3, angle, 0.3)
                 if self.frame.visible(outline, 0.01).all():
                     lesions.append(_lesion("hard_exudate", spot, outline, float(self.rng.uniform(0.75, 1))))
         return lesions

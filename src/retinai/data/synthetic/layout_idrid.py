@@ -51,7 +51,7 @@ def plan_idrid(n: int, size: int, seed: int) -> Plan:
     rng = plan_rng(seed)
     testing = max(5, n // 5)
     grades = (shares(rng, n - testing, _GRADES), shares(rng, testing, _GRADES))
-    shots = []
+    shots: list[Shot] = []
     for part, wanted in enumerate(grades):
         for number, grade in enumerate(wanted, start=1):
             file = f"{_GRADING}/{_PARTS[part]}/IDRiD_{number:03d}.jpg"

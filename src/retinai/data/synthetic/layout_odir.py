@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from retinai.data.synthetic.patients import Patient, draw_patients, flags_of
+from retinai.data.synthetic.photograph import Photograph, encode
 from retinai.data.synthetic.shots import Facts, Plan, Shot, plan_rng
 from retinai.data.synthetic.tables import write_xlsx
 from retinai.data.task import ODIR_8, ODIR_COURSE
@@ -63,8 +65,9 @@ def plan_odir_kaggle(n: int, size: int, seed: int) -> Plan:
         seed: Seed of the cohort.
     """
     cohort = _draw(n, seed)
-    training = (f"{_KAGGLE}/Training Images/", "preprocessed_images/")
-    shots = cohort.shots(size, training, (f"{_KAGGLE}/Testing Images/",))
+    shots = cohort.shots(size, (f"{_KAGGLE}/Training Images/",), (f"{_KAGGLE}/Testing Images/",))
+    training = 2 * len(cohort.patients)
+    shots[:training] = [replace(shot, writer=SquareWriter(Path(shot.files[0]).name, size)) for shot in shots[:training]]
 
     def finish(folder: Path, facts: Sequence[Facts]) -> None:
         rows = [_row(p, as_text=False) for p in cohort.patients]
@@ -75,6 +78,28 @@ def plan_odir_kaggle(n: int, size: int, seed: int) -> Plan:
         _write_csv(folder / "full_df.csv", header, lines)
 
     return Plan(shots, finish)
+
+
+class SquareWriter:
+    """Writes Kaggle's `preprocessed_images/`: cropped to the field of view and made square.
+
+    Args:
+        name: Name of the file.
+        side: Side in pixels.
+    """
+
+    def __init__(self, name: str, side: int) -> None:
+        self.name, self.side = name, side
+
+    def __call__(self, photograph: Photograph, folder: Path) -> None:
+        """Write the photograph below the cohort's folder."""
+        frame = photograph.frame
+        left, right = (round(frame.centre[0] + sign * frame.radius) for sign in (-1, 1))
+        crop = photograph.image[:, max(0, left) : right + 1]
+        square = cv2.resize(crop, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        file = folder / "preprocessed_images" / self.name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(encode(np.asarray(square, dtype=np.uint8), ".jpg"))
 
 
 def plan_odir_course(n: int, size: int, seed: int) -> Plan:

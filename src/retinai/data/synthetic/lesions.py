@@ -30,20 +30,26 @@ KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
 # Optical density per RGB channel of full strength, and (colour, opacity) of what is paler than the retina.
 _DARK: dict[str, tuple[float, float, float]] = {
     "microaneurysm": (0.34, 1.0, 0.7),
-    "haemorrhage": (0.42, 1.15, 0.8),
+    "haemorrhage": (0.42, 1.15, 0.95),
     "irma": (0.3, 0.85, 0.5),
     "neovascularisation": (0.26, 0.95, 0.5),
-    "preretinal_haemorrhage": (0.5, 1.5, 1.0),
+    "preretinal_haemorrhage": (0.5, 1.5, 1.3),
     "vitreous_haemorrhage": (0.55, 1.05, 0.8),
 }
 _PALE: dict[str, tuple[tuple[float, float, float], float]] = {
     "drusen": ((236, 190, 108), 0.7),
     "soft_exudate": ((242, 222, 186), 0.8),
-    "hard_exudate": ((252, 228, 128), 0.95),
+    "hard_exudate": ((255, 226, 104), 0.95),
     "laser_spot": ((226, 190, 140), 0.75),
 }
 # Softness of a lesion's edge in radii of the field of view.
-_SOFT = {"soft_exudate": 0.009, "vitreous_haemorrhage": 0.05, "drusen": 0.003, "preretinal_haemorrhage": 0.004}
+_SOFT = {
+    "soft_exudate": 0.009,
+    "haemorrhage": 0.0035,
+    "vitreous_haemorrhage": 0.05,
+    "drusen": 0.003,
+    "preretinal_haemorrhage": 0.004,
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def quadrant(points: Points, fovea: tuple[float, float]) -> npt.NDArray[np.int64
 
 def ragged_outline(
     rng: np.random.Generator,
-    centre: Sequence[float],
+    centre: Sequence[float] | Points,
     radius: float,
     aspect: float = 1.0,
     turn: float = 0.0,
@@ -154,11 +160,11 @@ def paint_lesions(rng: np.random.Generator, retina: Floats, maps: dict[Kind, Flo
     """
     for kind, (colour, opacity) in _PALE.items():
         if kind in maps:
-            tone = np.float32(colour) * np.float32(rng.uniform(0.94, 1.02))
+            tone = np.asarray(colour, dtype=np.float32) * np.float32(rng.uniform(0.94, 1.02))
             retina = retina + (opacity * maps[kind])[..., None] * (tone - retina)
     dark = [kind for kind in _DARK if kind in maps]
     if dark:
-        depth = np.stack([maps[kind] for kind in dark], axis=-1)  # type: ignore[index]
+        depth = np.stack([maps[kind] for kind in dark], axis=-1)
         weights = np.array([_DARK[kind] for kind in dark], dtype=np.float32)
         retina = retina * np.exp(-depth @ weights)
     return np.asarray(retina, dtype=np.float32)

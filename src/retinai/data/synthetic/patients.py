@@ -99,7 +99,7 @@ def _draw_eye(rng: np.random.Generator, disease: str) -> EyeRecord:
     if remark < 0.05:
         keywords.insert(0, str(rng.choice(_REMARKS)))
     elif remark < 0.07 and disease != "N":
-        findings["haze"] = 0.5 if "haze" not in findings else findings["haze"]
+        findings.setdefault("haze", 0.5)
         keywords.append("low image quality")
     return EyeRecord(Findings(**findings), tuple(keywords), frozenset(classes))  # type: ignore[arg-type]
 
@@ -124,12 +124,13 @@ def _describe(rng: np.random.Generator, disease: str) -> tuple[dict[str, object]
         findings, word = {"myopia": True}, "pathological myopia"
     elif disease == "O":
         word = str(rng.choice(_OTHERS))
-        findings = {
+        others: dict[str, dict[str, object]] = {
             "drusen": {"drusen": int(rng.integers(12, 26))},
             "macular epiretinal membrane": {"membrane": True},
             "myelinated nerve fibers": {"nerve_fibres": True},
             "laser spot": {"laser_spots": int(rng.integers(30, 70))},
-        }[word]
+        }
+        findings = others[word]
     return dict(findings), [word], [disease]
 
 

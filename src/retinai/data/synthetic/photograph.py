@@ -16,8 +16,8 @@ from retinai.data.synthetic.lesions import KINDS, Kind, Lesions, lesion_map, les
 from retinai.data.synthetic.vessels import VesselMaps, grow_vessels, paint_vessels
 
 # Optical density per RGB channel of a vessel that is as wide as the map's full ink.
-_ARTERY = np.array([0.16, 0.52, 0.36], dtype=np.float32)
-_VEIN = np.array([0.38, 0.85, 0.6], dtype=np.float32)
+_ARTERY = np.array([0.1, 0.52, 0.5], dtype=np.float32)
+_VEIN = np.array([0.28, 0.78, 0.7], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _masks(
         "artery": vessels.artery > 0.4,
         "vein": vessels.vein > 0.4,
         "optic_disc": disc > 0.5,
-        **lesion_masks(lesions, maps, frame),
     }
+    masks.update({str(kind): mask for kind, mask in lesion_masks(lesions, maps, frame).items()})
     # Half a pixel of ink is still a vessel; what the edge cuts off is not seen and not marked.
     return {name: mask & inside for name, mask in masks.items()}
 

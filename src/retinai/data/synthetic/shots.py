@@ -109,5 +109,5 @@ def shares(rng: np.random.Generator, n: int, parts: Sequence[float]) -> list[int
     while counts.sum() < n:
         counts[int(np.argmax(ideal - counts))] += 1
     while counts.sum() > n:
-        counts[int(np.argmax(counts - ideal))] -= 1
+        counts[int(np.argmax(np.where(counts > 1, counts - ideal, -np.inf)))] -= 1
     return [int(c) for c in rng.permutation(np.repeat(np.arange(len(counts)), counts))]

@@ -15,7 +15,7 @@ from retinai.data.synthetic.canvas import Floats, Points, draw_lines
 
 # Vessels are drawn on a canvas twice the frame and reduced, so that widths of half a pixel show.
 _SUPERSAMPLING = 2
-_THINNEST = 0.0048
+_THINNEST = 0.0034
 _AVASCULAR = 0.13
 
 
@@ -61,11 +61,13 @@ def grow_vessels(rng: np.random.Generator, eye: Eye, beaded: Sequence[int] = ())
         trunks = []
         for place in range(4):
             course = _trunk(rng, eye, place, float(shared[place]) + float(rng.normal(0, 0.035)))
-            taper = np.linspace(1, 0.42, len(course))
-            trunk = _clip(eye, course, width * float(rng.uniform(0.85, 1.1)) * taper)
+            taper = np.linspace(1, 0.4, len(course))
+            # The nasal field is smaller and so are its vessels.
+            main = width * float(rng.uniform(0.85, 1.1)) * (1.0 if place < 2 else 0.68)
+            trunk = _clip(eye, course, main * taper)
             _sprout(rng, eye, trunk, depth=0)
             trunks.append(trunk)
-        trunks += [_twig_to_macula(rng, eye, width * 0.36) for _ in range(2)]
+        trunks += [_twig_to_macula(rng, eye, width * 0.3) for _ in range(2)]
         trees.append([_bead(v, eye, beaded) for v in trunks] if kind == "vein" and beaded else trunks)
     return trees[0], trees[1]
 
@@ -113,23 +115,23 @@ def _twig_to_macula(rng: np.random.Generator, eye: Eye, width: float) -> Vessel:
 def _sprout(rng: np.random.Generator, eye: Eye, parent: Vessel, depth: int) -> None:
     """Add branches to a vessel, on alternating sides, thinner than it is where they leave it.
 
-    The width at a fork follows Murray's law loosely (daughters of 0.5 to 0.75 of the parent).
+    The width at a fork follows Murray's law loosely (daughters of 0.4 to 0.7 of the parent).
     """
-    count = (9, 4, 2)[depth]
+    count = (8, 4, 2)[depth]
     steps = len(parent.points)
     if steps < 6:
         return
     side = float(rng.choice([-1.0, 1.0]))
-    for where in np.sort(rng.uniform(0.1, 0.97, count)):
+    for where in (np.arange(count) + rng.uniform(0.2, 0.9, count)) / count:
         at = min(steps - 2, int(where * steps))
-        width = float(parent.widths[at]) * float(rng.uniform(0.48, 0.75))
+        width = float(parent.widths[at]) * float(rng.uniform(0.4, 0.68))
         side = -side
         if width < _THINNEST:
             continue
         step = parent.points[at + 1] - parent.points[at]
-        heading = float(np.arctan2(step[1], step[0])) + side * float(rng.uniform(0.5, 1.1))
-        length = float(rng.uniform(20, 42)) * width
-        branch = _shoot(rng, eye, parent.points[at], heading, -side * float(rng.uniform(0.1, 0.9)), width, length)
+        heading = float(np.arctan2(step[1], step[0])) + side * float(rng.uniform(0.45, 0.95))
+        length = float(rng.uniform(32, 75)) * width
+        branch = _shoot(rng, eye, parent.points[at], heading, -side * float(rng.uniform(-0.1, 1.0)), width, length)
         if depth < 2:
             _sprout(rng, eye, branch, depth + 1)
         parent.branches.append(branch)

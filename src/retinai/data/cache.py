@@ -63,18 +63,7 @@ class PreparedCache:
         sha256 = self.index.content_hash(path)
         if sha256 is None:
             raise UserError(f"{path} can no longer be read, so its prepared pixels cannot be kept; run it again")
-        self.store_content(sha256, array)
-
-    def store_content(self, sha256: str, array: np.ndarray) -> None:
-        """Keep the prepared pixels of the bytes that have a certain hash."""
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        with atomic_path(self.file_of(sha256)) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-
-    def file_of(self, sha256: str) -> Path:
-        """Return the file that holds, or would hold, the prepared pixels of a content."""
-        return self.folder / sha256[:2] / f"{sha256}.npy"
+        _write_array(_file_of(self.folder, sha256), array)
 
     def prepare(
         self, paths: Sequence[str], workers: int | str | None = None, progress: str | None = "preparing photographs"
@@ -117,7 +106,7 @@ class PreparedCache:
         """Read a prepared file; `look` maps it only, which still shows a wrong length."""
         size = self.preprocessing.input_size
         try:
-            array = np.load(self.file_of(sha256), mmap_mode="r" if look else None, allow_pickle=False)
+            array = np.load(_file_of(self.folder, sha256), mmap_mode="r" if look else None, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None  # not there, or damaged from outside: it is prepared anew
         return array if array.shape == (size, size, 3) and array.dtype == np.uint8 else None
@@ -134,22 +123,21 @@ class PreparedCache:
 
 def _prepare_one(cache_dir: Path, preprocessing: Preprocessing, path: str) -> Entry:
     """Examine one file and keep its prepared pixels; runs in a worker."""
-    cache = _cache(cache_dir, preprocessing)
 
     def keep(image: np.ndarray, sha256: str) -> None:
-        cache.store_content(sha256, prepare_photograph(image, preprocessing))
+        target = _file_of(cache_dir / preprocessing.pixel_key(), sha256)
+        _write_array(target, prepare_photograph(image, preprocessing))
 
     return examine(path, keep)
 
 
-class _Writer(PreparedCache):
-    """A cache that only writes, and so does without the index."""
-
-    def __init__(self, cache_dir: Path, preprocessing: Preprocessing) -> None:
-        self.cache_dir = cache_dir
-        self.preprocessing = preprocessing
-        self.folder = cache_dir / preprocessing.pixel_key()
+def _file_of(folder: Path, sha256: str) -> Path:
+    return folder / sha256[:2] / f"{sha256}.npy"
 
 
-def _cache(cache_dir: Path, preprocessing: Preprocessing) -> PreparedCache:
-    return _Writer(cache_dir, preprocessing)
+def _write_array(file: Path, array: np.ndarray) -> None:
+    # Through memory, because numpy's own writer hides the reason when a disk is full.
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

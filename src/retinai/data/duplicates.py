@@ -1,4 +1,11 @@
-"""Photographs that occur more than once: the same bytes, or the same picture in other bytes."""
+"""Photographs that occur more than once: the same bytes, or the same picture in other bytes.
+
+The threshold was measured on 466 IDRiD photographs (parts A and B, 108,338 pairs of different bytes;
+256-bit hashes of the field of view). The 39 pairs that are one photograph written twice differ in 0 to
+10 bits (median 2). Nothing lies between 12 and 18. Second photographs of one eye come at 20 to 28, and
+different eyes from 28 on (median about 110). A JPEG of quality 30 stays within 14 bits of its original,
+a black border of a tenth of the height within 12, halving or quartering the size within 12.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from retinai.data.file_index import FileRecord
 
-NEAR_DISTANCE = 20
+NEAR_DISTANCE = 14  # different bits of 256
 _ROWS_AT_ONCE = 512
 
 

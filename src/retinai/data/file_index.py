@@ -7,6 +7,7 @@ modification time, change time and inode stay as they were; the change time cann
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -242,7 +243,6 @@ class FileIndex:
         self._entries[_key(entry.record.path)] = entry
         values = {**asdict(entry.record), "path": _key(entry.record.path)}
         line = {"v": INDEX_VERSION, **values, "signature": entry.signature, "read_at": entry.read_at}
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
         # It starts with a line break too: a line torn by a killed job then costs no other.
         _append(self.file, b"\n" + json.dumps(line).encode() + b"\n")
 
@@ -283,19 +283,26 @@ def _parse(line: bytes) -> Entry | None:
 
 def _append(path: Path, text: bytes) -> None:
     """Add bytes at the end of a file, whole or not at all."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        end = os.fstat(handle).st_size
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            if os.write(handle, text) != len(text):
-                raise OSError("the line did not fit")
-        except OSError as error:
-            os.ftruncate(handle, end)
-            raise UserError(
-                f"the disk is full: {path} could not be written ({error}); free some space or choose another "
-                "place: paths.cache="
-            ) from error
-    finally:
-        os.close(handle)
+            _append_locked(handle, text)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror}); free some space or choose another place: paths.cache="
+        ) from error
+
+
+def _append_locked(handle: int, text: bytes) -> None:
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    end = os.fstat(handle).st_size
+    try:
+        if os.write(handle, text) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(handle, end)
+        raise

@@ -14,7 +14,7 @@ import numpy as np
 from retinai.data.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
 
-_SEARCH_SIDE = 384  # the field of view is looked for in a copy of this size
+_SEARCH_SIDE = 512  # the field of view is looked for in a copy of this size
 _LEAST_AREA = 0.08  # a smaller bright region is not the field of view
 _GREY = 128  # what Graham's method puts outside the field of view
 _ENLARGE = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_LINEAR}
@@ -62,7 +62,8 @@ def find_field_of_view(image: np.ndarray) -> FieldOfView:
     height, width = image.shape[:2]
     scale = min(1.0, _SEARCH_SIDE / max(height, width))
     small = cv2.resize(image, _size(width, height, scale), interpolation=cv2.INTER_AREA)
-    light = cv2.GaussianBlur(small.max(axis=2), (0, 0), 1.0)
+    red, green, blue = cv2.split(small)
+    light = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)  # noise goes, edges stay where they are
     hull = _largest_hull(light > _threshold(light))
     if hull is None:
         return whole_frame(height, width)
@@ -210,8 +211,8 @@ def _largest_hull(lit: np.ndarray) -> np.ndarray | None:
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     if stats[largest, cv2.CC_STAT_AREA] < _LEAST_AREA * lit.size:
         return None
-    points = np.argwhere(labels == largest)[:, ::-1].astype(np.int32)
-    return cv2.convexHull(points)[:, 0]
+    contours, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.convexHull(np.concatenate(contours))[:, 0]
 
 
 def _to_square(plane: np.ndarray, view: FieldOfView, side: int, enlarge: int) -> np.ndarray:

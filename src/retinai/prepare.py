@@ -1,0 +1,181 @@
+"""`retinai prepare`: check a data set, find duplicates, write the cache of prepared photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+    from retinai.data.base import FundusDataModule
+    from retinai.data.cache import PreparedCache
+    from retinai.data.duplicates import DuplicateGroup
+    from retinai.data.file_index import FileRecord
+
+_SHOWN = 20
+
+
+def run(cfg: DictConfig) -> None:
+    """Check every file, prepare the good ones, and write down what was found.
+
+    Args:
+        cfg: Composed `conf/prepare.yaml`.
+
+    Raises:
+        UserError: If the labels cannot be used, or photographs cannot and `data.on_bad_image` is `error`;
+            the findings are written and the good photographs prepared before it is raised.
+    """
+    from retinai.assemble import make_datamodule
+    from retinai.data.cache import PreparedCache
+    from retinai.data.duplicates import find_duplicates
+
+    datamodule = make_datamodule(cfg)
+    folder = findings_folder(cfg)
+    table = read_labels(datamodule, folder)
+    cache = PreparedCache(cfg.paths.cache, datamodule.preprocessing)
+    records = cache.prepare(table["path"].tolist(), workers=cfg.workers)
+    groups = find_duplicates(records, near=datamodule.near_duplicates)
+    problems = find_problems(table, records)
+    write_findings(folder, datamodule, table, records, groups, problems)
+    show(problems, groups, table, cache, folder)
+    if len(problems) and datamodule.on_bad_image == "error":
+        raise _refusal(problems, table, folder)
+
+
+def findings_folder(cfg: DictConfig) -> Path:
+    """Return the folder of the findings: `run_dir`, or `<paths.outputs>/<data>/prepare/<time>`.
+
+    Raises:
+        UserError: If it is a file.
+    """
+    from retinai.errors import UserError
+
+    if cfg.run_dir is None:
+        time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        return Path(cfg.paths.outputs) / str(cfg.data.name) / "prepare" / time
+    folder = Path(str(cfg.run_dir)).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"run_dir={folder} is a file; choose a folder")
+    return folder
+
+
+def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
+    """Return the checked label table; what is wrong with it is written to `problems.csv` before it is raised."""
+    import pandas as pd
+
+    from retinai.data.table import check_table
+    from retinai.errors import DataError
+    from retinai.files import write_csv
+
+    try:
+        return check_table(datamodule.read_table(), datamodule.task, datamodule.label_file)
+    except DataError as error:
+        row = {"path": str(datamodule.label_file), "id": "", "problem": str(error)}
+        write_csv(folder / "problems.csv", pd.DataFrame([row]))
+        print(folder)
+        raise
+
+
+def find_problems(table: pd.DataFrame, records: Mapping[str, FileRecord]) -> pd.DataFrame:
+    """Return one row per photograph that cannot be used: `path`, `id`, `problem`."""
+    import pandas as pd
+
+    rows = [(r["path"], r["id"], records[r["path"]].reason) for r in table.to_dict("records")]
+    return pd.DataFrame([row for row in rows if row[2]], columns=["path", "id", "problem"])
+
+
+def duplicate_table(table: pd.DataFrame, groups: Sequence[DuplicateGroup]) -> pd.DataFrame:
+    """Return one row per group of photographs that are one.
+
+    Args:
+        table: The label table.
+        groups: Of `find_duplicates`.
+
+    Returns:
+        Columns `group` (from 1), `kind` (exact, near), `size`, `ids`, `targets`, `conflict` (true if the
+        labels differ) and `splits`; several values are separated by `|`, in the order of the ids.
+    """
+    import pandas as pd
+
+    columns = ["group", "kind", "size", "ids", "targets", "conflict", "splits"]
+    rows_of = {path: rows.to_dict("records") for path, rows in table.groupby("path", sort=False)}
+    found = []
+    for number, group in enumerate(groups, 1):
+        rows = [row for path in group.paths for row in rows_of[path]]
+        labels = {row["target"] for row in rows if row["target"] is not None}
+        joined = ["|".join(values) for values in zip(*map(_as_text, rows), strict=True)]
+        conflict = "true" if len(labels) > 1 else "false"
+        found.append([number, group.kind, len(rows), joined[0], joined[1], conflict, joined[2]])
+    return pd.DataFrame(found, columns=columns)
+
+
+def _as_text(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    target = row["target"]
+    label = " ".join(map(str, target)) if isinstance(target, tuple) else "" if target is None else str(target)
+    return row["id"], label, row["split"]
+
+
+def write_findings(
+    folder: Path,
+    datamodule: FundusDataModule,
+    table: pd.DataFrame,
+    records: Mapping[str, FileRecord],
+    groups: Sequence[DuplicateGroup],
+    problems: pd.DataFrame,
+) -> None:
+    """Write `problems.csv`, `duplicates.csv` and the figures."""
+    from retinai.files import write_csv
+    from retinai.reports.dataset_figures import draw_class_balance, draw_image_sizes
+
+    write_csv(folder / "problems.csv", problems)
+    write_csv(folder / "duplicates.csv", duplicate_table(table, groups))
+    draw_class_balance(folder / "figures" / "class_balance.png", table, datamodule.task)
+    draw_image_sizes(folder / "figures" / "image_sizes.png", table, records, datamodule.task)
+
+
+def show(
+    problems: pd.DataFrame, groups: Sequence[DuplicateGroup], table: pd.DataFrame, cache: PreparedCache, folder: Path
+) -> None:
+    """Print the problems as a table, the numbers, and the run folder as the last line."""
+    from rich.console import Console
+
+    if len(problems):
+        Console().print(_problem_table(problems, folder))
+    exact = sum(group.kind == "exact" for group in groups)
+    conflicts = sum(duplicate_table(table, groups)["conflict"] == "true")
+    count, size = cache.size()
+    print(f"photographs: {len(table)}, of which {len(problems)} cannot be used")
+    print(
+        f"duplicates: {exact} groups of identical files, {len(groups) - exact} of nearly identical photographs; "
+        f"{conflicts} groups with conflicting labels (duplicates.csv)"
+    )
+    print(f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}")
+    print(folder)
+
+
+def _problem_table(problems: pd.DataFrame, folder: Path) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    rest = len(problems) - _SHOWN
+    shown = Table(title="photographs that cannot be used", title_justify="left")
+    for header in ("id", "problem", "file"):
+        shown.add_column(header, overflow="fold")
+    for path, name, problem in problems.head(_SHOWN).itertuples(index=False):
+        shown.add_row(escape(name), escape(problem), escape(Path(path).name))
+    if rest > 0:
+        shown.caption = f"and {rest} more, in {escape(str(folder / 'problems.csv'))}"
+    return shown
+
+
+def _refusal(problems: pd.DataFrame, table: pd.DataFrame, folder: Path) -> Exception:
+    from retinai.errors import DataError
+
+    return DataError(
+        f"{len(problems)} of {len(table)} photographs cannot be used (listed in {folder / 'problems.csv'}); the others "
+        "are prepared: mend or remove these, or go on without them with data.on_bad_image=skip"
+    )

@@ -1,0 +1,62 @@
+"""The grader: backbone, attention, pooling, dropout, one linear layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from retinai.errors import ConfigError
+from retinai.models.attention import AttentionSettings
+from retinai.models.backbone import Backbone
+
+
+class Grader(nn.Module):
+    """A network that turns photographs into logits.
+
+    Convolutional backbones run in the channels-last memory format, which is faster on CPUs and on
+    tensor cores; transformers do not.
+
+    Args:
+        backbone: The feature extractor.
+        attention: What follows it.
+        num_outputs: Logits per photograph, as the loss asks for.
+        dropout: Probability of dropping a pooled feature while training.
+
+    Raises:
+        ConfigError: If the attention would have no effect, because the backbone pools its class token.
+    """
+
+    def __init__(self, backbone: Backbone, attention: AttentionSettings, num_outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if attention.name != "none" and backbone.pools_class_token:
+            raise ConfigError(
+                [
+                    f"attention={attention.name} weights the map of patch tokens, but backbone {backbone.name} reads its "
+                    "class token only; set backbone.pooling=avg, or attention=none"
+                ]
+            )
+        self.backbone = backbone
+        self.attention = attention.build(backbone.net.num_features)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(backbone.num_features, num_outputs)
+        # Small weights and no bias: the first predictions are even, whatever the features' scale.
+        nn.init.trunc_normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self._format = torch.channels_last if backbone.convolutional else torch.contiguous_format
+        self.to(memory_format=self._format)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, shape (B, num_outputs), from normalised photographs (B, 3, S, S)."""
+        return self.head(self.dropout(self.pooled(images)))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Return the pooled features, shape (B, num_features)."""
+        features = self.backbone(images.contiguous(memory_format=self._format))
+        if self.attention is not None:
+            features = self.backbone.from_map(self.attention(self.backbone.to_map(features)), features)
+        return self.backbone.pool(features)
+
+    @property
+    def last_attention(self) -> dict[str, Tensor]:
+        """Attention weights of the last forward pass: `channel` (B, C, 1, 1), `spatial` (B, 1, h, w)."""
+        return {} if self.attention is None else self.attention.last_attention

@@ -112,7 +112,7 @@ def draw_exposure(rng: np.random.Generator, haze: float = 0.0) -> Exposure:
         haze: Haze of the eye's own media, added to that of the photograph.
     """
     level = rng.uniform(0.82, 1.12)
-    gain = level * rng.uniform([0.94, 0.88, 0.75], [1.06, 1.12, 1.35])
+    gain = level * rng.uniform([0.94, 0.88, 0.72], [1.06, 1.12, 1.2])
     return Exposure(
         gain=(float(gain[0]), float(gain[1]), float(gain[2])),
         vignette=float(rng.uniform(0.15, 0.5)),

@@ -16,11 +16,10 @@ from typing import Any, ClassVar
 import lightning
 import numpy as np
 import pandas as pd
-from torch.utils.data import DataLoader
 
 from retinai.data import split_files, splits
 from retinai.data.dataset import FundusDataset
-from retinai.data.loading import make_loader
+from retinai.data.loading import EpochLoader, make_loader
 from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.table import SPLITS, check_files, check_table, few
@@ -239,7 +238,7 @@ class FundusDataModule(lightning.LightningDataModule):
         cache = PreparedCache(self.cache_dir, self.preprocessing)
         return {"cache": cache, "augmentation": augmentation, "seed": self.seed}
 
-    def loader(self, split: str) -> DataLoader[Any]:
+    def loader(self, split: str) -> EpochLoader:
         """Return the loader of a split: `train` sampled and augmented, the others in table order."""
         return make_loader(
             self.dataset(split),
@@ -250,19 +249,19 @@ class FundusDataModule(lightning.LightningDataModule):
             seed=self.seed,
         )
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> EpochLoader:
         """Return the training loader; keep it to step through epochs with `loader.sampler.set_epoch`."""
         return self.loader("train")
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> EpochLoader:
         """Return the validation loader."""
         return self.loader("val")
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> EpochLoader:
         """Return the test loader."""
         return self.loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def predict_dataloader(self) -> EpochLoader:
         """Return the loader of the unlabelled photographs."""
         return self.loader("predict")
 

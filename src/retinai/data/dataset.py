@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -110,9 +111,21 @@ class FundusDataset(Dataset[dict[str, Any]]):
         if files:
             # The field of view is found on the original, so a photograph with masks is always opened.
             original = read_photograph(self.paths[index])
-            drawn = {name: read_mask(files[name]) for name in self.mask_names if name in files}
+            drawn = {n: _fit(read_mask(files[n]), original.shape) for n in self.mask_names if n in files}
             masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.preprocessing).items()}
         return self._photograph(index), list(masks.values())
+
+
+def _fit(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a mask at its photograph's size, where a copy of the data set was made smaller.
+
+    A mask of another shape is left as it is, to be refused later.
+    """
+    height, width = shape[:2]
+    same_shape = abs(mask.shape[1] * height - mask.shape[0] * width) <= 0.01 * mask.shape[0] * width
+    if mask.shape == (height, width) or not same_shape:
+        return mask
+    return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT) > 0
 
 
 class Collate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,18 @@ from retinai.data.splits import indicator
 from retinai.data.task import Task
 
 
+class EpochLoader(DataLoader[dict[str, Any]]):
+    """A loader whose workers start on an epoch when its first batch is asked for, not when it is iterated.
+
+    A resumed Lightning run makes the iterator before it tells the sampler its epoch; workers that
+    prefetch from then on would load the batches of epoch 0.
+    """
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Yield the batches of the sampler's epoch."""
+        yield from super().__iter__()
+
+
 def make_loader(
     dataset: FundusDataset,
     task: Task,
@@ -23,7 +35,7 @@ def make_loader(
     num_workers: int | str = "auto",
     sampler: Mapping[str, Any] | str | None = None,
     seed: int = 0,
-) -> DataLoader[Any]:
+) -> EpochLoader:
     """Return a loader that gives the batches of `Collate`.
 
     Args:
@@ -40,7 +52,7 @@ def make_loader(
         # The few samples over are left for another epoch: a tiny batch spoils batch norm.
         options["drop_last"] = len(options["sampler"]) >= batch_size
     workers = worker_count(num_workers, len(dataset), batch_size)
-    return DataLoader(
+    return EpochLoader(
         dataset,
         batch_size=batch_size,
         num_workers=workers,

@@ -3,13 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cv2
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_trees import PREPROCESSING, write_image
+from tiny_trees import PREPROCESSING, write_aptos, write_image
 from torchvision.transforms.v2 import functional as tv
 
+from retinai.data.aptos import AptosDataModule
 from retinai.data.dataset import Collate, FundusDataset
 from retinai.data.loading import make_loader, worker_count
 from retinai.data.preprocessing import Preprocessing
@@ -128,3 +130,68 @@ def test_worker_count():
     assert worker_count("auto", 100, 32) == 0
     assert 0 <= worker_count("auto", 10_000, 32) <= 4
     assert worker_count(3, 1, 32) == 3
+
+
+def test_masks_of_a_larger_copy_fit_their_photograph(table, tmp_path):
+    field = np.zeros((128, 128), np.uint8)
+    field[20:60, 30:90] = 255
+    sizes = []
+    for side in (64, 128):
+        file = tmp_path / f"{side}.png"
+        cv2.imwrite(str(file), cv2.resize(field, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
+        dataset = FundusDataset(table, PRE, masks={"p0": {"field": str(file)}}, mask_names=("field",))
+        sizes.append(dataset[0]["mask"])
+    assert np.array_equal(*sizes) and sizes[0].any()
+
+
+class Recorder(lightning.LightningModule):
+    """Keeps a digest of every training batch, and has one weight so that there is something to train."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: dict[int, list[float]] = {}
+
+    def training_step(self, batch, batch_idx):
+        self.seen.setdefault(self.current_epoch, []).append(float(batch["image"].double().sum()))
+        return self.weight * 1.0
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def predict_step(self, batch, batch_idx):
+        return batch["id"]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_lightning_tells_the_sampler_its_epoch_and_a_resumed_run_sees_the_same(tmp_path):
+    root = write_aptos(tmp_path / "aptos", [i % 5 for i in range(60)])
+
+    def fit(epochs: int, folder, ckpt=None, workers: int = 0) -> Recorder:
+        data = AptosDataModule(
+            root=str(root),
+            cache=tmp_path / "cache",
+            preprocessing=PREPROCESSING,
+            batch_size=8,
+            near_duplicates=False,
+            num_workers=workers,
+            augment=AUGMENT,
+        )
+        module = Recorder()
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            default_root_dir=folder, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt)
+        predicted = trainer.predict(module, dataloaders=data.loader("test"))
+        assert [name for ids in predicted for name in ids] == data.split_table("test")["id"].tolist()
+        return module
+
+    whole = fit(3, tmp_path / "whole")
+    assert len({sums[0] for sums in whole.seen.values()}) == 3
+    fit(2, tmp_path / "part")
+    (ckpt,) = (tmp_path / "part").rglob("*.ckpt")
+    resumed = fit(3, tmp_path / "resumed", ckpt=ckpt, workers=2)
+    assert resumed.seen == {2: whole.seen[2]}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +87,12 @@ def cohort_folder(cache: Path, layout: str, n: int, size: int, seed: int) -> Pat
     folder = cache.absolute() / "synthetic" / f"{layout}-n{n}-size{size}-seed{seed}-{_generator_key()}"
     if folder.is_dir():
         return folder
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        write_cohort(temporary, layout, n, size, seed)
+        write_cohort(temporary / layout, layout, n, size, seed)
         try:
-            temporary.rename(folder)
+            (temporary / layout).rename(folder)
         except OSError:
             # Another job was first: a folder cannot be renamed onto one that is not empty.
             if not folder.is_dir():

@@ -1,1 +1,1 @@
-
+"""Metrics of predictions, each with a bootstrap interval clustered by patient."""

@@ -1,0 +1,209 @@
+"""Predictions of one model on one split: the one thing that metrics, figures and reports start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from retinai.data.task import Task
+from retinai.errors import DataError
+
+DECISIONS = ("argmax", "median", "threshold")
+THRESHOLD = 0.5
+_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Class probabilities of N photographs, with their labels where they are known.
+
+    Args:
+        task: The task of the model, with its C classes.
+        ids: N different names of photographs.
+        paths: Their N files.
+        patients: Whose they are, N; the bootstrap resamples patients. One per photograph where unknown.
+        targets: Grades, shape (N,), int; or labels, shape (N, C), 0 or 1; None where nothing is labelled.
+        probabilities: Shape (N, C), float64, in [0, 1]; rows of a grade task add up to 1.
+        decision: How a probability becomes a decision: `argmax` (the most probable grade), `median`
+            (the grade at which the cumulative probability reaches one half, for ordinal losses), or
+            `threshold` (every label with a probability above 0.5).
+    """
+
+    task: Task
+    ids: list[str]
+    paths: list[str]
+    patients: list[str]
+    targets: NDArray[np.int64] | None
+    probabilities: NDArray[np.float64]
+    decision: str
+
+    def __post_init__(self) -> None:
+        probabilities = np.asarray(self.probabilities, dtype=np.float64)
+        object.__setattr__(self, "probabilities", probabilities)
+        if self.targets is not None:
+            object.__setattr__(self, "targets", np.asarray(self.targets).astype(np.int64))
+        n, c = len(self.ids), self.task.num_classes
+        if probabilities.shape != (n, c):
+            raise ValueError(f"probabilities have the shape {probabilities.shape}, expected {(n, c)}")
+        if len(self.paths) != n or len(self.patients) != n:
+            raise ValueError(f"{n} ids, but {len(self.paths)} paths and {len(self.patients)} patients")
+        expected = (n,) if self.task.kind == "grade" else (n, c)
+        if self.targets is not None and self.targets.shape != expected:
+            raise ValueError(f"targets have the shape {self.targets.shape}, expected {expected}")
+        if self.decision not in DECISIONS or (self.decision == "threshold") != (self.task.kind == "multilabel"):
+            raise ValueError(f"decision {self.decision!r} does not fit a {self.task.kind} task")
+        if not np.isfinite(probabilities).all():
+            raise DataError(
+                f"the model gave a probability that is no number for {self.ids[_first_bad(probabilities)]}; "
+                "its weights have diverged, so train with a lower learning rate"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def decisions(self) -> NDArray[np.int64]:
+        """Decided grades, shape (N,), or decided labels, shape (N, C), 0 or 1."""
+        return decide(self.probabilities, self.decision)
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """The targets.
+
+        Raises:
+            DataError: If the photographs have no labels.
+        """
+        if self.targets is None:
+            raise DataError("these photographs have no labels, so nothing can be measured on them")
+        return self.targets
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table of `predictions.csv`, one row per photograph.
+
+        Columns: `id`, `path`, `target`, `prediction`, one `p_<class>` per class, `patient`. Grades are
+        numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled.
+        """
+        target = pd.array([pd.NA] * len(self)) if self.targets is None else self._written(self.targets)
+        columns: dict[str, Any] = {
+            "id": self.ids,
+            "path": self.paths,
+            "target": target,
+            "prediction": self._written(self.decisions),
+        }
+        columns |= {f"p_{name}": self.probabilities[:, i] for i, name in enumerate(self.task.classes)}
+        return pd.DataFrame({**columns, "patient": self.patients})
+
+    def _written(self, labels: NDArray[np.int64]) -> Any:
+        if self.task.kind == "grade":
+            return labels
+        names = np.array(self.task.classes)
+        return [_SEPARATOR.join(names[row.astype(bool)]) for row in labels]
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, task: Task, decision: str) -> Predictions:
+        """Rebuild predictions from the table of `to_frame`, also after a way through CSV.
+
+        Args:
+            frame: Table with the columns of `to_frame`; `patient` may be missing (then each
+                photograph counts as a patient of its own).
+            task: The task.
+            decision: How probabilities became decisions.
+
+        Raises:
+            DataError: If a column is missing or a target is not of the task.
+        """
+        wanted = ["id", "path", *(f"p_{name}" for name in task.classes)]
+        if missing := [name for name in wanted if name not in frame]:
+            raise DataError(f"a predictions table of {task.name} lacks the columns {', '.join(missing)}")
+        return cls(
+            task=task,
+            ids=frame["id"].astype(str).tolist(),
+            paths=frame["path"].astype(str).tolist(),
+            patients=frame["patient" if "patient" in frame else "id"].astype(str).tolist(),
+            targets=_read_targets(frame, task),
+            probabilities=frame[[f"p_{name}" for name in task.classes]].to_numpy(np.float64),
+            decision=decision,
+        )
+
+    def take(self, rows: NDArray[Any] | list[int]) -> Predictions:
+        """Return the predictions of some photographs, chosen by row numbers."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            ids=[self.ids[i] for i in chosen],
+            paths=[self.paths[i] for i in chosen],
+            patients=[self.patients[i] for i in chosen],
+            targets=None if self.targets is None else self.targets[chosen],
+            probabilities=self.probabilities[chosen],
+        )
+
+
+def decide(probabilities: NDArray[np.float64], decision: str) -> NDArray[np.int64]:
+    """Turn probabilities into decisions.
+
+    Args:
+        probabilities: Shape (N, C).
+        decision: `argmax`, `median` or `threshold`, see `Predictions`.
+
+    Returns:
+        Grades, shape (N,), or for `threshold` labels, shape (N, C), 0 or 1; int64.
+    """
+    if decision == "threshold":
+        return (probabilities > THRESHOLD).astype(np.int64)
+    if decision == "median":
+        # The number of grades k with P(grade > k) > 1/2: the rule of CORAL (Cao et al. 2020, eq. 3) and CORN.
+        return (np.cumsum(probabilities, axis=1)[:, :-1] < 0.5).sum(axis=1)
+    return probabilities.argmax(axis=1)
+
+
+def concatenate(parts: list[Predictions]) -> Predictions:
+    """Pool the predictions of several runs, such as the folds of a cross-validation.
+
+    Raises:
+        DataError: If they are of different tasks, or nothing is given.
+    """
+    if not parts:
+        raise DataError("there are no predictions to pool")
+    first = parts[0]
+    if any(part.task != first.task or part.decision != first.decision for part in parts):
+        raise DataError("predictions of different tasks or decision rules cannot be pooled")
+    labelled = all(part.targets is not None for part in parts)
+    return Predictions(
+        task=first.task,
+        ids=[name for part in parts for name in part.ids],
+        paths=[path for part in parts for path in part.paths],
+        patients=[patient for part in parts for patient in part.patients],
+        targets=np.concatenate([part.labelled for part in parts]) if labelled else None,
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        decision=first.decision,
+    )
+
+
+def _first_bad(probabilities: NDArray[np.float64]) -> int:
+    return int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
+
+
+def _read_targets(frame: pd.DataFrame, task: Task) -> NDArray[np.int64] | None:
+    if "target" not in frame:
+        return None
+    column = frame["target"]
+    # A labelled set in which no photograph carries any label does not occur: all empty means unlabelled.
+    if (column.isna() | (column.astype(str) == "")).all():
+        return None
+    if task.kind == "grade":
+        numbers = pd.to_numeric(column, errors="coerce")
+        if not numbers.isin(range(task.num_classes)).all():
+            raise DataError(f"a predictions table holds targets that are not grades from 0 to {task.num_classes - 1}")
+        return numbers.to_numpy(np.int64)
+    index = {name: i for i, name in enumerate(task.classes)}
+    targets = np.zeros((len(frame), task.num_classes), dtype=np.int64)
+    for row, text in enumerate(column.fillna("").astype(str)):
+        for name in filter(None, text.split(_SEPARATOR)):
+            if name not in index:
+                raise DataError(f"a predictions table holds the label {name!r}, which {task.name} does not have")
+            targets[row, index[name]] = 1
+    return targets

@@ -1,1 +1,54 @@
+"""Lightning callbacks of a run: checkpoints, early stopping, `metrics.csv`, progress, averaged weights."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+    from retinai.data.task import Task
+
+# Without these a run has no result to test, no way to go on, and no curve.
+NEEDED = ("best", "last", "metrics_csv")
+
+
+def make_callbacks(nodes: Mapping[str, Any], task: Task, run_folder: str | Path) -> list[Callback]:
+    """Build the callbacks of a run from the `callbacks` section.
+
+    Args:
+        nodes: Name to section with `_target_`, or to null for a callback that is switched off. Where a class
+            takes `run_folder` or `monitor` and the section gives none, it gets the run folder and the task's
+            monitored metric.
+        task: The task, owner of the monitored metric.
+        run_folder: The run folder.
+
+    Returns:
+        The callbacks in the order of the section, checkpoints last, `last` the very last.
+
+    Raises:
+        ConfigError: If a needed callback is switched off or an argument does not fit.
+    """
+    import inspect
+
+    from retinai.callbacks.quiet import quiet_lightning
+    from retinai.config.build import build, resolve_target
+    from retinai.errors import ConfigError
+
+    off = [name for name in NEEDED if nodes.get(name) is None]
+    if off:
+        raise ConfigError([f"callbacks.{name} cannot be switched off: a run needs it" for name in off])
+    quiet_lightning()
+    offered = {"run_folder": str(run_folder), "monitor": task.monitor}
+    order = [name for name in nodes if name not in ("best", "last")] + ["best", "last"]
+    callbacks = []
+    for name in order:
+        node = nodes[name]
+        if node is None:
+            continue
+        takes = inspect.signature(resolve_target(node, trusted=True)).parameters
+        extra = {key: value for key, value in offered.items() if key in takes and node.get(key) is None}
+        callbacks.append(build(node, trusted=True, **extra))
+    return callbacks

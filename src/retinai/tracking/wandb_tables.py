@@ -1,0 +1,133 @@
+"""What of an evaluation goes to Weights & Biases: numbers, tables, thumbnails, the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import wandb
+
+from retinai.errors import UserError
+
+if TYPE_CHECKING:
+    from retinai.metrics.predictions import Predictions
+
+_SIDE = 128
+
+
+def summary(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the test metrics as flat numbers: value and 95 % interval of each.
+
+    Args:
+        metrics: Content of `metrics.json`.
+    """
+    flat = {}
+    for name, metric in metrics.items():
+        if isinstance(metric, Mapping) and "value" in metric:
+            for part in ("value", "low", "high"):
+                if metric.get(part) is not None:
+                    flat[f"test/{name}" + ("" if part == "value" else f"_{part}")] = float(metric[part])
+    return flat
+
+
+def confusion_matrix(predictions: Predictions) -> dict[str, Any]:
+    """Return the confusion matrix: one for grades, one of yes and no per class for several labels.
+
+    Args:
+        predictions: Predictions with targets.
+    """
+    if predictions.targets is None:
+        return {}
+    targets, decisions = np.asarray(predictions.targets), np.asarray(predictions.decisions)
+    classes = list(predictions.task.classes)
+    plot = wandb.plot.confusion_matrix
+    if predictions.task.kind == "grade":
+        return {"test/confusion_matrix": plot(y_true=targets.tolist(), preds=decisions.tolist(), class_names=classes)}
+    return {
+        f"test/confusion_matrix_{name}": plot(
+            y_true=targets[:, i].astype(int).tolist(),
+            preds=decisions[:, i].astype(int).tolist(),
+            class_names=[f"not {name}", name],
+        )
+        for i, name in enumerate(classes)
+    }
+
+
+def per_class(metrics: Mapping[str, Any]) -> wandb.Table:
+    """Return the table of classes: precision, recall and F1, each with its interval, and support.
+
+    Args:
+        metrics: Content of `metrics.json`.
+    """
+    columns = ["class"]
+    columns += [f"{name}{part}" for name in ("precision", "recall", "f1") for part in ("", "_low", "_high")]
+    table = wandb.Table(columns=[*columns, "support"])
+    for name, row in metrics["per_class"].items():
+        cells = [row[key][part] for key in ("precision", "recall", "f1") for part in ("value", "low", "high")]
+        table.add_data(name, *cells, row["support"])
+    return table
+
+
+def predictions(predictions: Predictions, thumbnails: int) -> wandb.Table:
+    """Return a table of predictions with thumbnails, those that give the truth least probability first.
+
+    Args:
+        predictions: Predictions, with or without targets.
+        thumbnails: Number of rows.
+    """
+    frame = predictions.to_frame()
+    rows = np.argsort(truth_probability(predictions), kind="stable")[:thumbnails]
+    columns = [name for name in frame.columns if name != "path"]
+    table = wandb.Table(columns=["photograph", *columns])
+    for i in rows:
+        row = frame.iloc[int(i)]
+        table.add_data(_thumbnail(Path(str(row["path"]))), *(_plain(row[name]) for name in columns))
+    return table
+
+
+def truth_probability(predictions: Predictions) -> np.ndarray:
+    """Return the probability that each prediction gives to the truth, shape (N,); 0 without targets.
+
+    Of several labels it is the lowest.
+
+    Args:
+        predictions: Predictions.
+    """
+    probabilities = np.asarray(predictions.probabilities)
+    if predictions.targets is None:
+        return np.zeros(len(probabilities))
+    targets = np.asarray(predictions.targets)
+    if predictions.task.kind == "grade":
+        return probabilities[np.arange(len(targets)), targets]
+    return np.where(targets > 0, probabilities, 1 - probabilities).min(axis=1)
+
+
+def checkpoint(path: Path, run_id: str) -> wandb.Artifact:
+    """Return the checkpoint as an artifact.
+
+    Args:
+        path: `best.ckpt`.
+        run_id: Id of the W&B run, part of the artifact's name.
+    """
+    artifact = wandb.Artifact(f"best-{run_id}", type="model")
+    artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
+    return artifact
+
+
+def _thumbnail(path: Path) -> wandb.Image | None:
+    from PIL import Image
+
+    from retinai.data.images import read_photograph
+
+    try:
+        picture = Image.fromarray(read_photograph(path))
+    except (UserError, OSError):
+        return None  # the file was there when it was graded; a row without a picture is still a row
+    picture.thumbnail((_SIDE, _SIDE))
+    return wandb.Image(picture, file_type="jpg")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -22,6 +22,8 @@ def option_problems(datamodule: FundusDataModule) -> list[str]:
     for key in ("val_fraction", "test_fraction"):
         if not 0 < getattr(datamodule, key) < 1:
             problems.append(f"data.{key}={getattr(datamodule, key)} must lie between 0 and 1")
+    if datamodule.val_fraction + datamodule.test_fraction >= 1:
+        problems.append("data.val_fraction and data.test_fraction together leave nothing to train on")
     if datamodule.limit is not None and datamodule.limit < 1:
         problems.append(f"data.limit={datamodule.limit} must be 1 or more")
     if datamodule.batch_size < 1:

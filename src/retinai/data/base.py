@@ -47,6 +47,7 @@ class FundusDataModule(lightning.LightningDataModule):
         fold: Which fold is held out, from 0.
         val_fraction: Share that is cut off for validation.
         test_fraction: Share that is cut off for the test, where the owner gives none and there are no folds.
+        split_seed: Seed of splits and folds, to keep them while `seed` changes; None: `seed`.
         split_file: A file of `write_splits` to follow instead.
         limit: A stratified handful of so many photographs per split.
         on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
@@ -89,6 +90,7 @@ class FundusDataModule(lightning.LightningDataModule):
         fold: int = 0,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
+        split_seed: int | None = None,
         split_file: str | None = None,
         limit: int | None = None,
         on_bad_image: str = "error",
@@ -106,6 +108,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.augment = augment
         self.folds, self.fold = folds, fold
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self.split_seed = seed if split_seed is None else split_seed
         self.split_file = split_file
         self.limit = limit
         self.on_bad_image = on_bad_image
@@ -130,7 +133,7 @@ class FundusDataModule(lightning.LightningDataModule):
         """How photographs come to a part where the owner does not say."""
         return splits.SplitPlan(
             self.task,
-            self.seed,
+            self.split_seed,
             self.folds,
             self.fold,
             val_fraction=self.val_fraction,
@@ -182,7 +185,7 @@ class FundusDataModule(lightning.LightningDataModule):
         if self.limit is not None:
             # A handful is for a quick look, so only its own files are read and compared.
             table = self._split(table, splits.link_groups(table))
-            table = self._drop(table, ~splits.handful(table, self.limit, self.task, self.seed), "data.limit")
+            table = self._drop(table, ~splits.handful(table, self.limit, self.task, self.split_seed), "data.limit")
         table = self._drop_bad_images(table)
         duplicates = self._duplicates(table)
         table = self._drop_leaks(table, duplicates)

@@ -52,6 +52,9 @@ def test_same_seed_same_split_other_seed_another(root, tmp_path):
         module.setup()
     assert modules[0].table.equals(modules[1].table)
     assert modules[0].fingerprint == modules[1].fingerprint != modules[2].fingerprint
+    kept = build(root, tmp_path, seed=7, split_seed=1)
+    kept.setup()
+    assert kept.fingerprint == modules[2].fingerprint
 
 
 def test_split_is_written_and_accepted_back(root, tmp_path):

@@ -1,0 +1,119 @@
+"""What every loss offers: a loss, class probabilities, and the rule that makes a decision of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from retinai.data.task import Task
+from retinai.errors import ConfigError
+
+
+class Objective(nn.Module):
+    """A loss that knows how its logits become class probabilities.
+
+    Args:
+        task: The task of the data; its kind must be one of `kinds`.
+        class_counts: Samples (multilabel: positives) per class in the training split, length C.
+        num_samples: Samples in the training split; needed where positives are weighed against
+            negatives.
+        name: Name of the configuration.
+
+    Attributes:
+        kinds: Task kinds that the loss suits.
+        balances_classes: Whether it weighs classes by their counts.
+        num_outputs: Logits per photograph.
+        decision: `argmax`, `median` (of the distribution over ordered grades) or `threshold` (0.5).
+        class_weights: Weights per class, shape (C,), or None.
+
+    Raises:
+        ConfigError: If the loss does not suit the kind of task.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("grade",)
+    balances_classes: ClassVar[bool] = False
+    class_weights: Tensor | None
+
+    def __init__(
+        self, *, task: Task, class_counts: Sequence[int], num_samples: int | None = None, name: str = ""
+    ) -> None:
+        super().__init__()
+        if task.kind not in self.kinds:
+            raise ConfigError(
+                [
+                    f"loss={name or type(self).__name__} does not suit task {task.name!r} of kind {task.kind}; "
+                    f"losses for it: {', '.join(losses_for(task.kind))}"
+                ]
+            )
+        if len(class_counts) != task.num_classes:
+            raise ConfigError([f"task {task.name!r} has {task.num_classes} classes, but {len(class_counts)} class counts"])
+        self.task = task
+        self.class_counts = [int(n) for n in class_counts]
+        self.num_samples = num_samples if num_samples is not None or task.kind != "grade" else sum(self.class_counts)
+        self.num_outputs = task.num_classes
+        self.decision = "argmax" if task.kind == "grade" else "threshold"
+        self.register_buffer("class_weights", None)
+
+    def set_class_weights(self, weights: Tensor) -> None:
+        """Keep class weights, shape (C,), float32; they follow the module to its device."""
+        # Not persistent: they follow from the counts, which travel in the checkpoint.
+        self.register_buffer("class_weights", weights.float(), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            logits: Shape (B, num_outputs).
+            targets: int64 (B,) for grades, float32 (B, C) of 0 and 1 for multilabel.
+        """
+        raise NotImplementedError
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return class probabilities, shape (B, C); for grades each row sums to 1."""
+        if self.task.kind == "multilabel":
+            return logits.float().sigmoid()
+        return logits.float().softmax(dim=1)
+
+    def fit(self, logits: Tensor, targets: Tensor) -> None:
+        """Fit what is fitted on validation (nothing, unless a loss says so)."""
+
+    def check_counts(self) -> None:
+        """Refuse class weights where a class has no sample.
+
+        Raises:
+            ConfigError: Names the classes without a sample.
+        """
+        empty = [c for c, n in zip(self.task.classes, self.class_counts, strict=True) if n < 1]
+        if empty:
+            raise ConfigError(
+                [
+                    f"class {', '.join(map(repr, empty))} has no sample in the training split, so it has no weight; "
+                    "use a loss without class weights, another split, or more data"
+                ]
+            )
+
+
+def losses_for(kind: str) -> list[str]:
+    """Return the names of the shipped losses that suit a kind of task."""
+    common = ["focal", "class_balanced", "class_balanced_focal", "effective_number", "effective_number_focal"]
+    own = {"grade": ["cross_entropy", "corn", "coral", "regression"], "multilabel": ["bce", "asymmetric"]}
+    return own.get(kind, []) + common
+
+
+def require_range(key: str, value: float, low: float, high: float, *, open_high: bool = False) -> float:
+    """Return `value` if it is in [low, high] (or [low, high)).
+
+    Raises:
+        ConfigError: Names the key and the range.
+    """
+    if not low <= value <= high or (open_high and value == high):
+        raise ConfigError([f"loss.{key}={value} is out of range ({low:g} to {high:g}{', exclusive' if open_high else ''})"])
+    return float(value)
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Return sum(w l) / sum(w) over a batch, as PyTorch's weighted cross-entropy does; both shape (B,)."""
+    return (losses * weights).sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)

@@ -1,0 +1,242 @@
+"""The base of every LightningModule of retinai: one story in three hooks, and a checkpoint that stands alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from retinai.config.build import TARGET, build
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.task import Task
+from retinai.losses.base import Objective
+from retinai.models.tuning import TuningReport, hash_tensors, rest_frozen_parts
+from retinai.modules.checkpoint import complete_states, plain, write_extras
+from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
+from retinai.modules.validation import ValidationMetrics
+
+
+class FundusModule(LightningModule):
+    """A module that learns a task from fundus photographs.
+
+    Subclasses add their own plain arguments, pass these on, and override the hooks that differ; inside
+    a hook every argument is in `self.hparams`.
+
+    Args:
+        task: `Task.to_dict()` of the data.
+        preprocessing: `Preprocessing.to_dict()`; it travels in the checkpoint.
+        class_counts: Samples (multilabel: positives) per class in the training split.
+        loss: The `loss` section.
+        optimizer: The `optimizer` section.
+        scheduler: The `scheduler` section.
+        seed: Decides the initial weights and, with the epoch, dropout.
+        num_samples: Samples in the training split, for losses that weigh positives against negatives.
+
+    Raises:
+        ConfigError: If sections do not fit the task or each other.
+    """
+
+    network: Any
+
+    def __init__(
+        self,
+        *,
+        task: dict[str, Any],
+        preprocessing: dict[str, Any],
+        class_counts: Sequence[int],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        seed: int = 0,
+        num_samples: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # the subclass's arguments too
+        self.task = Task.from_dict(dict(task))
+        self.preprocessing = Preprocessing.from_dict(dict(preprocessing))
+        self.class_counts = [int(n) for n in class_counts]
+        self.seed = int(seed)
+        self.data_config: dict[str, Any] = {}
+        self.model_name = type(self).__name__.lower()
+        self.optimizer_settings: OptimizerSettings = settings_from(optimizer, OptimizerSettings)
+        self.scheduler_settings: SchedulerSettings = settings_from(scheduler, SchedulerSettings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.objective = self.build_loss()
+            self.network = self.build_network()
+        self.metrics = self.build_metrics()
+        self.tuning_report = self.tune()
+        self.fetchable_sha256 = self._hash_frozen()
+        self._validation: list[tuple[Tensor, Tensor]] = []
+
+    # The three hooks.
+
+    def build_network(self) -> nn.Module:
+        """Return the network, with `.backbone` (a `Backbone`) and `num_outputs` of the objective."""
+        raise NotImplementedError
+
+    def build_loss(self) -> Objective:
+        """Return the objective of the `loss` section."""
+        counts, samples = self.class_counts, self.hparams.get("num_samples")
+        return build(self.hparams["loss"], task=self.task, class_counts=counts, num_samples=samples)
+
+    def build_metrics(self) -> ValidationMetrics:
+        """Return the validation metrics of the task."""
+        return ValidationMetrics(self.task, self.decision)
+
+    def tune(self) -> TuningReport:
+        """Decide what trains and return the report; a subclass with a `tuning` section overrides it."""
+        return TuningReport(sum(p.numel() for p in self.network.parameters()), 0, ())
+
+    # What others ask of a module.
+
+    @property
+    def decision(self) -> str:
+        """How probabilities become decisions: `argmax`, `median` or `threshold`."""
+        return self.objective.decision
+
+    @property
+    def backbone_name(self) -> str:
+        """Name of the backbone's configuration."""
+        return str(self.network.backbone.name)
+
+    @property
+    def frozen_keys(self) -> frozenset[str]:
+        """Keys of the state dict that training cannot change."""
+        return frozenset(f"network.{key}" for key in self.tuning_report.frozen_keys)
+
+    def describe_data(self, data: Mapping[str, Any], model: str | None = None) -> None:
+        """Keep the data section (and the model's name) for the checkpoint."""
+        self.data_config = plain(data)
+        self.model_name = model or self.model_name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, shape (B, num_outputs), from normalised photographs (B, 3, S, S)."""
+        return self.network(images)
+
+    # Training.
+
+    def train(self, mode: bool = True) -> FundusModule:
+        """Switch to training mode, except for frozen parts: those stay in evaluation mode."""
+        super().train(mode)
+        if mode:
+            rest_frozen_parts(self.network)
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout from seed, epoch and rank, so that a resumed run draws what one in one piece draws."""
+        text = f"{self.seed}/{self.current_epoch}/{self.global_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self.objective(self(batch["image"]), batch["target"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["image"]))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser over depth-wise groups and a schedule that moves with each step."""
+        groups = parameter_groups(self.network, self.optimizer_settings, self.objective.parameters())
+        optimizer = self.optimizer_settings.build(groups)
+        scheduler = self.scheduler_settings.build(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Validation.
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an interrupted or a sanity validation left."""
+        self._validation.clear()
+        self.metrics.reset()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Log the loss and keep the logits; after the last batch fit the objective and score.
+
+        The fit belongs here and not at the epoch's end, because weight averaging swaps the averaged
+        weights out before the module's own epoch end is called.
+        """
+        logits = self(batch["image"])
+        loss = self.objective(logits, batch["target"])
+        self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
+        self._validation.append((logits.float(), batch["target"]))
+        if batch_idx + 1 == self._validation_batches():
+            self._finish_validation()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the whole split."""
+        for name, value in self.metrics.compute().items():
+            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == self.task.monitor)
+
+    def _validation_batches(self) -> float:
+        trainer = self.trainer
+        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        return batches[0] if isinstance(batches, list) else batches
+
+    def _finish_validation(self) -> None:
+        logits, targets = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
+        self._validation.clear()
+        if not self.trainer.sanity_checking:
+            self.objective.fit(self._everywhere(logits), self._everywhere(targets))
+        self.metrics.update(self.objective.probabilities(logits), targets)
+
+    def _everywhere(self, values: Tensor) -> Tensor:
+        """Return the rows of all processes, so that every one fits the same."""
+        return self.all_gather(values).flatten(0, 1) if self.trainer.world_size > 1 else values
+
+    # Prediction.
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
+        """Return `id` (list of str) and `probability` (B, C), float32 on the CPU."""
+        return {"id": list(batch["id"]), "probability": self.predict_probabilities(batch["image"]).float().cpu()}
+
+    def predict_probabilities(self, images: Tensor) -> Tensor:
+        """Return class probabilities, shape (B, C), from normalised photographs."""
+        return self.objective.probabilities(self(images))
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to use the checkpoint alone; leave out frozen weights that can be had again."""
+        write_extras(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Complete the checkpoint with the frozen weights and check that it fits."""
+        complete_states(self, checkpoint)
+
+    def _hash_frozen(self) -> str | None:
+        """SHA-256 of the frozen weights that the backbone section can load again; None if it cannot."""
+        keys = self.frozen_keys
+        if not keys or self.network.backbone.load_report is None:
+            return None
+        return hash_tensors(self.state_dict(), keys)
+
+
+def settings_from(section: Mapping[str, Any], default: type) -> Any:
+    """Build a settings object from its section; without `_target_` it is of the default type."""
+    return build({TARGET: f"{default.__module__}.{default.__name__}", **section})
+
+
+def describe_training(module: FundusModule) -> list[tuple[str, str]]:
+    """Return what is printed before training starts, as (label, value) rows."""
+    report, objective, settings = module.tuning_report, module.objective, module.optimizer_settings
+    counts = zip(module.task.classes, module.class_counts, strict=True)
+    rows = [("backbone", f"{module.backbone_name}, {module.preprocessing.input_size} px")]
+    backbone = module.network.backbone
+    rows.append(("start weights", str(backbone.load_report or "none (fresh)")))
+    rows.append(("parameters", str(report)))
+    rows.append(("loss", str(module.hparams["loss"].get("name") or type(objective).__name__)))
+    rows.append(("class counts", ", ".join(f"{name} {n}" for name, n in counts)))
+    weights = objective.class_weights
+    shown = "none" if weights is None else ", ".join(f"{w:.2f}" for w in weights.tolist())
+    rows.append(("class weights", shown))
+    rate = f"{settings.name}, learning rate {settings.lr:g}, weight decay {settings.weight_decay:g}"
+    if settings.layer_decay != 1.0:
+        rate += f", layer decay {settings.layer_decay:g}"
+    if settings.head_lr_multiplier != 1.0:
+        rate += f", head x {settings.head_lr_multiplier:g}"
+    rows.append(("optimiser", f"{rate}, {module.scheduler_settings.name}"))
+    rows.append(("monitored metric", f"{module.task.monitor} (higher is better)"))
+    return rows

@@ -1,0 +1,148 @@
+"""What a checkpoint holds beside Lightning's own: all that is needed to use it without its config folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+import retinai
+from retinai.errors import CheckpointError
+from retinai.models.tuning import hash_tensors
+
+if TYPE_CHECKING:
+    from retinai.modules.base import FundusModule
+
+KEY = "retinai"
+FORMAT = 1
+# The averaged weights, and under this key the ones that training goes on with (Lightning's weight averaging).
+_STATES = ("state_dict", "current_model_state")
+
+
+def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
+    """Add what retinai needs to a checkpoint, and take the frozen weights out that can be had again.
+
+    Frozen weights are left out when they still equal what the backbone section loads; their SHA-256
+    stays, and loading checks it.
+
+    Args:
+        module: The module that is saved.
+        checkpoint: Lightning's checkpoint, changed in place.
+    """
+    checkpoint[KEY] = {
+        "format": FORMAT,
+        "version": retinai.__version__,
+        "target": f"{type(module).__module__}.{type(module).__qualname__}",
+        "hparams": plain(module.hparams),
+        "task": module.task.to_dict(),
+        "preprocessing": plain(module.preprocessing.to_dict()),
+        "backbone": module.backbone_name,
+        "model": module.model_name,
+        "data": plain(module.data_config),
+        "frozen": None,
+    }
+    keys, digest = module.frozen_keys, module.fetchable_sha256
+    states = [checkpoint[name] for name in _STATES if name in checkpoint]
+    if not keys or digest is None or any(hash_tensors(state, keys) != digest for state in states):
+        return
+    for name in _STATES:
+        if name in checkpoint:
+            checkpoint[name] = {k: v for k, v in checkpoint[name].items() if k not in keys}
+    checkpoint[KEY]["frozen"] = {"sha256": digest, "tensors": len(keys)}
+
+
+def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
+    """Put the left-out frozen weights back into a checkpoint and check that it fits the module.
+
+    Args:
+        module: The module to load into, its backbone's own weights already in place.
+        checkpoint: What was read, changed in place.
+
+    Raises:
+        CheckpointError: If the frozen weights differ from the ones of the run, a trained key is
+            missing, or a shape is of another network.
+    """
+    extras = read_extras(checkpoint, "the checkpoint")
+    own = module.state_dict()
+    frozen = extras.get("frozen")
+    if frozen:
+        keys = module.frozen_keys
+        if module.fetchable_sha256 != frozen["sha256"] or hash_tensors(own, keys) != frozen["sha256"]:
+            raise CheckpointError(
+                f"the checkpoint leaves out the frozen weights of backbone {extras['backbone']!r}, and those at hand differ "
+                "from the ones it was trained with (SHA-256); use the same tuning= and the same backbone.weights file"
+            )
+        for name in _STATES:
+            if name in checkpoint:
+                checkpoint[name] = {**{k: own[k] for k in keys}, **checkpoint[name]}
+    for name in _STATES:
+        if name in checkpoint:
+            check_fit(checkpoint[name], own, extras)
+
+
+def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], extras: Mapping[str, Any]) -> None:
+    """Refuse a state dict whose keys or shapes are not those of the network.
+
+    Raises:
+        CheckpointError: Names the first tensor of each fault.
+    """
+    missing = sorted(set(own) - set(state))
+    unexpected = sorted(set(state) - set(own))
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} trained tensors are missing (first {missing[0]!r})")
+    if unexpected:
+        faults.append(f"{len(unexpected)} tensors have no place (first {unexpected[0]!r})")
+    if shapes:
+        key = shapes[0]
+        faults.append(f"{len(shapes)} tensors are of another shape (first {key!r}: {tuple(state[key].shape)}, "
+                      f"the network has {tuple(own[key].shape)})")  # fmt: skip
+    if faults:
+        raise CheckpointError(
+            f"the checkpoint (model {extras['model']!r}, backbone {extras['backbone']!r}) is of another network: "
+            f"{'; '.join(faults)}; use the settings that it was trained with"
+        )
+
+
+def read_extras(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return retinai's part of a checkpoint.
+
+    Args:
+        checkpoint: What was read from the file.
+        name: The file, for the error.
+
+    Raises:
+        CheckpointError: If it is not a checkpoint of retinai, or of a newer format.
+    """
+    extras = checkpoint.get(KEY)
+    if not isinstance(extras, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(
+            f"{name} is no retinai checkpoint; give one that `retinai train` wrote "
+            "(weights from elsewhere go into backbone.weights=)"
+        )
+    if extras.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{name} has checkpoint format {extras.get('format')!r}, this retinai ({retinai.__version__}) reads format "
+            f"{FORMAT}; use the version that wrote it ({extras.get('version')})"
+        )
+    return extras
+
+
+def plain(value: Any) -> Any:
+    """Return a copy made of dict, list, str, int, float, bool and None only.
+
+    Raises:
+        TypeError: If a value has no plain form; a hyperparameter must have one.
+    """
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a checkpoint holds plain values only, not {type(value).__name__}")

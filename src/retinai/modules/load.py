@@ -1,0 +1,76 @@
+"""A trained module from its checkpoint, without any configuration folder."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from retinai.config.build import TARGET, build
+from retinai.data.task import Task
+from retinai.errors import CheckpointError, ConfigError
+from retinai.models.loading import read_checkpoint
+from retinai.modules.base import FundusModule
+from retinai.modules.checkpoint import read_extras
+
+
+def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
+    """Rebuild a trained module from a checkpoint, in evaluation mode on the CPU.
+
+    With weight averaging the averaged weights are the ones loaded.
+
+    Args:
+        path: A checkpoint of retinai.
+        task: The task that it has to be of; None accepts any.
+
+    Returns:
+        The module, ready for `predict_step`.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated, hostile, no checkpoint of retinai, of
+            another task or of another network.
+        UserError: If frozen weights that the checkpoint leaves out cannot be had again.
+    """
+    checkpoint = read_checkpoint(path)
+    extras = read_extras(checkpoint, f"checkpoint {path}")
+    _check_task(path, Task.from_dict(extras["task"]), task)
+    module = _rebuild(path, extras)
+    try:
+        module.on_load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    module.load_state_dict(checkpoint["state_dict"])
+    module.data_config = extras["data"]
+    module.model_name = extras["model"]
+    return module.eval()
+
+
+def _check_task(path: str | Path, found: Task, wanted: Task | None) -> None:
+    if wanted is None or found == wanted:
+        return
+    detail = ""
+    if found.name == wanted.name:
+        detail = f" (its classes: {', '.join(found.classes)}; the data's: {', '.join(wanted.classes)})"
+    raise CheckpointError(
+        f"checkpoint {path} is of task {found.name!r}, the data is of task {wanted.name!r}{detail}; "
+        "choose a checkpoint or a data set of the same task"
+    )
+
+
+def _rebuild(path: str | Path, extras: dict[str, Any]) -> FundusModule:
+    """Build the module that a checkpoint describes; only classes of retinai can be named there."""
+    hparams = copy.deepcopy(extras["hparams"])
+    backbone = hparams.get("backbone")
+    own_weights = not extras.get("frozen") and isinstance(backbone, dict)
+    original = backbone.get("weights") if isinstance(backbone, dict) else None
+    if own_weights:
+        backbone["weights"] = "none"  # every tensor is in the checkpoint
+    try:
+        module = build({TARGET: extras["target"], **hparams})
+    except (ConfigError, TypeError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {path} describes a module that cannot be built: {error}") from error
+    if not isinstance(module, FundusModule):
+        raise CheckpointError(f"checkpoint {path} names {extras['target']!r}, which is no module of retinai")
+    if own_weights:
+        module.hparams["backbone"]["weights"] = original
+    return module

@@ -113,7 +113,7 @@ def duplicate_table(table: pd.DataFrame, groups: Sequence[DuplicateGroup]) -> pd
     return pd.DataFrame(found, columns=columns)
 
 
-def _as_text(row: Mapping[str, Any]) -> tuple[str, str, str]:
+def _as_text(row: dict[Any, Any]) -> tuple[str, str, str]:
     target = row["target"]
     label = " ".join(map(str, target)) if isinstance(target, tuple) else "" if target is None else str(target)
     return row["id"], label, row["split"]

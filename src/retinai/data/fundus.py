@@ -193,7 +193,7 @@ def _threshold(light: np.ndarray) -> float:
     """Return the level between border and retina: the border, plus a tenth of the way to the retina."""
     edge = np.concatenate([light[:3].ravel(), light[-3:].ravel(), light[:, :3].ravel(), light[:, -3:].ravel()])
     border, retina = float(np.percentile(edge, 10)), float(np.percentile(light, 95))
-    if border > 0.25 * retina:  # a tight crop: the frame lies inside the retina, there is no border
+    if border > 0.35 * retina:  # a tight crop: the frame lies inside the retina, there is no border
         border = 0.0
     return border + max(0.1 * (retina - border), 2.0)
 

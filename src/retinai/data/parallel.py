@@ -39,7 +39,7 @@ def choose_workers(workers: int | str | None, total_bytes: int) -> int:
         auto = max(1, min(cores, _MOST_WORKERS, int(memory / _MEMORY_PER_WORKER)))
         return 0 if total_bytes < _SMALL or auto == 1 else auto
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
-        raise UserError(f"workers={workers!r} must be auto or a whole number from 0")
+        raise UserError(f"workers={workers} must be auto or a whole number from 0")
     return workers
 
 

@@ -57,7 +57,6 @@ def make_datamodule(cfg: DictConfig, preprocessing: Preprocessing | None = None)
 def make_module(cfg: DictConfig, datamodule: FundusDataModule) -> FundusModule:
     """Build the LightningModule of a configuration for the task and class counts of its data."""
     model = plain(cfg.model)
-    model.pop("name", None)
     sections = {k: plain(cfg[k]) for k in ("backbone", "attention", "tuning", "loss", "optimizer", "scheduler")}
     return build(
         model,
@@ -65,6 +64,7 @@ def make_module(cfg: DictConfig, datamodule: FundusDataModule) -> FundusModule:
         task=datamodule.task.to_dict(),
         preprocessing=datamodule.preprocessing.to_dict(),
         class_counts=list(datamodule.class_counts),
+        num_samples=int((datamodule.table["split"] == "train").sum()),
         seed=int(cfg.seed),
         **sections,
     )

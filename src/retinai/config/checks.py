@@ -61,7 +61,8 @@ def _unknown_top_level(command: str, cfg: DictConfig) -> Iterable[str]:
     import yaml
 
     own = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text(encoding="utf-8"))
-    valid = {*own, *groups_of(command), "debug", "init"} - {"defaults", "hydra", "common"}
+    valid = {*own, *groups_of(command), "debug"} - {"defaults", "hydra", "common"}
+    valid |= {"init"} if command == "train" else set()
     return [f"retinai {command} does not know {hint(str(key), valid)}" for key in cfg if key not in valid]
 
 
@@ -78,12 +79,14 @@ def _bad_numbers(cfg: DictConfig) -> Iterable[str]:
         if isinstance(value, bool) or not isinstance(value, accepted):
             yield f"{key}={value} is not {'a whole number' if kind is int else 'a number'}"
         elif not low <= value <= high:
-            yield f"{key}={value} is out of range ({low:g} to {high:g})"
+            bounds = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            yield f"{key}={value} is out of range ({bounds})"
 
 
 def _unbound_sections(cfg: DictConfig) -> Iterable[str]:
     """Bind each section that names a class to that class's signature."""
-    for name, node in cfg.items():
+    for name in cfg:
+        node = None if OmegaConf.is_missing(cfg, name) else cfg[name]
         if isinstance(node, DictConfig) and TARGET in node:
             section = OmegaConf.to_container(node, resolve=False, throw_on_missing=False)
             yield from section_problems(str(name), section)  # type: ignore[arg-type]

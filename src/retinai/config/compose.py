@@ -23,17 +23,31 @@ class Job:
 
     def __init__(self, command: str) -> None:
         self.command = command
+        self.fault: UserError | None = None
         # Hydra names a job after these two attributes of its task function.
         self.__module__ = "retinai.cli"
         self.__name__ = command
         self.__qualname__ = command
 
     def __call__(self, cfg: DictConfig) -> object:
-        """Check the configuration, then run the command; a user's fault ends the process with code 2."""
+        """Check the configuration, then run the command.
+
+        A user's fault in a single run is kept for `launch`, since Hydra would print its own words
+        above it; in a multirun it goes through Hydra, which knows the job it belongs to.
+        """
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
         from retinai.config.checks import check
 
-        check(self.command, cfg)
-        return importlib.import_module(f"retinai.{self.command}").run(cfg)
+        try:
+            check(self.command, cfg)
+            return importlib.import_module(f"retinai.{self.command}").run(cfg)
+        except UserError as fault:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            self.fault = fault
+            return None
 
 
 def launch(command: str, arguments: list[str]) -> None:
@@ -52,7 +66,8 @@ def launch(command: str, arguments: list[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     register_search_path()
-    entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(Job(command))
+    job = Job(command)
+    entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
     try:
         with _argv(command, arguments), _full_errors():
             entry()
@@ -60,6 +75,8 @@ def launch(command: str, arguments: list[str]) -> None:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_diagnose(command, arguments, error)) from error
+    if job.fault is not None:
+        raise job.fault
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:
@@ -156,15 +173,17 @@ def _key_checker(command: str, arguments: list[str], options: dict[str, list[str
     except HydraException:
         return lambda name: None
 
+    known = OmegaConf.to_container(base, resolve=False, throw_on_missing=False)
+
     def problem(name: str) -> str | None:
-        node: object = base
+        node: object = known
         for depth, part in enumerate(parts := name.split(".")):
-            if not isinstance(node, DictConfig):
+            if not isinstance(node, dict):
                 return f"{name}: {'.'.join(parts[:depth])} is a value, not a section"
             if part not in node:
                 where = ".".join(parts[:depth]) or f"retinai {command}"
                 return f"{name}: {where} has no key {hint(part, map(str, node))}"
-            node = OmegaConf.to_container(node, resolve=False).get(part) if node._is_missing(part) else node._get_node(part)  # type: ignore[union-attr]
+            node = node[part]
         return None
 
     return problem

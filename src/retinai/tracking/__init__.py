@@ -1,1 +1,1 @@
-
+"""Experiment tracking services."""

@@ -1,0 +1,169 @@
+"""Figures of predictions: confusion, ROC, precision-recall, reliability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from retinai.metrics.calibration import BINS, bin_of
+from retinai.metrics.predictions import Predictions
+from retinai.reports.style import COLOURS, FAINT, INK, clean, line_style, new_figure
+
+
+def readable(name: str) -> str:
+    """Return a class name as people write it."""
+    return name.replace("no_dr", "no DR").replace("_", " ")
+
+
+def confusion_figure(predictions: Predictions) -> Figure:
+    """Draw counts and row percentages: one matrix of grades, or a small one per label.
+
+    Args:
+        predictions: With targets.
+    """
+    targets, decisions = predictions.labelled, predictions.decisions
+    names = [readable(name) for name in predictions.task.classes]
+    if predictions.task.kind == "grade":
+        side = max(4.4, 1.6 + 0.78 * len(names))
+        figure, (axes,) = new_figure(side + 0.2, side)
+        _draw_matrix(axes, _count(targets, decisions, len(names)), names)
+        return figure
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure, cells = new_figure(1.9 * columns, 2.0 * rows, rows, columns)
+    for label, axes in enumerate(cells):
+        if label >= len(names):
+            axes.set_axis_off()
+            continue
+        _draw_matrix(axes, _count(targets[:, label], decisions[:, label], 2), ["no", "yes"], axis_names=False)
+        axes.set_title(names[label], fontsize=10, color=INK)
+    figure.supxlabel("predicted", fontsize=10)
+    figure.supylabel("true", fontsize=10)
+    return figure
+
+
+def _count(targets: NDArray[np.int64], decisions: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    return np.bincount(targets * classes + decisions, minlength=classes * classes).reshape(classes, classes)
+
+
+def _draw_matrix(axes: Axes, counts: NDArray[np.int64], names: list[str], axis_names: bool = True) -> None:
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    for row, column in np.ndindex(*counts.shape):
+        colour = "white" if share[row, column] > 0.55 else INK
+        text = f"{counts[row, column]}\n{100 * share[row, column]:.0f} %"
+        axes.text(column, row, text, ha="center", va="center", fontsize=9.5, color=colour)
+    turned = max(map(len, names)) > 6
+    axes.set_xticks(range(len(names)), names, rotation=35 if turned else 0, ha="right" if turned else "center")
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    if axis_names:
+        axes.set_xlabel("predicted", fontsize=10)
+        axes.set_ylabel("true (per cent of the row)", fontsize=10)
+
+
+def _one_against_rest(predictions: Predictions) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
+    """Return name, truth and score of every class that occurs and is not everything."""
+    targets = predictions.labelled
+    found = []
+    for index, name in enumerate(predictions.task.classes):
+        truth = targets == index if predictions.task.kind == "grade" else targets[:, index] == 1
+        if 0 < truth.sum() < len(truth):
+            found.append((readable(name), truth, predictions.probabilities[:, index]))
+    return found
+
+
+def roc_figure(predictions: Predictions) -> Figure:
+    """Draw one ROC curve per class against the rest, with its area in the legend.
+
+    Args:
+        predictions: With targets.
+    """
+    figure, (axes,) = new_figure()
+    for index, (name, truth, score) in enumerate(_one_against_rest(predictions)):
+        false_rate, true_rate, _ = roc_curve(truth, score)
+        axes.plot(false_rate, true_rate, label=f"{name}  {roc_auc_score(truth, score):.3f}", **line_style(index))
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
+    _unit_square(axes, "1 - specificity", "sensitivity")
+    _legend(axes, "class, AUROC", "lower right")
+    return figure
+
+
+def precision_recall_figure(predictions: Predictions) -> Figure:
+    """Draw one precision-recall curve per class against the rest, with its average precision.
+
+    Args:
+        predictions: With targets.
+    """
+    figure, (axes,) = new_figure(height=4.9)
+    for index, (name, truth, score) in enumerate(_one_against_rest(predictions)):
+        precision, recall, _ = precision_recall_curve(truth, score)
+        label = f"{name}  {average_precision_score(truth, score):.3f} (share {truth.mean():.2f})"
+        axes.plot(recall, precision, drawstyle="steps-post", label=label, **line_style(index))
+    _unit_square(axes, "recall (sensitivity)", "precision")
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        # Below the axes: precision-recall curves leave no corner free.
+        figure.legend(
+            handles, labels, title="class, AUPRC (a guess reaches the share)", loc="outside lower center",
+            ncols=2, fontsize=8.5, title_fontsize=9, frameon=False,
+        )  # fmt: skip
+    return figure
+
+
+def reliability_figure(predictions: Predictions, bins: int = BINS) -> Figure:
+    """Draw how often a stated probability comes true, over a histogram of the stated ones.
+
+    Grades: the probability of the most probable grade. Labels: the probability of every label.
+
+    Args:
+        predictions: With targets.
+        bins: Number of bins of equal width.
+    """
+    confidence, correct = _stated_and_true(predictions)
+    figure = new_figure(5.2, 5.0)[0]
+    figure.clear()
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    member = bin_of(confidence, bins)
+    count = np.bincount(member, minlength=bins)
+    used = count > 0
+    stated = np.bincount(member, confidence, minlength=bins)[used] / count[used]
+    true = np.bincount(member, correct.astype(float), minlength=bins)[used] / count[used]
+    upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="perfectly calibrated")
+    upper.plot(stated, true, marker="o", markersize=4, color=COLOURS[0], linewidth=1.5, label="this model")
+    centres = (np.arange(bins) + 0.5) / bins
+    lower.bar(centres, count, width=0.9 / bins, color=COLOURS[5])
+    clean(upper)
+    clean(lower)
+    upper.set(xlim=(0, 1), ylim=(-0.02, 1.02))
+    upper.set_ylabel("came true", fontsize=10)
+    what = "grade's probability" if predictions.task.kind == "grade" else "label's probability"
+    lower.set_xlabel(f"stated ({what})", fontsize=10)
+    lower.set_ylabel("photographs" if predictions.task.kind == "grade" else "labels", fontsize=10)
+    _legend(upper, None, "upper left")
+    return figure
+
+
+def _stated_and_true(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    probabilities, targets = predictions.probabilities, predictions.labelled
+    if predictions.task.kind == "grade":
+        return probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    return probabilities.ravel(), targets.ravel() == 1
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    axes.set_xlabel(x, fontsize=10)
+    axes.set_ylabel(y, fontsize=10)
+
+
+def _legend(axes: Axes, title: str | None, place: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(title=title, loc=place, fontsize=8.5, title_fontsize=9, framealpha=0.9, edgecolor="#dddddd")

@@ -127,9 +127,13 @@ class FundusModule(LightningModule):
             rest_frozen_parts(self.network)
         return self
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout from seed, epoch and rank, so that a resumed run draws what one in one piece draws."""
-        text = f"{self.seed}/{self.current_epoch}/{self.global_rank}"
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout from seed, epoch, batch and rank, so that a resumed run draws what one in one piece draws.
+
+        Seeding at the epoch's start is not enough: making a data iterator draws from the same
+        generator, and after a resume that happens at another moment.
+        """
+        text = f"{self.seed}/{self.current_epoch}/{batch_idx}/{self.global_rank}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

@@ -33,8 +33,8 @@ def run(cfg: DictConfig) -> None:
     from retinai.data.cache import PreparedCache
     from retinai.data.duplicates import find_duplicates
 
-    datamodule = make_datamodule(cfg)
     folder = findings_folder(cfg)
+    datamodule = make_datamodule(cfg)
     table = read_labels(datamodule, folder)
     cache = PreparedCache(cfg.paths.cache, datamodule.preprocessing)
     records = cache.prepare(table["path"].tolist(), workers=cfg.workers)

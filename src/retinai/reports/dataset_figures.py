@@ -79,9 +79,10 @@ def draw_image_sizes(path: Path, table: pd.DataFrame, records: Mapping[str, File
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel("photographs" if task.kind == "grade" else "labels")
-    axes.set_title(f"{len(rows)} different sizes (width x height in pixels)")
+    kinds = "1 size" if len(rows) == 1 else f"{len(rows)} different sizes"
+    axes.set_title(f"{kinds} (width x height in pixels)")
     if names:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 

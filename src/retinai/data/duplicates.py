@@ -1,8 +1,8 @@
 """Photographs that occur more than once: the same bytes, or the same picture in other bytes.
 
 The threshold was measured on 466 IDRiD photographs (parts A and B; 108,338 pairs with different bytes;
-256-bit hashes of the field of view). The 39 pairs that are one photograph written twice, as a list by eye
-confirms, differ in 0 to 10 bits (median 2). Then comes a gap: three pairs of second photographs of one eye
+256-bit hashes of the field of view). The 39 pairs that are one photograph written twice
+differ in 0 to 10 bits (median 2). Then comes a gap: three pairs of second photographs of one eye
 at 20, 22 and 24, and different eyes from 28 on (median 82). On 39 photographs, a black border around the
 frame, quarter size, or half the brightness stay within 12 bits of the original, JPEG quality 30 within 14.
 """

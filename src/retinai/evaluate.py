@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from retinai.errors import CheckpointError, UserError
 
 if TYPE_CHECKING:
     import lightning
+    from omegaconf import DictConfig
     from torch.utils.data import DataLoader
 
     from retinai.data.base import FundusDataModule
     from retinai.metrics.predictions import Predictions
     from retinai.modules.base import FundusModule
+
+RECORD = "evaluation.json"
+
+
+def run(cfg: DictConfig) -> None:
+    """Predict a split with a checkpoint, write metrics, figures and report, print the table.
+
+    Args:
+        cfg: The composed configuration of `conf/evaluate.yaml`, already checked.
+    """
+    from retinai.console import print_notes
+    from retinai.modules.load import load_module
+
+    checkpoint = Path(cfg.ckpt)
+    folder = _check_folder(cfg.run_dir)
+    module = load_module(checkpoint)
+    datamodule, notes = _datamodule(cfg, module, checkpoint)
+    _check_task(checkpoint, module, datamodule)
+    datamodule.setup()
+    datamodule.split_table(cfg.split)
+    print_notes([*datamodule.notes, *notes])
+    predictions = predict_split(module, datamodule, cfg.split, make_predictor(cfg.accelerator))
+    folder = folder or _default_folder(checkpoint, str(datamodule.name), str(cfg.split))
+    _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
+    print(f"run folder: {folder}")
 
 
 def predict_split(
@@ -89,3 +119,112 @@ def _collect(
         probabilities=np.concatenate([output["probability"].double().numpy() for output in outputs]),
         decision=module.decision,
     )
+
+
+def _check_folder(run_dir: str | None) -> Path | None:
+    """Refuse a folder that is a file or holds a training run, before any work is done."""
+    if run_dir is None:
+        return None
+    folder = Path(run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"run_dir={folder} is a file; choose a folder")
+    if (folder / "run.json").exists():
+        raise UserError(f"{folder} holds a training run, whose test results would be lost; choose another run_dir=")
+    return folder
+
+
+def _run_folder(checkpoint: Path) -> Path:
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
+def _default_folder(checkpoint: Path, data: str, split: str) -> Path:
+    name = f"{data}_{split}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    return _run_folder(checkpoint) / "evaluation" / name
+
+
+def _datamodule(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[FundusDataModule, list[str]]:
+    """Build the data that is asked for, or that of the training, seen as the module sees it.
+
+    On the data set that the module was trained on, the split of the training run is followed: another
+    seed would put photographs that it was trained on into the test part.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    from retinai.assemble import make_datamodule
+
+    own = dict(module.data_config or {})
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        if cfg.get("data") is None:
+            if not own:
+                raise CheckpointError(f"checkpoint {checkpoint} does not say what it was trained on; add data=")
+            cfg.data = OmegaConf.create(own)
+        for key in ("batch_size", "num_workers"):
+            if cfg.get(key) is not None:
+                cfg.data[key] = cfg[key]
+        cfg.seed = int(module.hparams.get("seed", 0))
+        notes = _follow_training_split(cfg, own, _run_folder(checkpoint))
+    return make_datamodule(cfg, module.preprocessing), notes
+
+
+def _follow_training_split(cfg: DictConfig, own: dict[str, Any], run_folder: Path) -> list[str]:
+    same = cfg.data.get("name") == own.get("name") and cfg.data.get("target") == own.get("target")
+    split = run_folder / "split.csv"
+    if not same or cfg.data.get("split_file") or "split_file" not in cfg.data or not split.exists():
+        return []
+    cfg.data.split_file, cfg.data.folds, cfg.data.fold = str(split), None, 0
+    return [f"the split is that of the training run ({split})"]
+
+
+def _check_task(checkpoint: Path, module: FundusModule, datamodule: FundusDataModule) -> None:
+    ours, theirs = module.task, datamodule.task
+    if (ours.name, ours.classes) != (theirs.name, theirs.classes):
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is of task {ours.name} ({', '.join(ours.classes)}), but {datamodule.name} is of "
+            f"task {theirs.name} ({', '.join(theirs.classes)}); choose data= of the same task"
+        )
+
+
+def _write(
+    folder: Path,
+    cfg: DictConfig,
+    module: FundusModule,
+    datamodule: FundusDataModule,
+    predictions: Predictions,
+    notes: list[str],
+) -> None:
+    """Write the evaluation, or for unlabelled photographs the predictions alone, and print the table."""
+    from retinai.console import print_metrics
+    from retinai.files import write_csv, write_json
+    from retinai.reports.run_report import write_evaluation
+
+    details = _details(cfg, module, datamodule) | {"notes": notes}
+    write_json(folder / RECORD, details)
+    if predictions.targets is None:
+        write_csv(folder / "predictions.csv", predictions.to_frame())
+        print(f"{len(predictions)} photographs predicted; they have no labels, so nothing was measured")
+        return
+    title = f"{details['backbone']} on {datamodule.name}, {cfg.split} split"
+    metrics = write_evaluation(folder, predictions, title=title, details=details, preprocessing=module.preprocessing)
+    print_metrics(metrics, predictions.task, cfg.split)
+
+
+def _details(cfg: DictConfig, module: FundusModule, datamodule: FundusDataModule) -> dict[str, Any]:
+    from retinai import __version__
+    from retinai.run_folder import git_revision, package_versions
+
+    return {
+        "data": datamodule.name,
+        "split": str(cfg.split),
+        "model": module.model_name,
+        "backbone": str((module.hparams.get("backbone") or {}).get("name", module.model_name)),
+        "trained_on": (module.data_config or {}).get("name"),
+        "checkpoint": str(cfg.ckpt),
+        "preprocessing": module.preprocessing.to_dict(),
+        "decision": module.decision,
+        "data_fingerprint": datamodule.fingerprint,
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "version": __version__,
+        "versions": package_versions(),
+        "git_revision": git_revision(),
+    }

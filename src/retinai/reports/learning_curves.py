@@ -41,7 +41,7 @@ def learning_curves_figure(metrics_csv: str | Path, monitor: str = "") -> Figure
     _draw(upper, table, losses, "loss")
     _draw(lower, table, metrics, "validation")
     if monitor in table and table[monitor].notna().any():
-        best = int(table.index[table[monitor].argmax()])
+        best = int(table.index.to_numpy()[int(table[monitor].argmax())])
         for axes in (upper, lower):
             axes.axvline(best, color=FAINT, linewidth=1, linestyle=":")
         lower.set_title(f"dotted: best epoch by {monitor} ({best})", fontsize=9)

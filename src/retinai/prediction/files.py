@@ -1,0 +1,133 @@
+"""Probabilities of loose photographs, batch by batch; a bad file costs its own row only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, Dataset
+
+from retinai.data.dataset import Collate
+from retinai.data.fundus import prepare_photograph
+from retinai.data.images import BadImageError, read_photograph
+from retinai.data.preprocessing import Preprocessing
+from retinai.errors import UserError
+from retinai.metrics.predictions import decide
+from retinai.modules.base import FundusModule
+from retinai.prediction.layouts import Photographs
+
+
+class _Files(Dataset[tuple[int, np.ndarray | None, str]]):
+    """Prepared photographs (S, S, 3) uint8, or None and the reason."""
+
+    def __init__(self, paths: Sequence[str], preprocessing: Preprocessing) -> None:
+        self.paths = list(paths)
+        self.preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray | None, str]:
+        try:
+            return index, prepare_photograph(read_photograph(self.paths[index]), self.preprocessing), ""
+        except BadImageError as error:
+            return index, None, error.reason
+
+
+def predict_files(
+    module: FundusModule,
+    photographs: Photographs,
+    *,
+    batch_size: int = 32,
+    num_workers: int | str = "auto",
+    accelerator: str = "auto",
+) -> pd.DataFrame:
+    """Predict photographs with a progress bar; memory holds a few batches at most.
+
+    Args:
+        module: A trained module.
+        photographs: What to predict, in the order of the rows.
+        batch_size: Photographs per batch.
+        num_workers: Processes that read; `auto`: one per core but one, at most 4, none for few files.
+        accelerator: `auto` takes a GPU if there is one; `cpu` does not.
+
+    Returns:
+        One row per file, in the order given: `id`, `path`, `prediction` (a grade, or label names joined
+        by `|`), `p_<class>` per class, `error` (empty, or why the file could not be read; then
+        prediction and probabilities are missing).
+    """
+    device = choose_device(accelerator)
+    module = module.eval().to(device)
+    probabilities = np.full((len(photographs.paths), module.task.num_classes), np.nan)
+    reasons = [""] * len(photographs.paths)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress, torch.inference_mode():
+        bar = progress.add_task("predicting", total=len(reasons))
+        for batch in _loader(photographs.paths, module, batch_size, num_workers):
+            good = [(index, image) for index, image, _ in batch if image is not None]
+            if good:
+                rows = [index for index, _ in good]
+                probabilities[rows] = _predict_batch(module, photographs, good, device)
+            for index, _, reason in batch:
+                reasons[index] = reason
+            progress.advance(bar, len(batch))
+    return _table(module, photographs, probabilities, reasons)
+
+
+def _predict_batch(
+    module: FundusModule, photographs: Photographs, good: list[tuple[int, np.ndarray]], device: torch.device
+) -> np.ndarray:
+    collate = Collate(module.preprocessing, module.task)
+    images = collate.normalise(np.stack([image for _, image in good])).to(device)
+    output = module.predict_step({"image": images, "id": [photographs.ids[index] for index, _ in good]}, 0)
+    return output["probability"].double().numpy()
+
+
+def _loader(paths: Sequence[str], module: FundusModule, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
+    workers = _auto_workers(len(paths), batch_size) if num_workers == "auto" else int(num_workers)
+    files = _Files(paths, module.preprocessing)
+    return DataLoader(files, batch_size=batch_size, num_workers=workers, collate_fn=list)
+
+
+def _auto_workers(files: int, batch_size: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if files <= 2 * batch_size else max(0, min(cores - 1, 4))
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Return the device: `cpu`, or with `auto` and `gpu` the first GPU (`auto` falls back to the CPU).
+
+    Raises:
+        UserError: If the word is unknown or no GPU is there.
+    """
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise UserError(f"accelerator={accelerator} is unknown (valid: auto, cpu, gpu)")
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator == "gpu":
+        raise UserError("accelerator=gpu, but PyTorch sees no GPU here; use accelerator=auto or cpu")
+    return torch.device("cpu")
+
+
+def _table(
+    module: FundusModule, photographs: Photographs, probabilities: np.ndarray, reasons: list[str]
+) -> pd.DataFrame:
+    good = np.array([reason == "" for reason in reasons])
+    decisions = decide(probabilities[good], module.decision)
+    predicted = np.full(len(reasons), None, dtype=object)
+    if module.task.kind == "grade":
+        predicted[good] = decisions.tolist()
+    else:
+        names = np.array(module.task.classes)
+        predicted[good] = ["|".join(names[row == 1]) for row in decisions]
+    columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(module.task.classes)}
+    return pd.DataFrame(
+        {"id": photographs.ids, "path": photographs.paths, "prediction": predicted, **columns, "error": reasons}
+    )

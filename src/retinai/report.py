@@ -1,0 +1,43 @@
+"""`retinai report RUN...`: runs side by side, with mean and spread over folds and seeds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retinai.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_FORMATS = ("md", "csv", "html")
+
+
+def run(cfg: DictConfig) -> None:
+    """Compare runs, write the tables, print the Markdown one.
+
+    Args:
+        cfg: The composed configuration of `conf/report.yaml`, already checked.
+    """
+    from retinai.files import write_csv, write_text
+    from retinai.reports.compare import compare, load_runs, to_frame, to_html, to_markdown
+
+    formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
+    if unknown := [name for name in formats if name not in _FORMATS]:
+        raise UserError(f"format={','.join(map(str, unknown))} is unknown (valid: {', '.join(_FORMATS)})")
+    if not cfg.runs:
+        raise UserError("no runs given; write: retinai report RUN_FOLDER RUN_FOLDER ... (retinai runs lists them)")
+    out = Path(cfg.out) if cfg.out else Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out={out} is a file; name a folder")
+    rows = compare(load_runs([str(run) for run in cfg.runs]), resamples=int(cfg.resamples))
+    markdown = to_markdown(rows)
+    print(markdown)
+    if "md" in formats:
+        write_text(out / "report.md", markdown)
+    if "csv" in formats:
+        write_csv(out / "report.csv", to_frame(rows))
+    if "html" in formats:
+        write_text(out / "report.html", to_html(rows))
+    print(f"tables: {out}")

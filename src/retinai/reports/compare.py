@@ -1,0 +1,240 @@
+"""Runs side by side: single runs, and groups that differ only in fold or seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from retinai.data.task import Task
+from retinai.errors import UserError
+from retinai.metrics.compute import compute_metrics
+from retinai.metrics.predictions import Predictions, concatenate
+from retinai.reports.wording import LABELS, with_interval
+
+# What may differ between the runs of one group.
+_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test")
+_FREE_DATA = ("fold", "root", "num_workers", "split_file")
+_RECORDS = ("run.json", "evaluation.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run or evaluation, read from its folder.
+
+    Args:
+        folder: Its folder.
+        record: Content of `run.json` or `evaluation.json`.
+        metrics: Content of `metrics.json`.
+        group: Equal for runs that differ only in fold or seed.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    group: str
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return Task.from_dict(self.metrics["task"])
+
+    def predictions(self) -> Predictions:
+        """Read predictions.csv."""
+        return Predictions.from_frame(
+            pd.read_csv(self.folder / "predictions.csv", dtype={"id": str, "patient": str, "target": object}),
+            self.task,
+            self.metrics["decision"],
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the comparison.
+
+    Args:
+        kind: `run`, `mean` (over the runs of a group) or `pooled` (all their predictions together).
+        name: What the row is.
+        facts: data, model, backbone, loss, seed, fold.
+        n: Photographs.
+        metrics: Metric -> value, low, high; for `mean` low and high are the smallest and the largest
+            run, and `sd` the standard deviation between the runs.
+    """
+
+    kind: str
+    name: str
+    facts: dict[str, Any]
+    n: int
+    metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+
+def load_runs(places: Sequence[str]) -> list[Run]:
+    """Read runs from their folders, or from all folders below one that is no run itself.
+
+    Raises:
+        UserError: If a folder is missing or holds no run with results.
+    """
+    runs: dict[Path, Run] = {}
+    for place in map(Path, places):
+        if not place.is_dir():
+            raise UserError(f"{place} does not exist; retinai runs lists the run folders")
+        if any((place / name).exists() for name in _RECORDS):
+            folders = [place]
+        else:
+            folders = sorted({p.parent for name in _RECORDS for p in place.rglob(name)})
+            folders = [folder for folder in folders if (folder / "metrics.json").exists()]
+            if not folders:
+                raise UserError(f"{place} holds no run with results (run.json and metrics.json)")
+        runs |= {folder.resolve(): _load(folder) for folder in folders}
+    return list(runs.values())
+
+
+def _load(folder: Path) -> Run:
+    metrics_file = folder / "metrics.json"
+    if not metrics_file.exists():
+        raise UserError(f"{folder} has no metrics.json: the run has not finished; leave it out, or resume it")
+    record_file = next(folder / name for name in _RECORDS if (folder / name).exists())
+    try:
+        record = json.loads(record_file.read_text(encoding="utf-8"))
+        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder}: run.json or metrics.json is not readable ({error}); make the run again") from error
+    return Run(folder, record, metrics, _group_key(folder, record))
+
+
+def _group_key(folder: Path, record: dict[str, Any]) -> str:
+    """Return a text that is the same for runs that differ only in fold or seed."""
+    config = folder / "config.yaml"
+    if not config.exists():  # an evaluation stands alone
+        return str(folder.resolve())
+    content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    content = {key: value for key, value in content.items() if key not in _FREE}
+    content["data"] = {key: value for key, value in (content.get("data") or {}).items() if key not in _FREE_DATA}
+    return json.dumps(content, sort_keys=True, default=str)
+
+
+def compare(runs: Sequence[Run], resamples: int = 1000) -> list[Row]:
+    """Return the rows: every run, and after each group of several its mean and its pooled metrics.
+
+    Args:
+        runs: Of `load_runs`, in order.
+        resamples: Bootstrap resamples of the pooled intervals.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    rows = []
+    for members in groups.values():
+        rows += [_single(run) for run in members]
+        if len(members) > 1:
+            rows += [_mean(members), _pooled(members, resamples)]
+    return rows
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    return {key: run.record.get(key) for key in ("data", "model", "backbone", "loss", "seed", "fold")}
+
+
+def _values(metrics: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    return {key: metrics[key] for key in LABELS if key in metrics}
+
+
+def _single(run: Run) -> Row:
+    return Row("run", str(run.folder), _facts(run), int(run.metrics["n"]), _values(run.metrics))
+
+
+def _shared(members: Sequence[Run]) -> dict[str, Any]:
+    """Return the facts that all runs of a group agree on."""
+    facts = [_facts(run) for run in members]
+    return {key: value if all(f[key] == value for f in facts) else None for key, value in facts[0].items()}
+
+
+def _mean(members: Sequence[Run]) -> Row:
+    metrics: dict[str, dict[str, float | None]] = {}
+    for key in _values(members[0].metrics):
+        values = [run.metrics[key]["value"] for run in members if run.metrics.get(key, {}).get("value") is not None]
+        if len(values) < len(members):
+            metrics[key] = {"value": None, "low": None, "high": None, "sd": None}
+            continue
+        spread = float(np.std(values, ddof=1))
+        metrics[key] = {"value": float(np.mean(values)), "low": min(values), "high": max(values), "sd": spread}
+    return Row("mean", f"mean of {len(members)} runs", _shared(members), sum(r.metrics["n"] for r in members), metrics)
+
+
+def _pooled(members: Sequence[Run], resamples: int) -> Row:
+    """Measure the predictions of all runs together; a patient's are resampled together in all of them."""
+    pooled = compute_metrics(concatenate([run.predictions() for run in members]), resamples=resamples)
+    return Row("pooled", f"{len(members)} runs pooled", _shared(members), pooled["n"], _values(pooled))
+
+
+def metric_keys(rows: Sequence[Row]) -> list[str]:
+    """Return the metrics that any row has, in the usual order."""
+    return [key for key in LABELS if any(key in row.metrics for row in rows)]
+
+
+def cell(row: Row, key: str) -> str:
+    """Return a metric of a row as text: value with interval, or for a mean value, sd and range."""
+    metric = row.metrics.get(key)
+    if metric is None or metric["value"] is None:
+        return "-"
+    if row.kind == "mean":
+        return f"{metric['value']:.3f} ± {metric['sd']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+    return with_interval(metric)
+
+
+def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return one row per row, and value, low, high (and for means sd) of every metric as numbers."""
+    table = []
+    for row in rows:
+        numbers = {
+            f"{key}{'' if part == 'value' else '_' + part}": row.metrics.get(key, {}).get(part)
+            for key in metric_keys(rows)
+            for part in ("value", "low", "high", "sd")
+        }
+        table.append({"kind": row.kind, "run": row.name, **row.facts, "n": row.n, **numbers})
+    return pd.DataFrame(table).dropna(axis="columns", how="all")
+
+
+def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and cells as text; facts that no row has are left out."""
+    facts = [key for key in rows[0].facts if any(row.facts[key] is not None for row in rows)]
+    keys = metric_keys(rows)
+    headers = ["run", *facts, "n", *(LABELS[key] for key in keys)]
+    body = [
+        [row.name, *("" if row.facts[f] is None else str(row.facts[f]) for f in facts), str(row.n)]
+        + [cell(row, key) for key in keys]
+        for row in rows
+    ]
+    return headers, body
+
+
+NOTE = (
+    "Values with 95 % bootstrap intervals, clustered by patient. A mean stands with the standard deviation between "
+    "runs and their range; pooled rows measure the predictions of all runs of a group together."
+)
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """Return the comparison as Markdown."""
+    headers, body = _text_table(rows)
+    numbers = ["---:" if header == "n" else "---" for header in headers]
+    bold = [
+        [f"**{c}**" if c and row.kind != "run" else c for c in cells] for row, cells in zip(rows, body, strict=True)
+    ]
+    lines = [headers, numbers, *([text.replace("|", "\\|") for text in line] for line in bold)]
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", NOTE, ""])
+
+
+def to_html(rows: Sequence[Row]) -> str:
+    """Return the comparison as a page that stands alone."""
+    from retinai.reports.html import render
+
+    headers, body = _text_table(rows)
+    lines = [(row.kind, cells) for row, cells in zip(rows, body, strict=True)]
+    return render("compare.html.j2", title="Runs side by side", headers=headers, lines=lines, note=NOTE)

@@ -1,0 +1,67 @@
+"""`retinai runs`: all runs below a folder, newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.table import Table
+
+_COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow"}
+
+
+def run(cfg: DictConfig) -> None:
+    """Print the table of runs.
+
+    Args:
+        cfg: The composed configuration of `conf/runs.yaml`, already checked.
+    """
+    from rich.console import Console
+
+    from retinai.run_folder import find_runs
+
+    runs = find_runs(str(cfg.root))
+    if not runs:
+        print(f"no runs below {cfg.root}; make one with: python train.py")
+        return
+    Console().print(runs_table(runs[: cfg.limit]))
+
+
+def runs_table(runs: list[dict[str, Any]]) -> Table:
+    """Return the table of runs.
+
+    Args:
+        runs: Records of `find_runs`.
+    """
+    from rich.table import Table
+
+    table = Table(title=f"{len(runs)} runs", title_justify="left")
+    for header in ("status", "data", "model", "backbone", "seed", "fold", "metric", "epochs", "minutes"):
+        table.add_column(header, justify="right" if header in ("seed", "fold", "epochs", "minutes") else "left")
+    table.add_column("folder", overflow="fold", min_width=24)
+    for record in runs:
+        status = str(record.get("status", "?"))
+        seconds = record.get("seconds")
+        cells = [f"[{_COLOURS.get(status, 'white')}]{status}[/]"]
+        cells += [_text(record.get(key)) for key in ("data", "model", "backbone", "seed", "fold")]
+        cells += [key_metric(record), _text(record.get("epochs")), "-" if seconds is None else f"{seconds / 60:.1f}"]
+        table.add_row(*cells, str(record["folder"]))
+    return table
+
+
+def key_metric(record: dict[str, Any]) -> str:
+    """Return the test metric that the task watches, with its interval; the validation one until there is one."""
+    from retinai.reports.wording import with_interval
+
+    monitor = str(record.get("monitor") or "val/qwk")
+    name = monitor.removeprefix("val/")
+    metric = (record.get("metrics") or {}).get(name)
+    if metric:
+        return f"{name} {with_interval(metric, 2)}"
+    score = record.get("best_score")
+    return "-" if score is None else f"{monitor} {score:.2f}"
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)

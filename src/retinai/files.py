@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
-    The temporary name holds the process id, so that two jobs that write the same file at once do
-    not disturb each other: the last one to finish wins, and a reader sees one whole file or the
+    The temporary name holds host and process id, so that two jobs that write the same file at once,
+    also from two machines on one shared disk, do not disturb each other: the last one to finish wins, and a reader sees one whole file or the
     other. On any error the temporary file is removed and `path` is left as it was.
 
     Args:
@@ -36,7 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UserError: If the disk or the quota is full; names the file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

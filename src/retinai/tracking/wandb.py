@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _DEFAULTS: dict[str, Any] = {
 }
 # Kept out of `wandb/`, which people delete to free space.
 _RUN_ID = ".wandb_run_id"
+# The value of WANDB_DATA_DIR that this module set; another one is the user's choice and stays.
+_own_data_dir: str | None = None
 
 
 class SteadyWandbLogger(WandbLogger):
@@ -125,16 +128,13 @@ def wanted_mode() -> str:
 def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    import netrc
-
     import wandb
 
-    host = wandb.Settings().base_url.split("://")[-1].split("/")[0].split(":")[0]
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
-        return netrc.netrc(str(path)).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False  # no such file, or one that W&B could not read either
+        return bool(wandb.api.api_key)  # from the settings of W&B and from netrc, for the host in use
+    except Exception as error:  # an unreadable file of settings is no reason not to train
+        print(f"wandb: its settings were not readable ({_first_line(error)})")
+        return False
 
 
 def _begin(mode: str, options: Mapping[str, Any], folder: Path, config: Mapping[str, Any]) -> wandb.Run:
@@ -173,6 +173,7 @@ def _init(mode: str, options: Mapping[str, Any], folder: Path, config: Mapping[s
         disable_code=True,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
+    _keep_below(folder)
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         project=options["project"],
@@ -189,6 +190,13 @@ def _init(mode: str, options: Mapping[str, Any], folder: Path, config: Mapping[s
     )
 
 
+def _keep_below(folder: Path) -> None:
+    """Let W&B stage pictures and artifacts in the run folder, where `wandb sync` finds them, not in the home."""
+    global _own_data_dir
+    if os.environ.get("WANDB_DATA_DIR") in (None, _own_data_dir):
+        _own_data_dir = os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").resolve())
+
+
 def run_id(folder: Path) -> str:
     """Return the W&B id of a run folder; made at the first call, the same ever after.
 
@@ -198,9 +206,7 @@ def run_id(folder: Path) -> str:
     path = folder / _RUN_ID
     if path.exists():
         return path.read_text(encoding="utf-8").strip()
-    import wandb
-
-    made = wandb.util.generate_id()
+    made = secrets.token_hex(4)
     write_text(path, made + "\n")
     return made
 

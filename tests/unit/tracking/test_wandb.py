@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb
+from PIL import Image
+
+from retinai.data.task import DR_GRADE, ODIR_COURSE
+from retinai.errors import ConfigError
+from retinai.metrics.predictions import Predictions
+from retinai.tracking import wandb_tables
+from retinai.tracking.wandb import log_evaluation, make_logger, run_id, wanted_mode
+
+KEY = "0" * 40
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DISABLED", "WANDB_BASE_URL", "WANDB_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return monkeypatch
+
+
+def some_predictions(folder: Path) -> Predictions:
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for i in range(6):
+        paths.append(str(folder / f"{i}.png"))
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(paths[-1])
+    paths[5] = str(folder / "gone.png")
+    return Predictions(
+        task=DR_GRADE,
+        ids=[str(i) for i in range(6)],
+        paths=paths,
+        patients=[str(i) for i in range(6)],
+        targets=np.array([0, 1, 2, 3, 4, 0]),
+        probabilities=rng.dirichlet(np.ones(5), size=6),
+        decision="argmax",
+    )
+
+
+def test_mode_follows_the_environment(no_settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert wanted_mode() == "offline"
+    host = wandb.Settings().base_url.split("://")[-1]
+    (tmp_path / "netrc").write_text(f"machine {host}\n  login user\n  password {KEY}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert wanted_mode() == "online"
+    (tmp_path / "netrc").unlink()
+    no_settings.setenv("WANDB_API_KEY", KEY)
+    assert wanted_mode() == "online"
+    for said, meant in (("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled"), ("online", "online")):
+        no_settings.setenv("WANDB_MODE", said)
+        assert wanted_mode() == meant
+
+
+def test_none_and_disabled_give_no_logger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert make_logger({"name": "none"}, tmp_path, {}) is None
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert make_logger({"name": "wandb"}, tmp_path, {}) is None
+    assert list(tmp_path.iterdir()) == []
+    log_evaluation(None, None, {}, tmp_path)  # type: ignore[arg-type]
+
+
+def test_unknown_options_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="logger does not know 'projekt'"):
+        make_logger({"name": "wandb", "projekt": "x"}, tmp_path, {})
+    with pytest.raises(ConfigError, match=r"logger\.name=tensorboard is unknown"):
+        make_logger({"name": "tensorboard"}, tmp_path, {})
+
+
+def test_run_id_stays_the_same(tmp_path: Path) -> None:
+    assert run_id(tmp_path) == run_id(tmp_path)
+    assert re.fullmatch("[0-9a-f]{8}", run_id(tmp_path))
+
+
+def test_offline_run_has_everything(
+    no_settings: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    logger = make_logger({"name": "wandb", "thumbnails": 4}, folder, {"loss": {"name": "focal"}})
+    assert logger is not None
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("wandb: offline") and f"wandb sync {folder}/wandb/" in lines[0]
+    run = logger.experiment
+    assert run.config["loss"] == {"name": "focal"}
+    logger.log_metrics({"val/qwk": 0.5}, step=3)
+    assert run.id == run_id(folder)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+    metrics = {"qwk": {"value": 0.5, "low": 0.4, "high": None}, "n": 6, "per_class": {}}
+    log_evaluation(logger, some_predictions(tmp_path / "images"), metrics, folder)
+    assert not logger.failed, capsys.readouterr().out
+    [record] = folder.glob("wandb/offline-run-*/*.wandb")
+    content = record.read_bytes()
+    for part in (b"val/qwk", b"focal", b"test/qwk", b"test/predictions", f"best-{run.id}".encode()):
+        assert part in content
+    [staged] = folder.glob("wandb/artifacts/staging/*")
+    assert staged.read_bytes() == b"weights"
+    [table] = folder.glob("wandb/offline-run-*/files/media/table/test/predictions*.json")
+    rows = json.loads(table.read_text())["data"]
+    assert len(rows) == 4
+
+
+def test_an_unreachable_server_means_offline_and_one_line(
+    no_settings: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_settings.setenv("WANDB_API_KEY", KEY)
+    no_settings.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # a port that nobody listens on
+    logger = make_logger({"name": "wandb", "timeout": 2}, tmp_path / "run", {})
+    assert logger is not None
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("wandb: offline, the server was not reached")
+    logger.log_metrics({"x": 1.0}, step=0)
+    logger.experiment.finish()
+    assert not logger.failed
+
+
+def test_a_failure_later_is_told_once_and_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = make_logger({"name": "wandb"}, tmp_path / "run", {})
+    assert logger is not None
+    logger.experiment.finish()  # logging to a finished run is an error of W&B
+    capsys.readouterr()
+    logger.log_metrics({"x": 1.0}, step=0)
+    logger.log_metrics({"x": 2.0}, step=1)
+    assert capsys.readouterr().out.count("wandb: logging stopped") == 1
+    assert logger.failed
+
+
+def test_truth_probability_by_hand(tmp_path: Path) -> None:
+    grades = some_predictions(tmp_path)
+    expected = [grades.probabilities[i, t] for i, t in enumerate([0, 1, 2, 3, 4, 0])]
+    np.testing.assert_allclose(wandb_tables.truth_probability(grades), expected)
+    several = Predictions(
+        task=ODIR_COURSE,
+        ids=["a"],
+        paths=["a.png"],
+        patients=["a"],
+        targets=np.array([[1, 0, 1]]),
+        probabilities=np.array([[0.9, 0.3, 0.6]]),
+        decision="threshold",
+    )
+    np.testing.assert_allclose(wandb_tables.truth_probability(several), [0.6])

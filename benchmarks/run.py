@@ -1,0 +1,126 @@
+"""All speed comparisons in one run, as ratios of things measured side by side on the same machine.
+
+    python benchmarks/run.py                 a few minutes on 2 cores
+    python benchmarks/run.py quick=true      fewer rounds and photographs, for a first look
+    python benchmarks/run.py out=FOLDER      where benchmarks.json goes (default: outputs/benchmarks)
+
+1. An epoch of the loader on prepared photographs against decoding originals of the size of APTOS.
+2. A training step through the framework against a bare PyTorch loop on the same tensors.
+3. Training throughput on prepared photographs against tensors already in memory.
+4. `python train.py --help` and `retinai --help`.
+
+Contenders take turns; shown are medians with the lowest and highest time. A busy machine gives wide
+ranges: run it again when nothing else runs. Nothing fails on a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def main() -> None:
+    """Run the comparisons, print the table, write `benchmarks.json`."""
+    options = {"quick": "false", "out": "outputs/benchmarks"}
+    for word in sys.argv[1:]:
+        key, _, value = word.partition("=")
+        if key not in options:
+            sys.exit(f"error: unknown option {word!r}; valid: {', '.join(f'{k}=' for k in options)} (see {__file__})")
+        options[key] = value
+    quick = options["quick"].lower() == "true"
+    with tempfile.TemporaryDirectory() as scratch:
+        results, machine = measure(Path(scratch), quick)
+
+    from retinai.files import write_json
+
+    target = Path(options["out"]) / "benchmarks.json"
+    write_json(target, {"machine": machine, "quick": quick, "results": [result.to_dict() for result in results]})
+    show(results, machine)
+    print(f"written: {target}")
+
+
+def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
+    """Run everything.
+
+    Args:
+        scratch: Folder for the photographs and their cache.
+        quick: Fewer rounds and photographs.
+
+    Returns:
+        The results and the facts of the machine.
+    """
+    from benchmarks import startup
+
+    results = [startup.measure(rounds=3 if quick else 5)]
+
+    import pandas as pd
+    import torch
+    from omegaconf import OmegaConf
+
+    from benchmarks import loading, training
+    from retinai import assemble
+    from retinai.config.build import build
+    from retinai.config.compose import compose
+    from retinai.data.cache import PreparedCache
+    from retinai.data.task import DR_GRADE
+
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    cfg = compose("train", ["backbone.weights=none"])
+    sections: Any = OmegaConf.to_container(cfg, resolve=False)
+    preprocessing = assemble.preprocessing_of(assemble.plain(cfg.backbone), sections["data"])
+    rounds, photographs, batch_size = (2, 12, 8) if quick else (5, 24, 16)
+
+    table = loading.make_originals(scratch, photographs)
+    cache = PreparedCache(scratch / "cache", preprocessing)
+    cache.prepare(table["path"].tolist(), workers=0, progress=None)
+    results.insert(0, loading.compare(table, cache, preprocessing, sections["augment"], rounds))
+
+    # More rows than files: an epoch long enough to time, from files that are in the page cache as in training.
+    copies = -(-(training.WARM + (4 if quick else 8)) * batch_size // len(table))
+    long = pd.concat([table.assign(id=table["id"] + f"_{i}") for i in range(copies)], ignore_index=True)
+    module = build(
+        {k: v for k, v in sections["model"].items() if k != "name"},
+        task=DR_GRADE.to_dict(),
+        preprocessing=preprocessing.to_dict(),
+        class_counts=[max(1, int((table["target"] == grade).sum())) for grade in range(5)],
+        **{k: assemble.plain(cfg[k]) for k in ("backbone", "attention", "tuning", "loss", "optimizer", "scheduler")},
+    )
+    batches = list(loading.loader_of(long, cache, preprocessing, sections["augment"], batch_size))
+    results.insert(1, training.compare_with_bare_loop(module, batches, rounds))
+    in_memory = training.compare_with_memory(
+        module, long, cache, preprocessing, sections["augment"], batch_size, rounds
+    )
+    results.insert(2, in_memory)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return results, {"device": device, "threads": threads, "torch": str(torch.__version__)}
+
+
+def show(results: list[Any], machine: dict[str, Any]) -> None:
+    """Print the results as a table.
+
+    Args:
+        results: What was measured.
+        machine: Facts of the machine.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}"
+    table = Table(title=title, title_justify="left")
+    for header in ("comparison", "measured", "goal", "times: median (low to high)"):
+        table.add_column(header, overflow="fold")
+    for result in results:
+        summary = result.to_dict()["summary"]
+        times = "\n".join(f"{k}: {s['median']:.2f} s ({s['low']:.2f} to {s['high']:.2f})" for k, s in summary.items())
+        table.add_row(result.name, f"{result.ratio:.2f}", result.goal, times)
+    Console(width=max(100, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    main()

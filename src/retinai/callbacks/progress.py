@@ -59,9 +59,9 @@ class EpochProgress(Callback):
         if self._bar is None:
             return
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        # Reading the loss waits for the device, so not after every batch.
-        shown = {"loss": f"loss {float(loss):.4f}"} if loss is not None and batch_idx % 10 == 0 else {}
-        self._bar.update(self._job, completed=batch_idx + 1, **shown)
+        self._bar.update(self._job, completed=batch_idx + 1)
+        if loss is not None and batch_idx % 10 == 0:  # reading the loss waits for the device, so not every batch
+            self._bar.update(self._job, loss=f"loss {float(loss):.4f}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the photographs are now those of validation."""

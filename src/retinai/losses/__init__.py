@@ -1,1 +1,1 @@
-
+"""Losses: what is minimised, and how logits become class probabilities."""

@@ -100,7 +100,9 @@ class ClassBalanced(Objective):
         self.base = base or _BASES[task.kind][0]
         if self.base not in _BASES[task.kind]:
             valid = ", ".join(_BASES[task.kind])
-            raise ConfigError([f"loss.base={base} does not suit task {task.name!r} of kind {task.kind}; valid: {valid}"])
+            raise ConfigError(
+                [f"loss.base={base} does not suit task {task.name!r} of kind {task.kind}; valid: {valid}"]
+            )
         self.gamma = require_range("gamma", gamma, 0.0, float("inf"))
         self.set_class_weights(self.weigh(torch.tensor(self.class_counts)))
 

@@ -49,7 +49,9 @@ class Objective(nn.Module):
                 ]
             )
         if len(class_counts) != task.num_classes:
-            raise ConfigError([f"task {task.name!r} has {task.num_classes} classes, but {len(class_counts)} class counts"])
+            raise ConfigError(
+                [f"task {task.name!r} has {task.num_classes} classes, but {len(class_counts)} class counts"]
+            )
         self.task = task
         self.class_counts = [int(n) for n in class_counts]
         self.num_samples = num_samples if num_samples is not None or task.kind != "grade" else sum(self.class_counts)
@@ -110,7 +112,9 @@ def require_range(key: str, value: float, low: float, high: float, *, open_high:
         ConfigError: Names the key and the range.
     """
     if not low <= value <= high or (open_high and value == high):
-        raise ConfigError([f"loss.{key}={value} is out of range ({low:g} to {high:g}{', exclusive' if open_high else ''})"])
+        raise ConfigError(
+            [f"loss.{key}={value} is out of range ({low:g} to {high:g}{', exclusive' if open_high else ''})"]
+        )
     return float(value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from retinai.errors import ConfigError
 from retinai.losses.base import Objective
 from retinai.losses.ordinal import probabilities_from_exceedance
 
-_LOSSES = {"mse": functional.mse_loss, "smooth_l1": functional.smooth_l1_loss}
+_LOSSES: dict[str, Callable[..., Tensor]] = {"mse": functional.mse_loss, "smooth_l1": functional.smooth_l1_loss}
 # The least distance between cut-offs and the least spread, in grades: no grade becomes unreachable.
 _LEAST_GAP = 1e-3
 _LEAST_SIGMA = 0.1

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from retinai.config.build import TARGET, build
@@ -55,7 +56,9 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if interpolation not in _INTERPOLATIONS:
-            raise ConfigError([f"backbone.interpolation={interpolation} is unknown; valid: {', '.join(_INTERPOLATIONS)}"])
+            raise ConfigError(
+                [f"backbone.interpolation={interpolation} is unknown; valid: {', '.join(_INTERPOLATIONS)}"]
+            )
         self.name, self.architecture, self.weights = name, architecture, str(weights)
         self.input_size, self.interpolation = int(input_size), interpolation
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
@@ -89,8 +92,8 @@ class Backbone(nn.Module):
     def grid_size(self) -> tuple[int, int]:
         """Height and width of the last feature map, in cells."""
         if self.tokens:
-            height, width = self.net.patch_embed.grid_size  # type: ignore[union-attr]
-            return int(height), int(width)
+            embedding: Any = self.net.patch_embed
+            return int(embedding.grid_size[0]), int(embedding.grid_size[1])
         reduction = int(self.net.feature_info[-1]["reduction"])  # type: ignore[index]
         side = -(-self.input_size // reduction)
         return side, side
@@ -109,8 +112,6 @@ class Backbone(nn.Module):
 
     def from_map(self, changed: Tensor, features: Tensor) -> Tensor:
         """Return `features` with a changed map (B, C, h, w) put back in their own layout."""
-        import torch
-
         if self.tokens:
             return torch.cat([features[:, : self.num_prefix_tokens], changed.flatten(2).transpose(1, 2)], dim=1)
         return changed.permute(0, 2, 3, 1) if self.channels_last_features else changed
@@ -134,7 +135,8 @@ class Backbone(nn.Module):
         """
         blocks = self.blocks()
         ids: dict[str, int] = {}
-        current, pending = 0, []
+        pending: list[str] = []
+        current = 0
         for key in self.net.state_dict():
             own = next((i for i, (name, _) in enumerate(blocks, 1) if key.startswith(f"{name}.")), None)
             if own is not None:
@@ -173,13 +175,17 @@ def _create(name: str, architecture: str, input_size: int, pooling: str | None, 
         arguments["img_size"] = input_size
     if pooling is not None:
         if pooling not in _POOLINGS or not transformer or base.startswith("swin_"):
-            raise ConfigError([f"backbone.pooling={pooling} does not suit {name}; token and avg exist for vision transformers"])
+            raise ConfigError(
+                [f"backbone.pooling={pooling} does not suit {name}; token and avg exist for vision transformers"]
+            )
         # fc_norm=False keeps the final norm before the pooling, where the weights have it.
         arguments |= {"global_pool": pooling, "fc_norm": False}
     patch = _patch_size(base)
     if transformer and input_size % patch:
         nearest = max(patch, round(input_size / patch) * patch)
-        raise ConfigError([f"backbone.input_size={input_size} is no multiple of {name}'s patches of {patch} pixels; try {nearest}"])
+        raise ConfigError(
+            [f"backbone.input_size={input_size} is no multiple of {name}'s patches of {patch} pixels; try {nearest}"]
+        )
     return timm.create_model(architecture, pretrained=False, **arguments)
 
 

@@ -26,13 +26,15 @@ class Grader(nn.Module):
         ConfigError: If the attention would have no effect, because the backbone pools its class token.
     """
 
-    def __init__(self, backbone: Backbone, attention: AttentionSettings, num_outputs: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, backbone: Backbone, attention: AttentionSettings, num_outputs: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if attention.name != "none" and backbone.pools_class_token:
             raise ConfigError(
                 [
-                    f"attention={attention.name} weights the map of patch tokens, but backbone {backbone.name} reads its "
-                    "class token only; set backbone.pooling=avg, or attention=none"
+                    f"attention={attention.name} weights the map of patch tokens, but backbone {backbone.name} reads "
+                    "its class token only; set backbone.pooling=avg, or attention=none"
                 ]
             )
         self.backbone = backbone
@@ -43,7 +45,7 @@ class Grader(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self._format = torch.channels_last if backbone.convolutional else torch.contiguous_format
-        self.to(memory_format=self._format)  # type: ignore[call-overload]
+        self.to(memory_format=self._format)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, shape (B, num_outputs), from normalised photographs (B, 3, S, S)."""

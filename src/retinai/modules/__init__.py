@@ -1,1 +1,1 @@
-
+"""LightningModules: how networks are trained, validated, saved and loaded."""

@@ -72,6 +72,7 @@ class FundusModule(LightningModule):
         self.tuning_report = self.tune()
         self.fetchable_sha256 = self._hash_frozen()
         self._validation: list[tuple[Tensor, Tensor]] = []
+        rest_frozen_parts(self.network)
 
     # The three hooks.
 
@@ -126,6 +127,10 @@ class FundusModule(LightningModule):
         if mode:
             rest_frozen_parts(self.network)
         return self
+
+    def on_fit_start(self) -> None:
+        """Switch to training mode; Lightning leaves each part in the mode that it finds it in."""
+        self.train()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout from seed, epoch, batch and rank, so that a resumed run draws what one in one piece draws.
@@ -188,7 +193,10 @@ class FundusModule(LightningModule):
 
     def _everywhere(self, values: Tensor) -> Tensor:
         """Return the rows of all processes, so that every one fits the same."""
-        return self.all_gather(values).flatten(0, 1) if self.trainer.world_size > 1 else values
+        if self.trainer.world_size == 1:
+            return values
+        gathered: Any = self.all_gather(values)
+        return gathered.flatten(0, 1)
 
     # Prediction.
 

@@ -70,8 +70,8 @@ def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
         keys = module.frozen_keys
         if module.fetchable_sha256 != frozen["sha256"] or hash_tensors(own, keys) != frozen["sha256"]:
             raise CheckpointError(
-                f"the checkpoint leaves out the frozen weights of backbone {extras['backbone']!r}, and those at hand differ "
-                "from the ones it was trained with (SHA-256); use the same tuning= and the same backbone.weights file"
+                f"the checkpoint leaves out the frozen weights of backbone {extras['backbone']!r}, and those at hand "
+                "differ from the ones it was trained with (SHA-256); use the same tuning= and the same backbone.weights"
             )
         for name in _STATES:
             if name in checkpoint:

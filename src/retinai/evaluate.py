@@ -72,6 +72,9 @@ def make_predictor(accelerator: str = "auto", progress: bool = True) -> lightnin
     """Return a trainer that predicts on one device and writes nothing."""
     import lightning
 
+    from retinai.callbacks.quiet import quiet_lightning
+
+    quiet_lightning()
     return lightning.Trainer(
         accelerator=accelerator,
         devices=1,

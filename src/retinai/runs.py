@@ -34,19 +34,25 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     Args:
         runs: Records of `find_runs`.
     """
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{len(runs)} runs", title_justify="left")
-    for header in ("status", "data", "model", "backbone", "seed", "fold", "metric", "epochs", "minutes"):
-        table.add_column(header, justify="right" if header in ("seed", "fold", "epochs", "minutes") else "left")
-    table.add_column("folder", overflow="fold", min_width=24)
+    table = Table(title=f"{len(runs)} runs", title_justify="left", show_lines=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("data, model, backbone; folder", overflow="fold", ratio=1)
+    table.add_column("metric")
+    for header in ("seed", "fold", "epochs", "min"):
+        table.add_column(header, justify="right", no_wrap=True)
     for record in runs:
         status = str(record.get("status", "?"))
         seconds = record.get("seconds")
-        cells = [f"[{_COLOURS.get(status, 'white')}]{status}[/]"]
-        cells += [_text(record.get(key)) for key in ("data", "model", "backbone", "seed", "fold")]
-        cells += [key_metric(record), _text(record.get("epochs")), "-" if seconds is None else f"{seconds / 60:.1f}"]
-        table.add_row(*cells, str(record["folder"]))
+        what = " ".join(_text(record.get(key)) for key in ("data", "model", "backbone"))
+        minutes = "-" if seconds is None else f"{seconds / 60:.1f}"
+        numbers = [_text(record.get(key)) for key in ("seed", "fold", "epochs")]
+        state = f"[{_COLOURS.get(status, 'white')}]{status}[/]"
+        table.add_row(
+            state, f"{escape(what)}\n[dim]{escape(str(record['folder']))}[/]", key_metric(record), *numbers, minutes
+        )
     return table
 
 

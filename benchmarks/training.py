@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
@@ -62,6 +63,7 @@ def compare_with_bare_loop(module: FundusModule, batches: list[dict[str, Any]], 
         rounds: Runs of each.
     """
     quiet_lightning()
+    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
 
     def framework() -> float:
         watch = Stopwatch()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+import contextlib
 import pickle
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 
 from retinai.checkpoint_io import AtomicCheckpointIO, remove_torn_checkpoints
 from retinai.errors import CheckpointError, UserError
+from retinai.files import atomic_path
 
 
 def test_round_trip_keeps_values_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -23,7 +24,9 @@ def test_round_trip_keeps_values_and_leaves_no_other_file(tmp_path: Path) -> Non
 def test_full_disk_is_one_sentence_and_the_former_file_stays_whole(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
-    (tmp_path / f".last.{os.getpid()}.ckpt").symlink_to("/dev/full")  # where the new file would grow
+    with contextlib.suppress(KeyError), atomic_path(path) as temporary:
+        raise KeyError  # only its name is wanted: there the new file would grow
+    temporary.symlink_to("/dev/full")
     with pytest.raises(UserError, match="the disk is full") as error:
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert str(path) in str(error.value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -81,25 +82,34 @@ def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -
         split: Name of the split, for the title.
     """
     console = Console()
-    table = Table(title=f"{split} split, {metrics['n']} photographs, 95 % intervals", title_justify="left")
+    title = f"{split} split, {metrics['n']} photographs, 95 % intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for header, justify in (("metric", "left"), ("value", "right"), ("interval", "right")):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for key, label in HEADLINE.items():
         if key in metrics:
             table.add_row(label, _number(metrics[key]["value"]), _interval(metrics[key]))
     console.print(table)
-    classes = Table(title="per class", title_justify="left")
+    classes = Table(title="per class", title_justify="left", box=box.SIMPLE_HEAD)
     for header in ("class", "precision", "recall", "F1", "support"):
         classes.add_column(header, justify="left" if header == "class" else "right")
     for name in task.classes:
         row = metrics["per_class"][name]
-        cells = [f"{_number(row[k]['value'])} ({_interval(row[k])})" for k in ("precision", "recall", "f1")]
+        cells = [_cell(row[k]) for k in ("precision", "recall", "f1")]
         classes.add_row(name, *cells, str(row["support"]))
     console.print(classes)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _cell(metric: Mapping[str, float | None]) -> str:
+    """Return value and interval short enough for three such columns on a terminal of 80."""
+    if metric["value"] is None:
+        return "-"
+    interval = "" if metric["low"] is None else f" ({metric['low']:.2f}-{metric['high']:.2f})"
+    return f"{metric['value']:.2f}{interval}"
 
 
 def _interval(metric: Mapping[str, float | None]) -> str:

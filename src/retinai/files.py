@@ -24,8 +24,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
     The temporary name holds host and process id, so that two jobs that write the same file at once,
-    also from two machines on one shared disk, do not disturb each other: the last one to finish wins, and a reader sees one whole file or the
-    other. On any error the temporary file is removed and `path` is left as it was.
+    also from two machines on one shared disk, do not disturb each other: the last one to finish
+    wins, and a reader sees one whole file or the other. On any error the temporary file is removed
+    and `path` is left as it was.
 
     Args:
         path: The file to write; its folder is made if it is missing.
@@ -43,7 +44,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         if error.errno in _FULL:
             raise UserError(

@@ -24,8 +24,8 @@ def run(cfg: DictConfig) -> float | None:
     """
     from retinai import assemble, run_folder
     from retinai.callbacks import make_callbacks
-    from retinai.modules.init import start_from
     from retinai.console import print_notes, print_start
+    from retinai.modules.init import start_from
     from retinai.tracking.wandb import make_logger
 
     folder = run_folder.choose_run_folder(cfg)
@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> float | None:
         trainer.fit(module, datamodule=datamodule, ckpt_path=_last_checkpoint(folder, cfg), weights_only=True)
         record.update(_outcome(trainer))
         if cfg.test and trainer.is_global_zero:
-            record["metrics"] = _test(folder, datamodule, logger, record)
+            record["metrics"] = _test(folder, datamodule, logger, record | {"notes": notes})
     if trainer.is_global_zero:
         print(f"run folder: {folder}")
     return record.get("best_score")
@@ -91,9 +91,9 @@ def _outcome(trainer: Any) -> dict[str, Any]:
 
 def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[str, Any]) -> dict[str, Any]:
     """Predict the test split with the best checkpoint and write metrics, figures and report."""
+    from retinai.console import print_metrics
     from retinai.evaluate import predict_split
     from retinai.modules.load import load_module
-    from retinai.console import print_metrics
     from retinai.reports.run_report import write_evaluation
     from retinai.run_folder import read_record
     from retinai.tracking.wandb import log_evaluation

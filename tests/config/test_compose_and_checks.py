@@ -105,7 +105,9 @@ def test_a_checkpoint_cannot_call_outsiders(target: str) -> None:
         build({"_target_": target})
 
 
-@pytest.mark.parametrize(("argv", "code"), [(["--help"], 0), (["train", "--help"], 0), (["trian"], 2), (["--version"], 0)])
+@pytest.mark.parametrize(
+    ("argv", "code"), [(["--help"], 0), (["train", "--help"], 0), (["trian"], 2), (["--version"], 0)]
+)
 def test_the_command_line_answers(argv: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv)

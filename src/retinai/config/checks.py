@@ -104,7 +104,9 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
     except ConfigError as error:
         return error.problems
     given = {key: None for key in _GIVEN.get(name, set()) if _takes(target, key)}
-    own = {key: value for key, value in section.items() if key != TARGET and not (name == "data" and key == "preprocess")}
+    own = {
+        key: value for key, value in section.items() if key != TARGET and not (name == "data" and key == "preprocess")
+    }
     return [f"{name}: {p}" for p in binding_problems(target, own | given, str(section[TARGET]).rpartition(".")[2])]
 
 

@@ -1,1 +1,1 @@
-
+"""Data sets of retinal photographs: labels, splits, pixels, batches."""

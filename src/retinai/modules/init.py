@@ -81,11 +81,17 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
     theirs, ours = _identity(source), _identity(module)
     for what in ("model", "backbone"):
         if theirs[what] != ours[what]:
-            raise CheckpointError(f"{path} is of {what} {theirs[what]!r}, this run is of {ours[what]!r}; they do not fit")
+            raise CheckpointError(
+                f"{path} is of {what} {theirs[what]!r}, this run is of {ours[what]!r}; they do not fit"
+            )
     same_task = source.task == module.task
     state = source.state_dict()
     own = module.state_dict()
-    kept = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape and (same_task or ".head." not in f".{k}")}
+    kept = {
+        k: v
+        for k, v in state.items()
+        if k in own and own[k].shape == v.shape and (same_task or ".head." not in f".{k}")
+    }
     fresh = sorted(set(own) - set(kept))
     unexplained = [k for k in fresh if ".head." not in f".{k}" and not k.startswith("objective.")]
     if unexplained:
@@ -96,7 +102,11 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
     module.load_state_dict({**own, **kept})
     if not fresh:
         return []
-    return [f"the head starts fresh ({source.task.name} to {module.task.name})" if not same_task else "the head starts fresh"]
+    return [
+        f"the head starts fresh ({source.task.name} to {module.task.name})"
+        if not same_task
+        else "the head starts fresh"
+    ]
 
 
 def _identity(module: FundusModule) -> dict[str, Any]:

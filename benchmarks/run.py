@@ -74,7 +74,7 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     cfg = compose("train", ["backbone.weights=none"])
     sections: Any = OmegaConf.to_container(cfg, resolve=False)
     preprocessing = assemble.preprocessing_of(assemble.plain(cfg.backbone), sections["data"])
-    rounds, photographs, batch_size = (2, 12, 8) if quick else (5, 24, 16)
+    rounds, photographs, batch_size = (2, 12, 8) if quick else (3, 24, 8)
 
     table = loading.make_originals(scratch, photographs)
     cache = PreparedCache(scratch / "cache", preprocessing)
@@ -82,7 +82,7 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     results.insert(0, loading.compare(table, cache, preprocessing, sections["augment"], rounds))
 
     # More rows than files: an epoch long enough to time, from files that are in the page cache as in training.
-    copies = -(-(training.WARM + (4 if quick else 8)) * batch_size // len(table))
+    copies = -(-(training.WARM + (3 if quick else 6)) * batch_size // len(table))
     long = pd.concat([table.assign(id=table["id"] + f"_{i}") for i in range(copies)], ignore_index=True)
     module = build(
         {k: v for k, v in sections["model"].items() if k != "name"},

@@ -25,15 +25,16 @@ def run(cfg: DictConfig) -> float | None:
     from retinai import assemble, run_folder
     from retinai.callbacks import make_callbacks
     from retinai.console import print_notes, print_start
-    from retinai.modules.init import start_from
+    from retinai.modules.init import load_start_weights, start_checkpoint
     from retinai.tracking.wandb import make_logger
 
     folder = run_folder.choose_run_folder(cfg)
+    start = start_checkpoint(cfg)
     datamodule = assemble.make_datamodule(cfg)
     datamodule.setup()
     module = assemble.make_module(cfg, datamodule)
     module.describe_data(assemble.plain(cfg.data), model=cfg.model.name)
-    notes = [*datamodule.notes, *start_from(cfg, module)]
+    notes = [*datamodule.notes, *(load_start_weights(start, module) if start else [])]
 
     folder = run_folder.open_run_folder(folder, cfg)
     datamodule.write_splits(folder / "split.csv")

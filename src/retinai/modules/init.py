@@ -13,28 +13,20 @@ if TYPE_CHECKING:
     from retinai.modules.base import FundusModule
 
 
-def start_from(cfg: DictConfig, module: FundusModule) -> list[str]:
-    """Load the start weights that the `init` section asks for into a module.
+def start_checkpoint(cfg: DictConfig) -> Path | None:
+    """Return the checkpoint that the `init` section asks for; None without such a section.
 
     Args:
-        cfg: Composed training configuration; without an `init` section nothing happens.
-        module: The module, freshly built.
-
-    Returns:
-        Sentences that say where the weights came from and what stayed fresh.
+        cfg: Composed training configuration.
 
     Raises:
         UserError: If no finished run fits; says how to make one.
-        CheckpointError: If the checkpoint is of another backbone or model.
     """
     if not cfg.get("init"):
-        return []
+        return None
     if cfg.init.path:
-        path, origin = Path(cfg.init.path), "init.path"
-    else:
-        path = newest_run(cfg, str(cfg.init.data)) / "checkpoints" / "best.ckpt"
-        origin = f"the newest finished {cfg.init.data} run"
-    return [f"start weights from {origin}: {path}", *load_start_weights(path, module)]
+        return Path(cfg.init.path)
+    return newest_run(cfg, str(cfg.init.data)) / "checkpoints" / "best.ckpt"
 
 
 def newest_run(cfg: DictConfig, data: str) -> Path:
@@ -70,7 +62,7 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         module: A module with the same backbone.
 
     Returns:
-        One sentence on the head.
+        Sentences that say where the weights came from and what stayed fresh.
 
     Raises:
         CheckpointError: If the checkpoint is unusable, or of another model or backbone.
@@ -100,13 +92,11 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
             f"first {unexplained[0]!r}; use the same attention=, tuning= and backbone settings"
         )
     module.load_state_dict({**own, **kept})
-    if not fresh:
-        return []
-    return [
-        f"the head starts fresh ({source.task.name} to {module.task.name})"
-        if not same_task
-        else "the head starts fresh"
-    ]
+    told = [f"start weights: {path} ({source.task.name}, {theirs['backbone']})"]
+    if fresh:
+        change = "" if same_task else f" ({source.task.name} to {module.task.name})"
+        told.append(f"the head starts fresh{change}")
+    return told
 
 
 def _identity(module: FundusModule) -> dict[str, Any]:

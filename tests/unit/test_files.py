@@ -1,0 +1,48 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from retinai.errors import UserError
+from retinai.files import atomic_path, write_json, write_text
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "b.json", {"x": 1})
+    write_json(tmp_path / "a" / "b.json", {"x": 2})
+    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"x": 2}
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_an_error_leaves_the_former_file_and_no_other(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("in between")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_not_a_number_is_no_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the disk is full: .*a.txt"), atomic_path(tmp_path / "a.txt"):
+        # /dev/full answers every write as a full disk does.
+        with Path("/dev/full").open("w", buffering=1) as full:
+            full.write("x\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "missing").read_text()
+    assert caught.value.errno == errno.ENOENT

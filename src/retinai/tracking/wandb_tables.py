@@ -112,7 +112,7 @@ def checkpoint(path: Path, run_id: str) -> wandb.Artifact:
         run_id: Id of the W&B run, part of the artifact's name.
     """
     artifact = wandb.Artifact(f"best-{run_id}", type="model")
-    artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
+    artifact.add_file(str(path), name=path.name, policy="mutable", skip_cache=True)
     return artifact
 
 

@@ -15,7 +15,6 @@ ranges: run it again when nothing else runs. Nothing fails on a time.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -69,7 +68,9 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     from retinai.data.cache import PreparedCache
     from retinai.data.task import DR_GRADE
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # One thread: several wait for each other at every operation, so that any other work on the machine
+    # slows them many times over and nothing but that is measured.
+    threads = 1
     torch.set_num_threads(threads)
     cfg = compose("train", ["backbone.weights=none"])
     sections: Any = OmegaConf.to_container(cfg, resolve=False)

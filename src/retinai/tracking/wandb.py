@@ -129,12 +129,11 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     import wandb
+    from requests.utils import get_netrc_auth
 
-    try:
-        return bool(wandb.api.api_key)  # from the settings of W&B and from netrc, for the host in use
-    except Exception as error:  # an unreadable file of settings is no reason not to train
-        print(f"wandb: its settings were not readable ({_first_line(error)})")
-        return False
+    # `wandb login` writes netrc for the host in use; keys written before the service moved stand under the old name.
+    hosts = (wandb.Settings().base_url, "https://api.wandb.ai")
+    return any(get_netrc_auth(host) is not None for host in hosts)
 
 
 def _begin(mode: str, options: Mapping[str, Any], folder: Path, config: Mapping[str, Any]) -> wandb.Run:

@@ -18,6 +18,7 @@ _ENVIRONMENT = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "passive",
 }
 # The user's own settings must not decide a test.
 _UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "RETINAI_DEBUG", "RETINAI_EXPERIMENTS")

@@ -77,6 +77,9 @@ def fail(message: str) -> None:
 
 def _run(command: str, arguments: list[str]) -> int:
     """Compose the command's configuration and run it; return the exit code."""
+    # Torch's threads spin while they wait for each other; on a machine that does anything else besides, a
+    # step then takes ten times as long. Read when torch is imported, so set before; the user's own value wins.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from retinai.config.compose import launch
 
     if command in _WORDS:

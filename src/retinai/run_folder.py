@@ -123,7 +123,8 @@ def recording(folder: Path, **facts: Any) -> Iterator[dict[str, Any]]:
 
     try:
         yield late
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
+        # Lightning turns Ctrl-C and a scheduler's signal into an exit.
         close("interrupted")
         raise
     except BaseException as error:

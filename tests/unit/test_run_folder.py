@@ -35,7 +35,13 @@ def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(None, "finished"), (KeyboardInterrupt(), "interrupted"), (ValueError("too dark"), "failed")]
+    ("error", "status"),
+    [
+        (None, "finished"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(1), "interrupted"),
+        (ValueError("too dark"), "failed"),
+    ],
 )
 def test_the_record_says_how_a_run_ended(tmp_path: Path, error: BaseException | None, status: str) -> None:
     try:
@@ -44,7 +50,7 @@ def test_the_record_says_how_a_run_ended(tmp_path: Path, error: BaseException | 
             late["best_score"] = 0.5
             if error:
                 raise error
-    except (KeyboardInterrupt, ValueError):
+    except (KeyboardInterrupt, SystemExit, ValueError):
         pass
     record = run_folder.read_record(tmp_path)
     assert record["status"] == status

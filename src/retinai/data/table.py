@@ -43,7 +43,7 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
         All columns as str, missing values as "", plus `row` (int).
 
     Raises:
-        DataError: If the file is missing, empty, unreadable, or lacks a column.
+        DataError: If the file is missing, empty, unreadable, has no rows, or lacks a column.
     """
     table = _read_text_table(path)
     table.columns = pd.Index([str(c).strip().removeprefix("\ufeff") for c in table.columns])
@@ -57,7 +57,10 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
         )
     table = table.apply(lambda column: column.str.strip())
     table["row"] = range(2, len(table) + 2)
-    return table[(table[list(required)] != "").any(axis=1)].reset_index(drop=True)
+    table = table[(table[list(required)] != "").any(axis=1)].reset_index(drop=True)
+    if table.empty:
+        raise DataError(f"{path} has a header but no rows; fetch it again")
+    return table
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:

@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from retinai.run_folder import is_first_process
+
 if TYPE_CHECKING:
     import lightning
 
@@ -37,7 +39,9 @@ HEADLINE: dict[str, str] = {
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print what a user should know of the data and the start weights, a line each."""
+    """Print what a user should know of the data and the start weights, a line each, once per run."""
+    if not is_first_process():
+        return
     for note in notes:
         print(f"note: {note}")
 
@@ -90,7 +94,7 @@ def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -
         if key in metrics:
             table.add_row(label, _number(metrics[key]["value"]), _interval(metrics[key]))
     console.print(table)
-    classes = Table(title="per class", title_justify="left", box=box.SIMPLE_HEAD)
+    classes = Table(title="per class", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for header in ("class", "precision", "recall", "F1", "support"):
         classes.add_column(header, justify="left" if header == "class" else "right")
     for name in task.classes:

@@ -7,6 +7,7 @@ versions, git revision, data fingerprint, seed, timings, and the headline metric
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -23,6 +24,8 @@ from retinai.errors import UserError
 from retinai.files import write_json, write_text
 
 RECORD = "run.json"
+# How the first process of a run tells its folder to the ones that Lightning starts beside it.
+_SHARED_FOLDER = "RETINAI_RUN_FOLDER"
 _PACKAGES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "numpy")
 
 
@@ -36,6 +39,8 @@ def choose_run_folder(cfg: DictConfig) -> Path:
         UserError: If `run_dir` already holds a run and `resume` is not set, or `resume` is set and
             it holds none.
     """
+    if not is_first_process():
+        return _folder_of_first_process(cfg)
     if cfg.run_dir is None:
         base = Path(cfg.paths.outputs) / cfg.data.name / cfg.model.name / cfg.backbone.name
         return base / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -48,6 +53,19 @@ def choose_run_folder(cfg: DictConfig) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run_dir={folder} is a file; choose a folder")
     return folder
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the only one of its run, or the first of several (DDP)."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _folder_of_first_process(cfg: DictConfig) -> Path:
+    if _SHARED_FOLDER in os.environ:
+        return Path(os.environ[_SHARED_FOLDER])
+    if cfg.run_dir is None:
+        raise UserError("several processes were started for one run; give run_dir=, so that they share a folder")
+    return Path(cfg.run_dir) / _job_number()
 
 
 def _job_number() -> str:
@@ -71,8 +89,11 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> Path:
     Returns:
         The folder.
     """
+    if not is_first_process():
+        return folder
     if cfg.run_dir is None:
         folder = _make_unique(folder)
+    os.environ[_SHARED_FOLDER] = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not (cfg.resume and (folder / "config.yaml").exists()):
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -99,8 +120,11 @@ def recording(folder: Path, **facts: Any) -> Iterator[dict[str, Any]]:
         **facts: What to tell of the run from its start (data, model, backbone, seed, ...).
 
     Yields:
-        A mapping; what is put into it is written at the end.
+        A mapping; what is put into it is written at the end, by the first process of the run.
     """
+    if not is_first_process():
+        yield {}
+        return
     previous = read_record(folder) if (folder / RECORD).exists() else {}
     record = {
         "status": "running",

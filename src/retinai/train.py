@@ -37,7 +37,8 @@ def run(cfg: DictConfig) -> float | None:
     notes = [*datamodule.notes, *(load_start_weights(start, module) if start else [])]
 
     folder = run_folder.open_run_folder(folder, cfg)
-    datamodule.write_splits(folder / "split.csv")
+    if run_folder.is_first_process():
+        datamodule.write_splits(folder / "split.csv")
     with run_folder.recording(folder, **_facts(cfg, datamodule)) as record:
         print_notes(notes)
         logger = make_logger(assemble.plain(cfg.logger), folder, assemble.plain(cfg))

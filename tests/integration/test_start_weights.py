@@ -32,7 +32,14 @@ def test_idrid_then_aptos(
     command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    aptos = ["data=aptos", f"data.root={synthetic_aptos}", "optimizer.lr=1e-12", "optimizer.weight_decay=0", *TINY, *places]
+    aptos = [
+        "data=aptos",
+        f"data.root={synthetic_aptos}",
+        "optimizer.lr=1e-12",
+        "optimizer.weight_decay=0",
+        *TINY,
+        *places,
+    ]
     assert command("train", "+init=idrid_ckpt", *aptos) == 2
     message = capsys.readouterr().err
     assert "finds no finished run" in message

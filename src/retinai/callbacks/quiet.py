@@ -13,6 +13,7 @@ _NEEDLESS = (
     r".*isinstance\(treespec, LeafSpec\).*",  # between Lightning and torch
     r".*Found .* module\(s\) in eval mode at the start of training.*",  # frozen norms are meant
     r".*`_register_pytree_node` is deprecated.*",
+    r".*all_gather is deprecated.*",  # between Lightning and torch
 )
 
 

@@ -24,6 +24,7 @@ class Job:
     def __init__(self, command: str) -> None:
         self.command = command
         self.fault: UserError | None = None
+        self.words = list(sys.argv)
         # Hydra names a job after these two attributes of its task function.
         self.__module__ = "retinai.cli"
         self.__name__ = command
@@ -40,6 +41,8 @@ class Job:
 
         from retinai.config.checks import check
 
+        # Lightning starts the other processes of a DDP run with the words that started this one.
+        sys.argv = self.words
         try:
             check(self.command, cfg)
             return importlib.import_module(f"retinai.{self.command}").run(cfg)

@@ -144,7 +144,8 @@ class FundusModule(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
         loss = self.objective(self(batch["image"]), batch["target"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["image"]))
+        size = len(batch["image"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -177,7 +178,7 @@ class FundusModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the whole split."""
         for name, value in self.metrics.compute().items():
-            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == self.task.monitor)
+            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == self.task.monitor, sync_dist=True)
 
     def _validation_batches(self) -> float:
         trainer = self.trainer

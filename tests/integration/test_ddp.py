@@ -1,0 +1,27 @@
+"""Two processes train one run: one folder, one record, and the same validation as one process has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+
+def test_two_processes_share_one_run(
+    synthetic_aptos: Path, tmp_path: Path, run_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_cli(
+        "train", "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0", "data.batch_size=8",
+        "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=ddp",
+        "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "trainer.max_epochs=1",
+        "logger=none", f"paths.outputs={tmp_path / 'outputs'}", f"paths.cache={tmp_path / 'cache'}",
+        timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "outputs").rglob("run.json")
+    assert json.loads(record.read_text())["status"] == "finished"
+    assert (record.parent / "metrics.json").exists()
+    assert "16 (8 x 1 accumulated x 2 device(s))" in done.stdout
+    # Each line of an epoch once, though two processes ran it.
+    assert done.stdout.count("epoch 1/1") == 1

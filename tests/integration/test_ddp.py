@@ -16,6 +16,7 @@ def test_two_processes_share_one_run(
         "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=ddp",
         "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "trainer.max_epochs=1",
         "logger=none", f"paths.outputs={tmp_path / 'outputs'}", f"paths.cache={tmp_path / 'cache'}",
+        cwd=tmp_path,
         timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

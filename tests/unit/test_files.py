@@ -35,10 +35,10 @@ def test_not_a_number_is_no_json(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the disk is full: .*a.txt"), atomic_path(tmp_path / "a.txt"):
-        # /dev/full answers every write as a full disk does.
-        with Path("/dev/full").open("w", buffering=1) as full:
-            full.write("x\n")
+    # /dev/full answers every write as a full disk does.
+    refused = pytest.raises(UserError, match=r"the disk is full: .*a\.txt")
+    with refused, atomic_path(tmp_path / "a.txt"), Path("/dev/full").open("w", buffering=1) as full:
+        full.write("x\n")
     assert not list(tmp_path.iterdir())
 
 

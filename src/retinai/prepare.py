@@ -154,7 +154,7 @@ def show(
         f"{conflicts} groups with conflicting labels (duplicates.csv)"
     )
     print(f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}")
-    print(folder)
+    print(f"run folder: {folder}")
 
 
 def _problem_table(problems: pd.DataFrame, folder: Path) -> Any:

@@ -25,7 +25,11 @@ def run(cfg: DictConfig) -> None:
     if not runs:
         print(f"no runs below {cfg.root}; make one with: python train.py")
         return
-    Console().print(runs_table(runs[: cfg.limit]))
+    shown = runs[: cfg.limit]
+    Console().print(runs_table(shown))
+    # Plain lines, so that a folder can be copied whole whatever the width of the terminal.
+    for number, record in enumerate(shown, 1):
+        print(f"{number:>3}  {record['folder']}")
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Table:
@@ -34,25 +38,25 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     Args:
         runs: Records of `find_runs`.
     """
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{len(runs)} runs", title_justify="left", show_lines=True)
+    table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    table.add_column("data, model, backbone; folder", overflow="fold", ratio=1)
+    table.add_column("data, model, backbone", overflow="fold")
     table.add_column("metric")
     for header in ("seed", "fold", "epochs", "min"):
         table.add_column(header, justify="right", no_wrap=True)
-    for record in runs:
+    for number, record in enumerate(runs, 1):
         status = str(record.get("status", "?"))
         seconds = record.get("seconds")
         what = " ".join(_text(record.get(key)) for key in ("data", "model", "backbone"))
         minutes = "-" if seconds is None else f"{seconds / 60:.1f}"
         numbers = [_text(record.get(key)) for key in ("seed", "fold", "epochs")]
         state = f"[{_COLOURS.get(status, 'white')}]{status}[/]"
-        table.add_row(
-            state, f"{escape(what)}\n[dim]{escape(str(record['folder']))}[/]", key_metric(record), *numbers, minutes
-        )
+        table.add_row(str(number), state, escape(what), key_metric(record), *numbers, minutes)
     return table
 
 

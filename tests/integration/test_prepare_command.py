@@ -54,7 +54,7 @@ def test_faults_are_listed_duplicates_found_and_the_rest_prepared(run_cli, fault
     words = ["prepare", "data=aptos", f"data.root={root}", SIZE, "run_dir=found", "paths.cache=cache"]
     done = run_cli(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert done.stdout.splitlines()[-1] == "found"
+    assert done.stdout.splitlines()[-1] == "run folder: found"
     assert "Traceback" not in done.stderr
     assert "4 of " in done.stderr
     assert "data.on_bad_image=skip" in done.stderr
@@ -109,7 +109,7 @@ def test_run_dir_that_is_a_file_is_refused(tmp_path, monkeypatch):
 def test_contrast_options_and_the_default_folder(synthetic_idrid, tmp_path, monkeypatch, capsys):
     options = ["data.preprocess.ben_graham=true", "data.preprocess.clahe=true", SIZE]
     run_here("data=idrid", f"data.root={synthetic_idrid}", *options, cwd=tmp_path, monkeypatch=monkeypatch)
-    folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
+    folder = tmp_path / capsys.readouterr().out.splitlines()[-1].removeprefix("run folder: ")
     assert folder.parent == tmp_path / "outputs" / "idrid" / "prepare"
     assert sorted(p.name for p in folder.iterdir()) == ["duplicates.csv", "figures", "problems.csv"]
     settings = Preprocessing(64, (0.5,) * 3, (0.5,) * 3, ben_graham=True, clahe=True)

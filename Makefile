@@ -22,7 +22,7 @@ benchmark: .venv/.installed
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable ".[train]" --constraint constraints.txt
 	touch $@
 
 .venv/.installed-dev: .venv/bin/python pyproject.toml constraints.txt

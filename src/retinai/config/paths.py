@@ -46,7 +46,10 @@ def group_options(command: str) -> dict[str, list[str]]:
 
 
 def groups_of(command: str) -> dict[str, str]:
-    """Return group -> default option of a command, read from its defaults list."""
+    """Return group -> default option of a command, read from its defaults list.
+
+    Groups that other choices decide (`recipe`) are left out: nobody chooses them by hand.
+    """
     import yaml
 
     content = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text(encoding="utf-8"))
@@ -55,6 +58,6 @@ def groups_of(command: str) -> dict[str, str]:
         if isinstance(entry, dict):
             for key, value in entry.items():
                 name = key.split()[-1].lstrip("/")
-                if not name.startswith("hydra/"):
+                if not name.startswith("hydra/") and "${" not in str(value):
                     groups[name] = "" if value is None else str(value)
     return groups

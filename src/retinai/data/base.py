@@ -19,6 +19,7 @@ import pandas as pd
 
 from retinai.data import split_files, splits
 from retinai.data.dataset import FundusDataset
+from retinai.data.extras import Extra
 from retinai.data.loading import EpochLoader, make_loader
 from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
@@ -239,7 +240,11 @@ class FundusDataModule(lightning.LightningDataModule):
 
             augmentation = build_augmentation(self.augment)
         cache = PreparedCache(self.cache_dir, self.preprocessing)
-        return {"cache": cache, "augmentation": augmentation, "seed": self.seed}
+        return {"cache": cache, "augmentation": augmentation, "seed": self.seed, "extras": self.make_extras()}
+
+    def make_extras(self) -> list[Extra]:
+        """Return what samples carry besides photograph and label; a subclass with more to tell adds to it."""
+        return []
 
     def loader(self, split: str) -> EpochLoader:
         """Return the loader of a split: `train` sampled and augmented, the others in table order."""

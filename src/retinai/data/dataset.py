@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from retinai.data.extras import Extra
 from retinai.data.fundus import prepare_masks, prepare_photograph
 from retinai.data.images import read_mask, read_photograph
 from retinai.data.preprocessing import Preprocessing
@@ -34,6 +35,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
         seed: Seed of the augmentation.
         masks: Lesion masks per id: {id: {lesion: path}}; a lesion without a file is absent.
         mask_names: The lesions, in the order of the mask channels.
+        extras: What a sample carries besides.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         masks: Mapping[str, Mapping[str, str]] | None = None,
         mask_names: Sequence[str] = (),
+        extras: Sequence[Extra] = (),
     ) -> None:
         # Plain lists: a data frame row costs more than reading the prepared photograph.
         self.ids: list[str] = table["id"].tolist()
@@ -57,6 +60,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         self.masks = masks
         self.mask_names = tuple(mask_names)
+        self.extras = tuple(extras)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,7 +78,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
 
         Returns:
             `image` uint8 (S, S, 3); `id`; `target` (int or tuple) where labelled; with masks also
-            `mask` uint8 (S, S, L) and `has_mask`.
+            `mask` uint8 (S, S, L) and `has_mask`; a key per extra.
 
         Raises:
             BadImageError: If the photograph cannot be read.
@@ -90,6 +94,8 @@ class FundusDataset(Dataset[dict[str, Any]]):
         else:
             image, masks = self._photograph_with_masks(index)
             sample["has_mask"] = self.ids[index] in self.masks
+        for extra in self.extras:
+            sample[extra.name] = extra.load(self.ids[index], self.paths[index], image)
         if self.augmentation is not None:
             seed = (self.seed, draw.epoch, index, draw.repeat)
             image, masks = self.augmentation(image, masks, seed=seed)
@@ -134,10 +140,12 @@ class Collate:
     Args:
         preprocessing: Owner of mean and std.
         task: Decides the type of the targets.
+        extras: What the samples carry besides.
     """
 
-    def __init__(self, preprocessing: Preprocessing, task: Task) -> None:
+    def __init__(self, preprocessing: Preprocessing, task: Task, extras: Sequence[Extra] = ()) -> None:
         self.task = task
+        self.extras = tuple(extras)
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self.scale = (1 / (255 * std)).view(1, 3, 1, 1)
         self.shift = (-mean / std).view(1, 3, 1, 1)
@@ -148,7 +156,7 @@ class Collate:
         Returns:
             `image` float32 (B, 3, S, S), normalised; `id` list of str; `target` int64 (B,) for grades or
             float32 (B, C) for multilabel, where labelled; with masks `mask` float32 (B, L, S, S) and
-            `has_mask` bool (B,).
+            `has_mask` bool (B,); a key per extra.
         """
         batch: dict[str, Any] = {
             "image": self.normalise(np.stack([s["image"] for s in samples])),
@@ -161,6 +169,8 @@ class Collate:
             masks = np.stack([s["mask"] for s in samples])
             batch["mask"] = torch.from_numpy(masks).permute(0, 3, 1, 2).to(torch.float32).contiguous()
             batch["has_mask"] = torch.tensor([s["has_mask"] for s in samples])
+        for extra in self.extras:
+            batch[extra.name] = extra.collate([s[extra.name] for s in samples])
         return batch
 
     def normalise(self, images: np.ndarray) -> Tensor:

@@ -195,3 +195,22 @@ def test_lightning_tells_the_sampler_its_epoch_and_a_resumed_run_sees_the_same(t
     (ckpt,) = (tmp_path / "part").rglob("*.ckpt")
     resumed = fit(3, tmp_path / "resumed", ckpt=ckpt, workers=2)
     assert resumed.seen == {2: whole.seen[2]}
+
+
+class _Brightness:
+    """An extra that measures the photograph that it is given."""
+
+    name = "brightness"
+
+    def load(self, id: str, path: str, photograph: np.ndarray) -> tuple[str, float]:
+        return id, float(photograph.mean())
+
+    def collate(self, values: list[tuple[str, float]]) -> dict[str, float]:
+        return dict(values)
+
+
+def test_extras_see_the_photograph_before_augmentation(table):
+    plain = FundusDataset(table, PRE)
+    varied = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT), extras=[_Brightness()])
+    batch = next(iter(make_loader(varied, DR_GRADE, batch_size=3)))
+    assert batch["brightness"] == {f"p{i}": float(plain[i]["image"].mean()) for i in range(3)}

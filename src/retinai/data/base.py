@@ -25,6 +25,7 @@ from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.table import SPLITS, check_files, check_table, few
 from retinai.data.task import Task
+from retinai.data.views import source_of
 from retinai.errors import ConfigError, DataError
 
 _LABELLED = ("train", "val", "test")
@@ -53,6 +54,7 @@ class FundusDataModule(lightning.LightningDataModule):
         limit: A stratified handful of so many photographs per split.
         on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
         near_duplicates: Also treat nearly identical photographs as one, not only identical files.
+        views: How other networks (teachers) want to see the photographs of `train`: `Preprocessing` or its dict.
 
     Attributes:
         task: The task, known before `setup`.
@@ -96,6 +98,7 @@ class FundusDataModule(lightning.LightningDataModule):
         limit: int | None = None,
         on_bad_image: str = "error",
         near_duplicates: bool = True,
+        views: Sequence[Mapping[str, Any] | Preprocessing] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -114,6 +117,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.limit = limit
         self.on_bad_image = on_bad_image
         self.near_duplicates = near_duplicates
+        self.views = [v if isinstance(v, Preprocessing) else Preprocessing.from_dict(dict(v)) for v in views or ()]
         self.notes: list[str] = []
         self.label_file: str = name
         self._ready = False
@@ -239,8 +243,10 @@ class FundusDataModule(lightning.LightningDataModule):
             from retinai.data.transforms import build_augmentation
 
             augmentation = build_augmentation(self.augment)
-        cache = PreparedCache(self.cache_dir, self.preprocessing)
-        return {"cache": cache, "augmentation": augmentation, "seed": self.seed, "extras": self.make_extras()}
+        views = self.views if split == "train" else []
+        cache = PreparedCache(self.cache_dir, source_of(self.preprocessing, views))
+        options: dict[str, Any] = {"cache": cache, "augmentation": augmentation, "seed": self.seed}
+        return options | {"extras": self.make_extras(), "views": views}
 
     def make_extras(self) -> list[Extra]:
         """Return what samples carry besides photograph and label; a subclass with more to tell adds to it."""

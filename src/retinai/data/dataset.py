@@ -18,6 +18,7 @@ from retinai.data.images import read_mask, read_photograph
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.samplers import Draw
 from retinai.data.task import Task
+from retinai.data.views import shrink, shrink_mask, source_of
 
 if TYPE_CHECKING:
     from retinai.data.cache import PreparedCache
@@ -36,6 +37,11 @@ class FundusDataset(Dataset[dict[str, Any]]):
         masks: Lesion masks per id: {id: {lesion: path}}; a lesion without a file is absent.
         mask_names: The lesions, in the order of the mask channels.
         extras: What a sample carries besides.
+        views: How other networks (teachers) want to see the same augmented photograph. The cache then holds
+            photographs as `source` says.
+
+    Attributes:
+        source: How photographs are prepared before augmentation: as the largest of the sizes asked for.
     """
 
     def __init__(
@@ -49,12 +55,15 @@ class FundusDataset(Dataset[dict[str, Any]]):
         masks: Mapping[str, Mapping[str, str]] | None = None,
         mask_names: Sequence[str] = (),
         extras: Sequence[Extra] = (),
+        views: Sequence[Preprocessing] = (),
     ) -> None:
         # Plain lists: a data frame row costs more than reading the prepared photograph.
         self.ids: list[str] = table["id"].tolist()
         self.paths: list[str] = table["path"].tolist()
         self.targets: list[Any] = table["target"].tolist()
         self.preprocessing = preprocessing
+        self.views = tuple(views)
+        self.source = source_of(preprocessing, self.views)
         self.cache = cache
         self.augmentation = augmentation
         self.seed = seed
@@ -78,7 +87,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
 
         Returns:
             `image` uint8 (S, S, 3); `id`; `target` (int or tuple) where labelled; with masks also
-            `mask` uint8 (S, S, L) and `has_mask`; a key per extra.
+            `mask` uint8 (S, S, L) and `has_mask`; a key per extra; `view_<i>` uint8 (S_i, S_i, 3) per view.
 
         Raises:
             BadImageError: If the photograph cannot be read.
@@ -94,31 +103,34 @@ class FundusDataset(Dataset[dict[str, Any]]):
         else:
             image, masks = self._photograph_with_masks(index)
             sample["has_mask"] = self.ids[index] in self.masks
+        size = self.preprocessing.input_size
         for extra in self.extras:
-            sample[extra.name] = extra.load(self.ids[index], self.paths[index], image)
+            sample[extra.name] = extra.load(self.ids[index], self.paths[index], shrink(image, size))
         if self.augmentation is not None:
             seed = (self.seed, draw.epoch, index, draw.repeat)
             image, masks = self.augmentation(image, masks, seed=seed)
-        sample["image"] = image
+        sample["image"] = shrink(image, size)
+        for number, view in enumerate(self.views):
+            sample[f"view_{number}"] = shrink(image, view.input_size)
         if self.masks is not None:
-            sample["mask"] = np.stack(masks, axis=-1)
+            sample["mask"] = np.stack([shrink_mask(mask, size) for mask in masks], axis=-1)
         return sample
 
     def _photograph(self, index: int) -> np.ndarray:
         path = self.paths[index]
         prepared = self.cache.load(path) if self.cache is not None else None
-        return prepared if prepared is not None else prepare_photograph(read_photograph(path), self.preprocessing)
+        return prepared if prepared is not None else prepare_photograph(read_photograph(path), self.source)
 
     def _photograph_with_masks(self, index: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the photograph and one uint8 mask per lesion, empty where there is no file."""
-        size = self.preprocessing.input_size
+        size = self.source.input_size
         masks = {name: np.zeros((size, size), np.uint8) for name in self.mask_names}
         files = dict((self.masks or {}).get(self.ids[index], {}))
         if files:
             # The field of view is found on the original, so a photograph with masks is always opened.
             original = read_photograph(self.paths[index])
             drawn = {n: _fit(read_mask(files[n]), original.shape) for n in self.mask_names if n in files}
-            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.preprocessing).items()}
+            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.source).items()}
         return self._photograph(index), list(masks.values())
 
 
@@ -141,14 +153,20 @@ class Collate:
         preprocessing: Owner of mean and std.
         task: Decides the type of the targets.
         extras: What the samples carry besides.
+        views: Owners of the views' mean and std.
     """
 
-    def __init__(self, preprocessing: Preprocessing, task: Task, extras: Sequence[Extra] = ()) -> None:
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        task: Task,
+        extras: Sequence[Extra] = (),
+        views: Sequence[Preprocessing] = (),
+    ) -> None:
         self.task = task
         self.extras = tuple(extras)
-        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        self.scale = (1 / (255 * std)).view(1, 3, 1, 1)
-        self.shift = (-mean / std).view(1, 3, 1, 1)
+        self.scale_and_shift = _scale_and_shift(preprocessing)
+        self.of_views = [_scale_and_shift(view) for view in views]
 
     def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return a batch.
@@ -156,7 +174,7 @@ class Collate:
         Returns:
             `image` float32 (B, 3, S, S), normalised; `id` list of str; `target` int64 (B,) for grades or
             float32 (B, C) for multilabel, where labelled; with masks `mask` float32 (B, L, S, S) and
-            `has_mask` bool (B,); a key per extra.
+            `has_mask` bool (B,); a key per extra; `view_<i>` float32 (B, 3, S_i, S_i) per view, normalised.
         """
         batch: dict[str, Any] = {
             "image": self.normalise(np.stack([s["image"] for s in samples])),
@@ -171,10 +189,23 @@ class Collate:
             batch["has_mask"] = torch.tensor([s["has_mask"] for s in samples])
         for extra in self.extras:
             batch[extra.name] = extra.collate([s[extra.name] for s in samples])
+        for number, numbers in enumerate(self.of_views):
+            key = f"view_{number}"
+            batch[key] = _normalise(np.stack([s[key] for s in samples]), *numbers)
         return batch
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """Return uint8 (B, S, S, 3) as normalised float32 (B, 3, S, S)."""
-        count, height, width, _ = images.shape
-        out = torch.empty(count, 3, height, width)  # contiguous: a copy that moves the channels costs least
-        return out.copy_(torch.from_numpy(images).permute(0, 3, 1, 2)).mul_(self.scale).add_(self.shift)
+        return _normalise(images, *self.scale_and_shift)
+
+
+def _scale_and_shift(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Return what pixels of 0 to 255 are multiplied by, and what is added, each (1, 3, 1, 1)."""
+    mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+    return (1 / (255 * std)).view(1, 3, 1, 1), (-mean / std).view(1, 3, 1, 1)
+
+
+def _normalise(images: np.ndarray, scale: Tensor, shift: Tensor) -> Tensor:
+    count, height, width, _ = images.shape
+    out = torch.empty(count, 3, height, width)  # contiguous: a copy that moves the channels costs least
+    return out.copy_(torch.from_numpy(images).permute(0, 3, 1, 2)).mul_(scale).add_(shift)

@@ -77,9 +77,11 @@ class ClassBalanced(Objective):
         name: Name of the configuration.
         base: `softmax` (grades), `bce` (multilabel) or `focal`; None takes the plain one of the task.
         gamma: Focusing of `focal`, at least 0.
+        label_smoothing: Of the bases `softmax` and `bce`: share of the target that is spread, in [0, 1).
 
     Raises:
-        ConfigError: If a class has no sample (names it), or the base does not suit the task.
+        ConfigError: If a class has no sample (names it), the base does not suit the task, or `focal` is
+            to smooth labels, which it does not define.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("grade", "multilabel")
@@ -94,6 +96,7 @@ class ClassBalanced(Objective):
         name: str = "class_balanced",
         base: str | None = None,
         gamma: float = 2.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(task=task, class_counts=class_counts, num_samples=num_samples, name=name)
         self.check_counts()
@@ -104,6 +107,11 @@ class ClassBalanced(Objective):
                 [f"loss.base={base} does not suit task {task.name!r} of kind {task.kind}; valid: {valid}"]
             )
         self.gamma = require_range("gamma", gamma, 0.0, float("inf"))
+        self.label_smoothing = require_range("label_smoothing", label_smoothing, 0.0, 1.0, open_high=True)
+        if self.label_smoothing and self.base == "focal":
+            raise ConfigError(
+                ["loss.label_smoothing suits the bases softmax and bce, not loss.base=focal; set it to 0"]
+            )
         self.set_class_weights(self.weigh(torch.tensor(self.class_counts)))
 
     def weigh(self, counts: Tensor) -> Tensor:
@@ -118,11 +126,13 @@ class ClassBalanced(Objective):
             if self.base == "focal":
                 losses = sigmoid_focal_loss(logits, targets, alpha=-1.0, gamma=self.gamma, reduction="none")
             else:
-                losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+                smooth = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+                losses = functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
             return (weights * losses).mean()
         if self.base == "focal":
             return weighted_mean(softmax_focal(logits, targets, self.gamma), self.class_weights[targets])
-        return functional.cross_entropy(logits, targets, weight=self.class_weights)
+        smoothing = self.label_smoothing
+        return functional.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
 
 
 class EffectiveNumber(ClassBalanced):
@@ -135,10 +145,12 @@ class EffectiveNumber(ClassBalanced):
         name: Name of the configuration.
         base: `softmax` (grades), `bce` (multilabel) or `focal`; None takes the plain one of the task.
         gamma: Focusing of `focal`, at least 0.
+        label_smoothing: Of the bases `softmax` and `bce`: share of the target that is spread, in [0, 1).
         beta: Overlap of samples, in [0, 1); nearer to 1 is nearer to the inverse frequency.
 
     Raises:
-        ConfigError: If a class has no sample, beta is out of range, or the base does not suit the task.
+        ConfigError: If a class has no sample, beta is out of range, the base does not suit the task, or
+            `focal` is to smooth labels.
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019.
     """
@@ -152,11 +164,18 @@ class EffectiveNumber(ClassBalanced):
         name: str = "effective_number",
         base: str | None = None,
         gamma: float = 2.0,
+        label_smoothing: float = 0.0,
         beta: float = 0.999,
     ) -> None:
         self.beta = require_range("beta", beta, 0.0, 1.0, open_high=True)
         super().__init__(
-            task=task, class_counts=class_counts, num_samples=num_samples, name=name, base=base, gamma=gamma
+            task=task,
+            class_counts=class_counts,
+            num_samples=num_samples,
+            name=name,
+            base=base,
+            gamma=gamma,
+            label_smoothing=label_smoothing,
         )
 
     def weigh(self, counts: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from retinai.data.task import Task
 from retinai.errors import ConfigError
 
+# Differences of float32 probabilities carry rounding of this size, so nothing below is knowledge.
+_LEAST_PROBABILITY = 1e-7
+
 
 class Objective(nn.Module):
     """A loss that knows how its logits become class probabilities.
@@ -25,6 +28,7 @@ class Objective(nn.Module):
     Attributes:
         kinds: Task kinds that the loss suits.
         balances_classes: Whether it weighs classes by their counts.
+        gives_class_logits: Whether the outputs are class logits, one per class.
         num_outputs: Logits per photograph.
         decision: `argmax`, `median` (of the distribution over ordered grades) or `threshold` (0.5).
         class_weights: Weights per class, shape (C,), or None.
@@ -35,6 +39,7 @@ class Objective(nn.Module):
 
     kinds: ClassVar[tuple[str, ...]] = ("grade",)
     balances_classes: ClassVar[bool] = False
+    gives_class_logits: ClassVar[bool] = True
     class_weights: Tensor | None
 
     def __init__(
@@ -78,6 +83,15 @@ class Objective(nn.Module):
         if self.task.kind == "multilabel":
             return logits.float().sigmoid()
         return logits.float().softmax(dim=1)
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return numbers whose softmax (multilabel: sigmoid) is the class probabilities, shape (B, C).
+
+        Where the outputs are not such numbers themselves they are the logarithms of the probabilities.
+        """
+        if self.gives_class_logits:
+            return logits.float()
+        return self.probabilities(logits).float().clamp_min(_LEAST_PROBABILITY).log()
 
     def fit(self, logits: Tensor, targets: Tensor) -> None:
         """Fit what is fitted on validation (nothing, unless a loss says so)."""

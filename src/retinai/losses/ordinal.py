@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from coral_pytorch.losses import coral_loss, corn_loss
@@ -39,6 +40,8 @@ class Corn(Objective):
         Conditional Probabilities", 2021, eq. 6; loss by coral-pytorch.
     """
 
+    gives_class_logits: ClassVar[bool] = False
+
     def __init__(
         self, *, task: Task, class_counts: Sequence[int], num_samples: int | None = None, name: str = "corn"
     ) -> None:
@@ -67,6 +70,8 @@ class Coral(Objective):
     Source: Cao, Mirjalili & Raschka, "Rank Consistent Ordinal Regression for Neural Networks with
         Application to Age Estimation", Pattern Recognition Letters 2020, eq. 4; loss by coral-pytorch.
     """
+
+    gives_class_logits: ClassVar[bool] = False
 
     def __init__(
         self, *, task: Task, class_counts: Sequence[int], num_samples: int | None = None, name: str = "coral"

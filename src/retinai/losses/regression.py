@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -90,6 +91,7 @@ class GradeRegression(Objective):
         fit_on_validation: False keeps the cut-offs at k + 0.5.
     """
 
+    gives_class_logits: ClassVar[bool] = False
     cutoffs: Tensor
     sigma: Tensor
 

@@ -80,12 +80,13 @@ def whole_frame(height: int, width: int) -> FieldOfView:
     return FieldOfView(0, 0, width, height, outline, False)
 
 
-def prepare_photograph(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def prepare_photograph(image: np.ndarray, preprocessing: Preprocessing, found: FieldOfView | None = None) -> np.ndarray:
     """Crop to the field of view, pad to a square with black, resize, and even out the contrast.
 
     Args:
         image: Photograph, uint8, (H, W, 3), RGB.
         preprocessing: Side, crop and contrast options.
+        found: The photograph's field of view, where it was looked for already.
 
     Returns:
         Prepared pixels, uint8, (S, S, 3), S = `preprocessing.input_size`, C-contiguous.
@@ -93,7 +94,7 @@ def prepare_photograph(image: np.ndarray, preprocessing: Preprocessing) -> np.nd
     Raises:
         ConfigError: If a setting has an unknown value.
     """
-    view = _view(image, preprocessing)
+    view = _view(image, preprocessing, found)
     square = _to_square(image, view, preprocessing.input_size, _ENLARGE[preprocessing.interpolation])
     if preprocessing.clahe or preprocessing.ben_graham:
         inside = _inside(view, preprocessing.input_size)
@@ -175,11 +176,11 @@ def subtract_local_colour(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.where(inside[:, :, None], evened, _GREY).astype(np.uint8)
 
 
-def _view(image: np.ndarray, preprocessing: Preprocessing) -> FieldOfView:
+def _view(image: np.ndarray, preprocessing: Preprocessing, found: FieldOfView | None = None) -> FieldOfView:
     if preprocessing.interpolation not in _ENLARGE:
         raise ConfigError([f"interpolation {preprocessing.interpolation!r} is unknown; valid: {', '.join(_ENLARGE)}"])
     if preprocessing.crop == "fov":
-        return find_field_of_view(image)
+        return find_field_of_view(image) if found is None else found
     if preprocessing.crop == "none":
         return whole_frame(*image.shape[:2])
     raise ConfigError([f"data.preprocess.crop {preprocessing.crop!r} is unknown; valid: fov, none"])

@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.dataset import Collate
-from retinai.data.fundus import prepare_photograph
-from retinai.data.images import BadImageError, read_photograph
+from retinai.data.images import BadImageError
 from retinai.data.preprocessing import Preprocessing
+from retinai.data.reading import read_retina
 from retinai.errors import UserError
-from retinai.metrics.predictions import decide
 from retinai.modules.base import FundusModule
 from retinai.prediction.layouts import Photographs
+from retinai.prediction.table import prediction_table
 
 
 class _Files(Dataset[tuple[int, np.ndarray | None, str]]):
@@ -34,7 +34,7 @@ class _Files(Dataset[tuple[int, np.ndarray | None, str]]):
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray | None, str]:
         try:
-            return index, prepare_photograph(read_photograph(self.paths[index]), self.preprocessing), ""
+            return index, read_retina(self.paths[index], self.preprocessing), ""
         except BadImageError as error:
             return index, None, error.reason
 
@@ -76,7 +76,7 @@ def predict_files(
             for index, _, reason in batch:
                 reasons[index] = reason
             progress.advance(bar, len(batch))
-    return _table(module, photographs, probabilities, reasons)
+    return prediction_table(module.task, module.decision, photographs, probabilities, reasons)
 
 
 def _predict_batch(
@@ -114,20 +114,3 @@ def choose_device(accelerator: str) -> torch.device:
     if accelerator == "gpu":
         raise UserError("accelerator=gpu, but PyTorch sees no GPU here; use accelerator=auto or cpu")
     return torch.device("cpu")
-
-
-def _table(
-    module: FundusModule, photographs: Photographs, probabilities: np.ndarray, reasons: list[str]
-) -> pd.DataFrame:
-    good = np.array([reason == "" for reason in reasons])
-    decisions = decide(probabilities[good], module.decision)
-    predicted = np.full(len(reasons), None, dtype=object)
-    if module.task.kind == "grade":
-        predicted[good] = decisions.tolist()
-    else:
-        names = np.array(module.task.classes)
-        predicted[good] = ["|".join(names[row == 1]) for row in decisions]
-    columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(module.task.classes)}
-    return pd.DataFrame(
-        {"id": photographs.ids, "path": photographs.paths, "prediction": predicted, **columns, "error": reasons}
-    )

@@ -1,0 +1,43 @@
+"""The table of predictions, the same from a checkpoint and from an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from retinai.data.task import Task
+from retinai.metrics.predictions import decide
+from retinai.prediction.layouts import Photographs
+
+
+def prediction_table(
+    task: Task, decision: str, photographs: Photographs, probabilities: np.ndarray, reasons: Sequence[str]
+) -> pd.DataFrame:
+    """Return one row per photograph.
+
+    Args:
+        task: Of the model.
+        decision: How probabilities become decisions, see `retinai.metrics.predictions.decide`.
+        photographs: What was predicted, N.
+        probabilities: Shape (N, C); the rows of files that could not be read are not looked at.
+        reasons: Why a file could not be read, N; empty where it could.
+
+    Returns:
+        Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
+        `error` (the reason; then prediction and probabilities are missing).
+    """
+    good = np.array([reason == "" for reason in reasons], dtype=bool)
+    probabilities = np.where(good[:, None], probabilities, np.nan)
+    decisions = decide(probabilities[good], decision)
+    predicted = np.full(len(reasons), None, dtype=object)
+    if task.kind == "grade":
+        predicted[good] = decisions.tolist()
+    else:
+        names = np.array(task.classes)
+        predicted[good] = ["|".join(names[row == 1]) for row in decisions]
+    columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
+    return pd.DataFrame(
+        {"id": photographs.ids, "path": photographs.paths, "prediction": predicted, **columns, "error": list(reasons)}
+    )

@@ -63,7 +63,7 @@ class PreparedCache:
         sha256 = self.index.content_hash(path)
         if sha256 is None:
             raise UserError(f"{path} can no longer be read, so its prepared pixels cannot be kept; run it again")
-        _write_array(_file_of(self.folder, sha256), array)
+        write_array(file_of(self.folder, sha256), array)
 
     def prepare(
         self, paths: Sequence[str], workers: int | str | None = None, progress: str | None = "preparing photographs"
@@ -105,11 +105,7 @@ class PreparedCache:
     def _read(self, sha256: str, look: bool = False) -> np.ndarray | None:
         """Read a prepared file; `look` maps it only, which still shows a wrong length."""
         size = self.preprocessing.input_size
-        try:
-            array = np.load(_file_of(self.folder, sha256), mmap_mode="r" if look else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None  # not there, or damaged from outside: it is prepared anew
-        return array if array.shape == (size, size, 3) and array.dtype == np.uint8 else None
+        return read_array(file_of(self.folder, sha256), (size, size, 3), np.uint8, look)
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files of jobs that were killed long ago."""
@@ -125,17 +121,35 @@ def _prepare_one(cache_dir: Path, preprocessing: Preprocessing, path: str) -> En
     """Examine one file and keep its prepared pixels; runs in a worker."""
 
     def keep(image: np.ndarray, sha256: str) -> None:
-        target = _file_of(cache_dir / preprocessing.pixel_key(), sha256)
-        _write_array(target, prepare_photograph(image, preprocessing))
+        target = file_of(cache_dir / preprocessing.pixel_key(), sha256)
+        write_array(target, prepare_photograph(image, preprocessing))
 
     return examine(path, keep)
 
 
-def _file_of(folder: Path, sha256: str) -> Path:
+def file_of(folder: Path, sha256: str) -> Path:
+    """Return where a folder of the cache keeps what belongs to a content."""
     return folder / sha256[:2] / f"{sha256}.npy"
 
 
-def _write_array(file: Path, array: np.ndarray) -> None:
+def read_array(file: Path, shape: tuple[int, ...], dtype: type, look: bool = False) -> np.ndarray | None:
+    """Return a kept array; None where there is none, or it is damaged or of another shape or type.
+
+    Args:
+        file: The file.
+        shape: The shape that it must have.
+        dtype: The type that it must have.
+        look: Map it only, which still shows a wrong length.
+    """
+    try:
+        array = np.load(file, mmap_mode="r" if look else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # not there, or damaged from outside: it is made anew
+    return array if array.shape == shape and array.dtype == dtype else None
+
+
+def write_array(file: Path, array: np.ndarray) -> None:
+    """Keep an array, whole or not at all."""
     # Through memory, because numpy's own writer hides the reason when a disk is full.
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningModule
@@ -41,6 +41,8 @@ class FundusModule(LightningModule):
     """
 
     network: Any
+    # What `retinai export` can make of it.
+    export_formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class FundusModule(LightningModule):
         self.class_counts = [int(n) for n in class_counts]
         self.seed = int(seed)
         self.data_config: dict[str, Any] = {}
+        self.calibration: dict[str, Any] | None = None  # of `fit_calibration`; set when a checkpoint is loaded
         self.model_name = type(self).__name__.lower()
         self.optimizer_settings: OptimizerSettings = settings_from(optimizer, OptimizerSettings)
         self.scheduler_settings: SchedulerSettings = settings_from(scheduler, SchedulerSettings)

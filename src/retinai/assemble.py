@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from retinai.config.build import build
+from retinai.config.build import build, resolve_target
 from retinai.data.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from retinai.data.base import FundusDataModule
     from retinai.modules.base import FundusModule
+    from retinai.modules.teacher import Teachers
 
 # What the backbone section says about the input; the rest of `Preprocessing` comes from the data section.
 _BACKBONE_INPUT = ("input_size", "mean", "std", "interpolation")
@@ -33,13 +35,29 @@ def preprocessing_of(backbone: Mapping[str, Any], data: Mapping[str, Any]) -> Pr
     return Preprocessing.from_dict({**values, **(data.get("preprocess") or {})})
 
 
-def make_datamodule(cfg: DictConfig, preprocessing: Preprocessing | None = None) -> FundusDataModule:
+def find_teachers(cfg: DictConfig) -> Teachers | None:
+    """Load the teachers of a configuration whose model learns from some; None for other models.
+
+    Raises:
+        CheckpointError: If one is missing, unusable, or of another task than the others.
+    """
+    if not _takes(cfg, "teacher"):
+        return None
+    from retinai.modules.teacher import checkpoint_paths, load_teachers
+
+    return load_teachers(checkpoint_paths(plain(cfg.teacher)))
+
+
+def make_datamodule(
+    cfg: DictConfig, preprocessing: Preprocessing | None = None, teachers: Teachers | None = None
+) -> FundusDataModule:
     """Build the datamodule of a configuration.
 
     Args:
         cfg: Composed configuration with `data`, `paths`, and where they apply `backbone`,
             `sampler`, `augment` and `seed`.
         preprocessing: Of a trained checkpoint; None takes it from the backbone and data sections.
+        teachers: Who else looks at the training photographs.
     """
     data = plain(cfg.data)
     if preprocessing is None:
@@ -51,14 +69,25 @@ def make_datamodule(cfg: DictConfig, preprocessing: Preprocessing | None = None)
             extra[key] = plain(cfg[key])
     if cfg.get("seed") is not None:
         extra["seed"] = int(cfg.seed)
+    if teachers is not None:
+        extra["views"] = [view.to_dict() for view in teachers.views]
     return build(data, trusted=True, **extra)
 
 
-def make_module(cfg: DictConfig, datamodule: FundusDataModule) -> FundusModule:
-    """Build the LightningModule of a configuration for the task and class counts of its data."""
+def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teachers | None = None) -> FundusModule:
+    """Build the LightningModule of a configuration for the task and class counts of its data.
+
+    Args:
+        cfg: Composed training configuration.
+        datamodule: Its data, set up.
+        teachers: Of `find_teachers`.
+    """
     model = plain(cfg.model)
     sections = {k: plain(cfg[k]) for k in ("backbone", "attention", "tuning", "loss", "optimizer", "scheduler")}
-    return build(
+    if cfg.get("prompt"):
+        sections["prompt"] = plain(cfg.prompt)
+    sections |= {k: plain(cfg[k]) for k in ("consistency", "teacher") if k in cfg and _takes(cfg, k)}
+    module: Any = build(
         model,
         trusted=True,
         task=datamodule.task.to_dict(),
@@ -68,6 +97,14 @@ def make_module(cfg: DictConfig, datamodule: FundusDataModule) -> FundusModule:
         seed=int(cfg.seed),
         **sections,
     )
+    if teachers is not None:
+        module.take_teachers(teachers)
+    return module
+
+
+def _takes(cfg: DictConfig, argument: str) -> bool:
+    """Whether the configured model's constructor knows an argument."""
+    return argument in inspect.signature(resolve_target(plain(cfg.model), trusted=True)).parameters
 
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[Any], logger: Any) -> lightning.Trainer:

@@ -30,9 +30,10 @@ def run(cfg: DictConfig) -> float | None:
 
     folder = run_folder.choose_run_folder(cfg)
     start = start_checkpoint(cfg)
-    datamodule = assemble.make_datamodule(cfg)
+    teachers = assemble.find_teachers(cfg)
+    datamodule = assemble.make_datamodule(cfg, teachers=teachers)
     datamodule.setup()
-    module = assemble.make_module(cfg, datamodule)
+    module = assemble.make_module(cfg, datamodule, teachers)
     module.describe_data(assemble.plain(cfg.data), model=cfg.model.name)
     notes = [*datamodule.notes, *(load_start_weights(start, module) if start else [])]
 
@@ -47,6 +48,8 @@ def run(cfg: DictConfig) -> float | None:
         print_start(module, datamodule, trainer, folder)
         trainer.fit(module, datamodule=datamodule, ckpt_path=_last_checkpoint(folder, cfg), weights_only=True)
         record.update(_outcome(trainer))
+        if cfg.calibrate and trainer.is_global_zero:
+            notes += _calibrate(folder, datamodule)
         if cfg.test and trainer.is_global_zero:
             record["metrics"] = _test(folder, datamodule, logger, record | {"notes": notes})
     if trainer.is_global_zero:
@@ -91,9 +94,29 @@ def _outcome(trainer: Any) -> dict[str, Any]:
     return {"epochs": int(trainer.current_epoch), "best_score": score}
 
 
+def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
+    """Fit temperature and operating points on validation, write them into the best checkpoint; return notes.
+
+    It depends on the checkpoint and the validation photographs only, so a run that was killed here does
+    the same when it is resumed.
+    """
+    from retinai.console import print_notes
+    from retinai.evaluate import predict_split
+    from retinai.metrics.calibrating import fit_calibration
+    from retinai.modules.checkpoint import store_calibration
+    from retinai.modules.load import load_module
+
+    path = folder / "checkpoints" / "best.ckpt"
+    best = load_module(path, datamodule.task)
+    calibration, notes = fit_calibration(predict_split(best, datamodule, "val"))
+    store_calibration(path, calibration)
+    print_notes(notes)
+    return notes
+
+
 def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[str, Any]) -> dict[str, Any]:
     """Predict the test split with the best checkpoint and write metrics, figures and report."""
-    from retinai.console import print_metrics
+    from retinai.console import print_calibration, print_metrics
     from retinai.evaluate import predict_split
     from retinai.modules.load import load_module
     from retinai.reports.run_report import write_evaluation
@@ -110,7 +133,13 @@ def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[
         details=details,
         metrics_csv=folder / "metrics.csv",
         preprocessing=best.preprocessing,
+        calibration=best.calibration,
     )
-    log_evaluation(logger, predictions, metrics, folder)
+    log_evaluation(logger, predictions.calibrated(best.calibration), metrics, folder)
     print_metrics(metrics, predictions.task)
-    return {key: value for key, value in metrics.items() if isinstance(value, dict) and "value" in value}
+    print_calibration(metrics)
+    return {
+        key: value
+        for key, value in metrics.items()
+        if key == "calibration" or (isinstance(value, dict) and "value" in value)
+    }

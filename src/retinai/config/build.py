@@ -80,6 +80,21 @@ def binding_problems(target: Callable[..., Any], arguments: Mapping[str, Any], w
     return problems
 
 
+def show_base_options(cls: type) -> None:
+    """Give a class whose constructor takes `**options` for its base the signature of both, so that keys bind.
+
+    Args:
+        cls: A class; without `**options` it is left as it is.
+    """
+    own = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    if not any(p.kind is p.VAR_KEYWORD for p in own):
+        return
+    named = {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
+    base = {n: p for n, p in inspect.signature(cls.__mro__[1]).parameters.items() if n not in named}
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*named.values(), *base.values()]]
+    cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+
 def hint(key: str, valid: Iterable[str]) -> str:
     """Return `'key'` with the nearest valid name and the list of valid ones, for an error sentence."""
     names = sorted(valid)

@@ -28,15 +28,17 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "optimizer.weight_decay": (float, 0, math.inf),
     "optimizer.layer_decay": (float, 0, 1),
     "tuning.blocks": (int, 1, math.inf),
+    "consistency.weight": (float, 0, math.inf),
+    "consistency.degrees": (float, 0, 180),
     "workers": (int, 1, math.inf),
     "n": (int, 1, math.inf),
     "size": (int, 16, 8192),
 }
 # What the commands add when they build a section, so it is not asked of the configuration.
 _GIVEN: dict[str, set[str]] = {
-    "data": {"preprocessing", "seed", "cache", "sampler", "augment"},
+    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views"},
     "model": {"task", "preprocessing", "class_counts", "seed", "backbone", "attention", "tuning", "loss", "optimizer",
-              "scheduler", "num_samples"},
+              "prompt", "scheduler", "num_samples", "consistency", "teacher"},
     "loss": {"task", "class_counts", "num_samples"},
 }  # fmt: skip
 
@@ -127,6 +129,8 @@ def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
     if folds and OmegaConf.select(cfg, "data.split_file"):
         yield "data.split_file and data.folds both decide the split; leave one of them out"
     yield from _double_balancing(cfg)
+    yield from _teaching(cfg)
+    yield from _language_parts(cfg)
 
 
 def _double_balancing(cfg: DictConfig) -> Iterable[str]:
@@ -139,3 +143,49 @@ def _double_balancing(cfg: DictConfig) -> Iterable[str]:
             f"sampler=weighted and loss {loss[TARGET].rpartition('.')[2]} both balance the classes, which corrects "
             "twice; choose one of them, or set allow_double_balancing=true"
         )
+
+
+_OF_LLAVA = {
+    "backbone": "retinai.models.llava.settings.LlavaSettings",
+    "loss": "retinai.losses.answer.AnswerLikelihood",
+}
+
+
+def _language_parts(cfg: DictConfig) -> Iterable[str]:
+    """A LLaVA has its own backbones, loss, prompts and adapters; each of them goes with model=llava only."""
+    if OmegaConf.select(cfg, "model._target_") is None:
+        return
+    is_llava = cfg.model[TARGET] == "retinai.modules.llava.LlavaGrader"
+    for group, target in _OF_LLAVA.items():
+        if (OmegaConf.select(cfg, f"{group}.{TARGET}") == target) == is_llava:
+            continue
+        name = OmegaConf.select(cfg, f"{group}.name")
+        if is_llava:
+            own = {"backbone": "backbone=llava_1_5_7b or llava_tiny", "loss": "loss=answer"}[group]
+            yield f"model=llava goes with {own}, not with {group}={name}"
+        else:
+            yield f"{group}={name} is of a language model; add model=llava"
+    if is_llava and not cfg.get("prompt"):
+        yield "model=llava needs prompt=, the templates of questions and answers"
+    if not is_llava and cfg.get("prompt"):
+        yield "prompt= is of a language model; add model=llava"
+    if not is_llava and OmegaConf.select(cfg, "tuning.name") in ("lora", "qlora"):
+        yield f"tuning={cfg.tuning.name} is of a language model; add model=llava, or use full, head or partial"
+
+
+def _teaching(cfg: DictConfig) -> Iterable[str]:
+    """A student needs a teacher, and a model that cannot compare views of a photograph cannot be consistent."""
+    model = cfg.get("model")
+    if model is None or TARGET not in model:
+        return
+    target = resolve_target(model, trusted=True)
+    teacher = cfg.get("teacher") or {}
+    yield from (f"teacher does not know {hint(str(key), ('ckpt',))}" for key in teacher if key != "ckpt")
+    if _takes(target, "teacher") and not teacher.get("ckpt"):
+        yield (
+            f"model={model.get('name')} needs a teacher: add teacher.ckpt=RUN/checkpoints/best.ckpt of a trained "
+            "grader (several: teacher.ckpt=[A,B])"
+        )
+    consistency = OmegaConf.select(cfg, "consistency.name") or "none"
+    if consistency != "none" and not _takes(target, "consistency"):
+        yield f"model={model.get('name')} knows no consistency={consistency}; set consistency=none"

@@ -7,7 +7,6 @@ what leaks, take a handful when asked to, and count the classes.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import lightning
 import numpy as np
 import pandas as pd
 
+from retinai.config.build import show_base_options
 from retinai.data import split_files, splits
 from retinai.data.dataset import FundusDataset
 from retinai.data.extras import Extra
@@ -71,12 +71,7 @@ class FundusDataModule(lightning.LightningDataModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass that takes `**options` show the options of the base too, so that keys can be checked."""
         super().__init_subclass__(**kwargs)
-        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        if any(p.kind is p.VAR_KEYWORD for p in own):
-            named = {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
-            base = {n: p for n, p in inspect.signature(cls.__mro__[1]).parameters.items() if n not in named}
-            parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*named.values(), *base.values()]]
-            cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        show_base_options(cls)
 
     def __init__(
         self,

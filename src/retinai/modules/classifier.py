@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retinai.config.build import show_base_options
+from retinai.losses.distillation import symmetric_kl
 from retinai.models.attention import AttentionSettings
 from retinai.models.backbone import build_backbone
 from retinai.models.grader import Grader
 from retinai.models.tuning import TuningReport, TuningSettings, apply_tuning
 from retinai.modules.base import FundusModule, settings_from
+from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 
 
 class Classifier(FundusModule):
@@ -31,6 +34,7 @@ class Classifier(FundusModule):
         dropout: Probability of dropping a pooled feature.
         test_time_flips: Predictions are the mean of the probabilities of the photograph and its
             horizontal, vertical and double flip; validation during training does without.
+        consistency: The `consistency` section; None for none.
         seed: Decides the initial weights and, with the epoch, dropout.
         num_samples: Samples in the training split.
         name: Name of the configuration.
@@ -53,6 +57,7 @@ class Classifier(FundusModule):
         scheduler: dict[str, Any],
         dropout: float = 0.2,
         test_time_flips: bool = False,
+        consistency: dict[str, Any] | None = None,
         seed: int = 0,
         num_samples: int | None = None,
         name: str = "classifier",
@@ -69,6 +74,12 @@ class Classifier(FundusModule):
         )
         self.model_name = name
         self.test_time_flips = bool(test_time_flips)
+        self.consistency: ConsistencySettings = settings_from(consistency or {}, ConsistencySettings)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a subclass that takes `**options` show the arguments of the base too, so that keys can be checked."""
+        super().__init_subclass__(**kwargs)
+        show_base_options(cls)
 
     def build_network(self) -> nn.Module:
         """Return the backbone with attention, pooling, dropout and a linear head."""
@@ -79,6 +90,45 @@ class Classifier(FundusModule):
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is."""
         return apply_tuning(self.network, settings_from(self.hparams["tuning"], TuningSettings))
+
+    # Training.
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the loss of a batch, with the price of predictions that change as photographs turn."""
+        if self.consistency.on:
+            logits, turned = self._logits_of_both(batch)
+            penalty = symmetric_kl(self.objective.class_logits(logits), turned, self.task.kind)
+            self.log_part("consistency", penalty, batch)
+            loss = self.task_loss(logits, batch) + self.consistency.weight * penalty
+        else:
+            loss = self.task_loss(self(batch["image"]), batch)
+        self.log_part("loss", loss, batch, prog_bar=True)
+        return loss
+
+    def task_loss(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return what learning the task costs, a scalar, from logits (B, num_outputs)."""
+        return self.objective(logits, batch["target"])
+
+    def log_part(self, name: str, value: Tensor | float, batch: dict[str, Any], prog_bar: bool = False) -> None:
+        """Log the epoch's mean of a part of the loss as `train/<name>`."""
+        size = len(batch["id"])
+        self.log(f"train/{name}", value, on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=size,
+                 sync_dist=True)  # fmt: skip
+
+    def _logits_of_both(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the logits of the photographs, and the class logits of the same ones turned.
+
+        Both go through the network as one batch: batch norm then measures them by the same statistics, so that
+        a divergence is the network's and not the batch's, and its running statistics see both, which
+        differ no more than two augmentations do. Dropout falls differently on each.
+        """
+        images = batch["image"]
+        fill = background(self.preprocessing)
+        turned = rotate(images, draw_angles(len(images), self.consistency.degrees), fill)
+        first, second = self(torch.cat([images, turned])).chunk(2)
+        return first, self.objective.class_logits(second)
+
+    # Prediction.
 
     def predict_probabilities(self, images: Tensor) -> Tensor:
         """Return class probabilities, shape (B, C), averaged over flips where that is asked for."""

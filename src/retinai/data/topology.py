@@ -230,8 +230,8 @@ def field_of_view(photograph: np.ndarray) -> np.ndarray:
     cv2.fillConvexPoly(mask, np.rint(view.outline - 0.5).astype(np.int32), 1)
     margin = max(1, round(_MARGIN * side))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
-    # Where the frame cuts the retina there is no dark edge: what lies beyond the frame counts as inside.
-    return cv2.erode(mask, kernel).astype(bool)
+    # Beyond the frame is outside too: a disc that just touches the frame has a dark edge there as well.
+    return cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
 
 
 def cubical_diagrams(values: np.ndarray, min_persistence: float = 0.0) -> Diagrams:

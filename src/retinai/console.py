@@ -104,6 +104,27 @@ def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -
     console.print(classes)
 
 
+def print_calibration(metrics: Mapping[str, Any]) -> None:
+    """Print temperature and operating points, before and after; nothing without a calibration.
+
+    Args:
+        metrics: Content of `metrics.json`.
+    """
+    results = metrics.get("calibration")
+    if results is None:
+        return
+    before, after = (_number(results["calibration_error"][when]["value"]) for when in ("before", "after"))
+    print(f"temperature {results['temperature']:.2f}: calibration error {before} before, {after} after")
+    if not results["operating_points"]:
+        return
+    table = Table(title="referral, thresholds of the validation split", title_justify="left", box=box.SIMPLE_HEAD)
+    for header in ("operating point", "threshold", "sensitivity", "specificity"):
+        table.add_column(header, justify="left" if header == "operating point" else "right")
+    for name, point in results["operating_points"].items():
+        table.add_row(name, _number(point["threshold"]), _cell(point["sensitivity"]), _cell(point["specificity"]))
+    Console().print(table)
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 

@@ -32,8 +32,7 @@ def run(cfg: DictConfig) -> None:
     checkpoint = Path(cfg.ckpt)
     folder = _check_folder(cfg.run_dir)
     module = load_module(checkpoint)
-    datamodule, notes = _datamodule(cfg, module, checkpoint)
-    _check_task(checkpoint, module, datamodule)
+    datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)
     print_notes([*datamodule.notes, *notes])
@@ -58,7 +57,8 @@ def predict_split(
         trainer: Lightning's trainer; None makes one on the best single device that there is.
 
     Returns:
-        Predictions of the split's photographs, with targets where the split is labelled.
+        Predictions of the split's photographs as the network gives them, not calibrated, with targets
+        where the split is labelled.
 
     Raises:
         DataError: If the split is unknown or empty.
@@ -145,11 +145,22 @@ def _default_folder(checkpoint: Path, data: str, split: str) -> Path:
     return _run_folder(checkpoint) / "evaluation" / name
 
 
-def _datamodule(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[FundusDataModule, list[str]]:
+def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[FundusDataModule, list[str]]:
     """Build the data that is asked for, or that of the training, seen as the module sees it.
 
     On the data set that the module was trained on, the split of the training run is followed: another
     seed would put photographs that it was trained on into the test part.
+
+    Args:
+        cfg: With `data` (None: that of the training), `paths`, and perhaps `batch_size` and `num_workers`.
+        module: The checkpoint's module.
+        checkpoint: Its file, in its run folder.
+
+    Returns:
+        The datamodule, not set up, and sentences about it.
+
+    Raises:
+        CheckpointError: If the data is of another task.
     """
     from omegaconf import OmegaConf, open_dict
 
@@ -167,7 +178,9 @@ def _datamodule(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tupl
                 cfg.data[key] = cfg[key]
         cfg.seed = int(module.hparams.get("seed", 0))
         notes = _follow_training_split(cfg, own, _run_folder(checkpoint))
-    return make_datamodule(cfg, module.preprocessing), notes
+    datamodule = make_datamodule(cfg, module.preprocessing)
+    _check_task(checkpoint, module, datamodule)
+    return datamodule, notes
 
 
 def _follow_training_split(cfg: DictConfig, own: dict[str, Any], run_folder: Path) -> list[str]:
@@ -197,19 +210,27 @@ def _write(
     notes: list[str],
 ) -> None:
     """Write the evaluation, or for unlabelled photographs the predictions alone, and print the table."""
-    from retinai.console import print_metrics
+    from retinai.console import print_calibration, print_metrics
     from retinai.files import write_csv, write_json
     from retinai.reports.run_report import write_evaluation
 
     details = _details(cfg, module, datamodule) | {"notes": notes}
     write_json(folder / RECORD, details)
     if predictions.targets is None:
-        write_csv(folder / "predictions.csv", predictions.to_frame())
+        write_csv(folder / "predictions.csv", predictions.calibrated(module.calibration).to_frame())
         print(f"{len(predictions)} photographs predicted; they have no labels, so nothing was measured")
         return
     title = f"{details['backbone']} on {datamodule.name}, {cfg.split} split"
-    metrics = write_evaluation(folder, predictions, title=title, details=details, preprocessing=module.preprocessing)
+    metrics = write_evaluation(
+        folder,
+        predictions,
+        title=title,
+        details=details,
+        preprocessing=module.preprocessing,
+        calibration=module.calibration,
+    )
     print_metrics(metrics, predictions.task, cfg.split)
+    print_calibration(metrics)
 
 
 def _details(cfg: DictConfig, module: FundusModule, datamodule: FundusDataModule) -> dict[str, Any]:

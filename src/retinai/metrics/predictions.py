@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from retinai.data.task import Task
 from retinai.errors import DataError
+from retinai.metrics.temperature import stated
 
 DECISIONS = ("argmax", "median", "threshold")
 THRESHOLD = 0.5
@@ -31,6 +33,8 @@ class Predictions:
         decision: How a probability becomes a decision: `argmax` (the most probable grade), `median`
             (the grade at which the cumulative probability reaches one half, for ordinal losses), or
             `threshold` (every label with a probability above 0.5).
+        decided: Decisions that were made before the probabilities were scaled, in the form of
+            `decisions`; None decides by the probabilities at hand.
     """
 
     task: Task
@@ -40,6 +44,7 @@ class Predictions:
     targets: NDArray[np.int64] | None
     probabilities: NDArray[np.float64]
     decision: str
+    decided: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         probabilities = np.asarray(self.probabilities, dtype=np.float64)
@@ -54,6 +59,8 @@ class Predictions:
         expected = (n,) if self.task.kind == "grade" else (n, c)
         if self.targets is not None and self.targets.shape != expected:
             raise ValueError(f"targets have the shape {self.targets.shape}, expected {expected}")
+        if self.decided is not None and self.decided.shape != expected:
+            raise ValueError(f"decisions have the shape {self.decided.shape}, expected {expected}")
         if self.decision not in DECISIONS or (self.decision == "threshold") != (self.task.kind == "multilabel"):
             raise ValueError(f"decision {self.decision!r} does not fit a {self.task.kind} task")
         if not np.isfinite(probabilities).all():
@@ -68,7 +75,7 @@ class Predictions:
     @property
     def decisions(self) -> NDArray[np.int64]:
         """Decided grades, shape (N,), or decided labels, shape (N, C), 0 or 1."""
-        return decide(self.probabilities, self.decision)
+        return decide(self.probabilities, self.decision) if self.decided is None else self.decided
 
     @property
     def labelled(self) -> NDArray[np.int64]:
@@ -80,6 +87,17 @@ class Predictions:
         if self.targets is None:
             raise DataError("these photographs have no labels, so nothing can be measured on them")
         return self.targets
+
+    def calibrated(self, calibration: Mapping[str, Any] | None) -> Predictions:
+        """Return the same decisions with probabilities that are scaled by a calibration.
+
+        Args:
+            calibration: `calibration` of a module or of `fit_calibration`; None changes nothing.
+        """
+        if calibration is None:
+            return self
+        probabilities = stated(self.probabilities, calibration, self.task.kind)
+        return replace(self, probabilities=probabilities, decided=self.decisions)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table of `predictions.csv`, one row per photograph.
@@ -109,7 +127,8 @@ class Predictions:
 
         Args:
             frame: Table with the columns of `to_frame`; `patient` may be missing (then each
-                photograph counts as a patient of its own).
+                photograph counts as a patient of its own), and `prediction` (then decisions are made
+                from the probabilities).
             task: The task.
             decision: How probabilities became decisions.
 
@@ -124,9 +143,10 @@ class Predictions:
             ids=frame["id"].astype(str).tolist(),
             paths=frame["path"].astype(str).tolist(),
             patients=frame["patient" if "patient" in frame else "id"].astype(str).tolist(),
-            targets=_read_targets(frame, task),
+            targets=_read_labels(frame, task, "target"),
             probabilities=frame[[f"p_{name}" for name in task.classes]].to_numpy(np.float64),
             decision=decision,
+            decided=_read_labels(frame, task, "prediction", empty_is_none=task.kind == "grade"),
         )
 
     def take(self, rows: NDArray[Any] | list[int]) -> Predictions:
@@ -139,6 +159,7 @@ class Predictions:
             patients=[self.patients[i] for i in chosen],
             targets=None if self.targets is None else self.targets[chosen],
             probabilities=self.probabilities[chosen],
+            decided=None if self.decided is None else self.decided[chosen],
         )
 
 
@@ -180,6 +201,7 @@ def concatenate(parts: list[Predictions]) -> Predictions:
         targets=np.concatenate([part.labelled for part in parts]) if labelled else None,
         probabilities=np.concatenate([part.probabilities for part in parts]),
         decision=first.decision,
+        decided=np.concatenate([part.decisions for part in parts]),
     )
 
 
@@ -187,23 +209,25 @@ def _first_bad(probabilities: NDArray[np.float64]) -> int:
     return int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
 
 
-def _read_targets(frame: pd.DataFrame, task: Task) -> NDArray[np.int64] | None:
-    if "target" not in frame:
+def _read_labels(frame: pd.DataFrame, task: Task, name: str, empty_is_none: bool = True) -> NDArray[np.int64] | None:
+    """Read a column of grades or label names; None where there is none."""
+    if name not in frame:
         return None
-    column = frame["target"]
+    column = frame[name]
     # A labelled set in which no photograph carries any label does not occur: all empty means unlabelled.
-    if (column.isna() | (column.astype(str) == "")).all():
+    # That a model finds no label anywhere does occur.
+    if empty_is_none and (column.isna() | (column.astype(str) == "")).all():
         return None
     if task.kind == "grade":
         numbers = pd.to_numeric(column, errors="coerce")
         if not numbers.isin(range(task.num_classes)).all():
-            raise DataError(f"a predictions table holds targets that are not grades from 0 to {task.num_classes - 1}")
+            raise DataError(f"a predictions table holds {name}s that are not grades from 0 to {task.num_classes - 1}")
         return numbers.to_numpy(np.int64)
     index = {name: i for i, name in enumerate(task.classes)}
     targets = np.zeros((len(frame), task.num_classes), dtype=np.int64)
     for row, text in enumerate(column.fillna("").astype(str)):
-        for name in filter(None, text.split(_SEPARATOR)):
-            if name not in index:
-                raise DataError(f"a predictions table holds the label {name!r}, which {task.name} does not have")
-            targets[row, index[name]] = 1
+        for label in filter(None, text.split(_SEPARATOR)):
+            if label not in index:
+                raise DataError(f"a predictions table holds the label {label!r}, which {task.name} does not have")
+            targets[row, index[label]] = 1
     return targets

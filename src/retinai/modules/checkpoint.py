@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -40,6 +41,7 @@ def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
         "backbone": module.backbone_name,
         "model": module.model_name,
         "data": plain(module.data_config),
+        "calibration": plain(module.calibration),
         "frozen": None,
     }
     keys, digest = module.frozen_keys, module.fetchable_sha256
@@ -50,6 +52,32 @@ def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
         if name in checkpoint:
             checkpoint[name] = {k: v for k, v in checkpoint[name].items() if k not in keys}
     checkpoint[KEY]["frozen"] = {"sha256": digest, "tensors": len(keys)}
+
+
+def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -> bool:
+    """Write a calibration into a checkpoint; the file stays whole at every moment.
+
+    Args:
+        path: A checkpoint of retinai.
+        calibration: Of `fit_calibration`, or None.
+
+    Returns:
+        Whether the file was changed; what it holds already is not written again.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint of retinai.
+        UserError: If the disk is full.
+    """
+    from retinai.checkpoint_io import AtomicCheckpointIO
+
+    files = AtomicCheckpointIO()
+    checkpoint = files.load_checkpoint(path)
+    extras, value = read_extras(checkpoint, f"checkpoint {path}"), plain(calibration)
+    if extras.get("calibration") == value:
+        return False
+    extras["calibration"] = value
+    files.save_checkpoint(checkpoint, path)
+    return True
 
 
 def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def predict_files(
             for index, _, reason in batch:
                 reasons[index] = reason
             progress.advance(bar, len(batch))
-    return prediction_table(module.task, module.decision, photographs, probabilities, reasons)
+    return prediction_table(module.task, module.decision, photographs, probabilities, reasons, module.calibration)
 
 
 def _predict_batch(

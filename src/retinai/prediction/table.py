@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from retinai.data.task import Task
 from retinai.metrics.predictions import decide
+from retinai.metrics.temperature import stated
 from retinai.prediction.layouts import Photographs
 
 
 def prediction_table(
-    task: Task, decision: str, photographs: Photographs, probabilities: np.ndarray, reasons: Sequence[str]
+    task: Task,
+    decision: str,
+    photographs: Photographs,
+    probabilities: np.ndarray,
+    reasons: Sequence[str],
+    calibration: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Return one row per photograph.
 
@@ -21,8 +28,10 @@ def prediction_table(
         task: Of the model.
         decision: How probabilities become decisions, see `retinai.metrics.predictions.decide`.
         photographs: What was predicted, N.
-        probabilities: Shape (N, C); the rows of files that could not be read are not looked at.
+        probabilities: As the network gives them, shape (N, C); the rows of files that could not be read are
+            not looked at.
         reasons: Why a file could not be read, N; empty where it could.
+        calibration: Of the checkpoint or the folder; `p_<class>` is scaled by it, decisions are made before.
 
     Returns:
         Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
@@ -31,6 +40,7 @@ def prediction_table(
     good = np.array([reason == "" for reason in reasons], dtype=bool)
     probabilities = np.where(good[:, None], probabilities, np.nan)
     decisions = decide(probabilities[good], decision)
+    probabilities = stated(probabilities, calibration, task.kind)
     predicted = np.full(len(reasons), None, dtype=object)
     if task.kind == "grade":
         predicted[good] = decisions.tolist()

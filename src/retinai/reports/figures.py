@@ -118,7 +118,7 @@ def precision_recall_figure(predictions: Predictions) -> Figure:
     return figure
 
 
-def reliability_figure(predictions: Predictions, bins: int = BINS) -> Figure:
+def reliability_figure(predictions: Predictions, bins: int = BINS, before: Predictions | None = None) -> Figure:
     """Draw how often a stated probability comes true, over a histogram of the stated ones.
 
     Grades: the probability of the most probable grade. Labels: the probability of every label.
@@ -126,6 +126,7 @@ def reliability_figure(predictions: Predictions, bins: int = BINS) -> Figure:
     Args:
         predictions: With targets.
         bins: Number of bins of equal width.
+        before: The same predictions before they were calibrated, for a second line.
     """
     confidence, correct = _stated_and_true(predictions)
     figure = new_figure(5.2, 5.0)[0]
@@ -133,11 +134,13 @@ def reliability_figure(predictions: Predictions, bins: int = BINS) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     member = bin_of(confidence, bins)
     count = np.bincount(member, minlength=bins)
-    used = count > 0
-    stated = np.bincount(member, confidence, minlength=bins)[used] / count[used]
-    true = np.bincount(member, correct.astype(float), minlength=bins)[used] / count[used]
     upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="perfectly calibrated")
-    upper.plot(stated, true, marker="o", markersize=4, color=COLOURS[0], linewidth=1.5, label="this model")
+    if before is not None:
+        line = {"marker": "s", "markersize": 3.5, "color": COLOURS[1], "linewidth": 1.2, "linestyle": "--"}
+        upper.plot(*_reliability(*_stated_and_true(before), bins), label="before scaling", **line)
+    name = "this model" if before is None else "after"
+    line = {"marker": "o", "markersize": 4, "color": COLOURS[0], "linewidth": 1.5}
+    upper.plot(*_reliability(confidence, correct, bins), label=name, **line)
     centres = (np.arange(bins) + 0.5) / bins
     lower.bar(centres, count, width=0.9 / bins, color=COLOURS[5])
     clean(upper)
@@ -149,6 +152,17 @@ def reliability_figure(predictions: Predictions, bins: int = BINS) -> Figure:
     lower.set_ylabel("photographs" if predictions.task.kind == "grade" else "labels", fontsize=10)
     _legend(upper, None, "upper left")
     return figure
+
+
+def _reliability(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean stated probability and true rate of the bins that hold anything."""
+    member = bin_of(confidence, bins)
+    count = np.bincount(member, minlength=bins)
+    used = count > 0
+    stated = np.bincount(member, confidence, minlength=bins)[used] / count[used]
+    return stated, np.bincount(member, correct.astype(float), minlength=bins)[used] / count[used]
 
 
 def _stated_and_true(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

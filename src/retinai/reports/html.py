@@ -15,6 +15,7 @@ from PIL import Image
 
 from retinai.reports.contact_sheet import Mistake
 from retinai.reports.figures import readable
+from retinai.reports.sections import ReportSection
 from retinai.reports.wording import headline_sentences, labelled_metrics
 
 _CLASS_COLUMNS = {
@@ -51,6 +52,7 @@ def report_page(
     figures: Sequence[tuple[str, Path]],
     mistakes: Sequence[Mistake],
     config: str = "",
+    sections: Sequence[ReportSection] = (),
 ) -> str:
     """Return the report of one evaluation as one HTML page.
 
@@ -61,6 +63,7 @@ def report_page(
         figures: Caption and PNG file of each figure.
         mistakes: The worst mistakes, worst first.
         config: The run's configuration as YAML.
+        sections: More sections, below the figures.
     """
     first = next(iter(metrics["per_class"].values()))
     columns = {key: label for key, label in _CLASS_COLUMNS.items() if key in first}
@@ -80,6 +83,7 @@ def report_page(
             for name, row in metrics["per_class"].items()
         ],
         figures=[(caption, base64.b64encode(path.read_bytes()).decode()) for caption, path in figures],
+        sections=sections,
         mistakes=[(mistake, None if mistake.image is None else jpeg(mistake.image)) for mistake in mistakes],
         mistakes_order="Furthest from the true grade first, then the most confident."
         if graded

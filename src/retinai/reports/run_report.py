@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from retinai.data.preprocessing import Preprocessing
 from retinai.files import write_csv, write_json, write_text
+from retinai.metrics.calibrating import calibration_results
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.predictions import Predictions
 from retinai.reports import figures as draw
+from retinai.reports.calibration import calibration_section
 from retinai.reports.contact_sheet import Mistake, contact_sheet, worst_mistakes
 from retinai.reports.html import report_page
 from retinai.reports.learning_curves import learning_curves_figure
+from retinai.reports.sections import ReportSection
 from retinai.reports.style import save_figure
 
 
@@ -25,18 +29,23 @@ def write_evaluation(
     metrics_csv: str | Path | None = None,
     preprocessing: Preprocessing | None = None,
     resamples: int = 1000,
+    calibration: Mapping[str, Any] | None = None,
+    sections: Sequence[ReportSection] = (),
 ) -> dict[str, Any]:
     """Write predictions.csv, metrics.json, figures/*.png and report.html into a folder.
 
     Args:
         folder: The run folder; made if it is missing. Its `config.yaml`, if there, goes into the report.
-        predictions: Predictions of labelled photographs.
+        predictions: Predictions of labelled photographs, as the network gives them.
         title: Heading of the report.
         details: What the report tells of the run: data, model, versions, seed; `notes` on the data.
         metrics_csv: Table of the training epochs for the learning curves, if there is one.
         preprocessing: How the model sees a photograph, for the sheet of mistakes; None crops to the
             field of view.
         resamples: Bootstrap resamples.
+        calibration: `module.calibration`; with it everything is measured and shown on the scaled
+            probabilities, and a section tells what they were before.
+        sections: More sections of the report, in order.
 
     Returns:
         The metrics, content of metrics.json.
@@ -45,10 +54,15 @@ def write_evaluation(
         DataError: If the photographs have no labels.
     """
     folder = Path(folder)
+    before, predictions = predictions, predictions.calibrated(calibration)
     metrics = compute_metrics(predictions, resamples=resamples)
+    if calibration is not None:
+        metrics["calibration"] = calibration_results(before, calibration, resamples)
+        sections = [_calibration_section(metrics), *sections]
     write_csv(folder / "predictions.csv", predictions.to_frame())
     mistakes = worst_mistakes(predictions, preprocessing)
-    shown = write_figures(folder / "figures", predictions, mistakes, metrics_csv)
+    unscaled = None if calibration is None else before
+    shown = write_figures(folder / "figures", predictions, mistakes, metrics_csv, unscaled)
     config = folder / "config.yaml"
     page = report_page(
         metrics,
@@ -57,6 +71,7 @@ def write_evaluation(
         figures=shown,
         mistakes=mistakes,
         config=config.read_text(encoding="utf-8") if config.exists() else "",
+        sections=sections,
     )
     write_text(folder / "report.html", page)
     # Last, so that a folder with metrics.json is a whole one.
@@ -64,8 +79,18 @@ def write_evaluation(
     return metrics
 
 
+def _calibration_section(metrics: Mapping[str, Any]) -> ReportSection:
+    border, classes = metrics["task"]["referable_from"], metrics["task"]["classes"]
+    name = None if border is None else draw.readable(classes[border])
+    return calibration_section(metrics["calibration"], name)
+
+
 def write_figures(
-    folder: Path, predictions: Predictions, mistakes: list[Mistake], metrics_csv: str | Path | None
+    folder: Path,
+    predictions: Predictions,
+    mistakes: list[Mistake],
+    metrics_csv: str | Path | None,
+    before: Predictions | None = None,
 ) -> list[tuple[str, Path]]:
     """Write the figures as PNG.
 
@@ -74,6 +99,7 @@ def write_figures(
         predictions: With targets.
         mistakes: What the contact sheet shows; none, no sheet.
         metrics_csv: Table of the training epochs, if there is one.
+        before: The same predictions before they were calibrated, if they were.
 
     Returns:
         Caption and file of each figure that belongs on the report's page, in order. The contact sheet
@@ -83,7 +109,11 @@ def write_figures(
         ("Confusion matrix", "confusion_matrix", draw.confusion_figure(predictions)),
         ("ROC curves, one class against the rest", "roc", draw.roc_figure(predictions)),
         ("Precision-recall curves, one class against the rest", "pr", draw.precision_recall_figure(predictions)),
-        ("Reliability: is it right as often as it says?", "reliability", draw.reliability_figure(predictions)),
+        (
+            "Reliability: is it right as often as it says?",
+            "reliability",
+            draw.reliability_figure(predictions, before=before),
+        ),
     ]
     curves = learning_curves_figure(metrics_csv, predictions.task.monitor) if metrics_csv else None
     if curves is not None:

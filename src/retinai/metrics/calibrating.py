@@ -1,0 +1,110 @@
+"""From validation predictions to the calibration of a checkpoint, and what it does to other photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
+from retinai.metrics.calibration import calibration_error
+from retinai.metrics.operating_points import choose_operating_points, referable_score
+from retinai.metrics.predictions import Predictions
+from retinai.metrics.temperature import BOUNDS, fit_temperature, negative_log_likelihood
+
+# Fewer validation photographs would fit noise.
+MINIMUM = 20
+
+
+def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, list[str]]:
+    """Fit temperature and operating points on validation predictions.
+
+    Args:
+        predictions: Of the validation split, as the network gives them, with targets.
+
+    Returns:
+        What travels in the checkpoint, plain values: `temperature`; `decision`
+        (`before_scaling`: decisions are made from the network's own probabilities); `n` photographs;
+        `nll` and `calibration_error` `before` and `after`, on these photographs; `operating_points`
+        (empty for tasks without referral). None where there is too little to fit on. And a sentence
+        for everything that could not be fitted.
+    """
+    task, targets = predictions.task, predictions.labelled
+    if len(predictions) < MINIMUM or len(np.unique(targets)) < 2:
+        what = "photographs of one class" if len(predictions) >= MINIMUM else f"photographs (fewer than {MINIMUM})"
+        return None, [f"no temperature, no operating points: the validation split has only {len(predictions)} {what}"]
+    temperature = fit_temperature(predictions.probabilities, targets, task.kind)
+    notes = []
+    if not BOUNDS[0] * 1.01 < temperature < BOUNDS[1] * 0.99:
+        notes.append(f"the temperature {temperature:.2f} lies at the end of its range, so it says little")
+    calibration: dict[str, Any] = {"temperature": temperature, "decision": "before_scaling", "n": len(predictions)}
+    after = predictions.calibrated(calibration)
+    ones = np.ones((1, len(predictions)), dtype=np.float32)
+    pairs = (("before", predictions), ("after", after))
+    calibration["nll"] = {when: float(_losses(p).mean()) for when, p in pairs}
+    calibration["calibration_error"] = {when: float(_error(p, ones)[0]) for when, p in pairs}
+    calibration["operating_points"] = {}
+    if task.referable_from is not None:
+        score = referable_score(after.probabilities, task)
+        points, more = choose_operating_points(score, targets >= task.referable_from)
+        calibration["operating_points"] = points
+        notes += more
+    return calibration, notes
+
+
+def calibration_results(
+    before: Predictions, calibration: Mapping[str, Any], resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Measure what a calibration does to labelled photographs, with 95 % intervals.
+
+    Args:
+        before: Predictions as the network gives them, with targets.
+        calibration: Of `fit_calibration`.
+        resamples: Bootstrap resamples of patients.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        `temperature`; `nll` and `calibration_error`, each `before` and `after`; `operating_points`:
+        name -> `threshold`, `validation` (sensitivity, specificity, n) and `sensitivity` and
+        `specificity` on these photographs. A metric is `{"value", "low", "high"}`.
+    """
+    weights = bootstrap_weights(before.patients, resamples, seed)
+    after = before.calibrated(calibration)
+    total = weights.sum(axis=1, dtype=np.float64)
+    pairs = (("before", before), ("after", after))
+    return {
+        "temperature": calibration["temperature"],
+        "nll": {when: interval(divide(weights @ _losses(p), total)) for when, p in pairs},
+        "calibration_error": {when: interval(_error(p, weights)) for when, p in pairs},
+        "operating_points": {
+            name: _at_point(after, point, weights) for name, point in calibration["operating_points"].items()
+        },
+    }
+
+
+def _at_point(after: Predictions, point: Mapping[str, Any], weights: NDArray[np.float32]) -> dict[str, Any]:
+    border = after.task.referable_from
+    ill = after.labelled >= border
+    referred = referable_score(after.probabilities, after.task) >= point["threshold"]
+    counts = weights.astype(np.float64)
+    return {
+        "threshold": point["threshold"],
+        "validation": {key: point[key] for key in ("sensitivity", "specificity", "n")},
+        "sensitivity": interval(divide(counts @ (ill & referred), counts @ ill)),
+        "specificity": interval(divide(counts @ (~ill & ~referred), counts @ ~ill)),
+    }
+
+
+def _losses(predictions: Predictions) -> NDArray[np.float64]:
+    return negative_log_likelihood(predictions.probabilities, predictions.labelled, predictions.task.kind)
+
+
+def _error(predictions: Predictions, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the calibration error under each row of weights, as the metrics of the task define it."""
+    p, targets = predictions.probabilities, predictions.labelled
+    if predictions.task.kind == "grade":
+        return calibration_error(p.max(axis=1), p.argmax(axis=1) == targets, weights)
+    labels = range(predictions.task.num_classes)
+    return np.mean([calibration_error(p[:, c], targets[:, c] == 1, weights) for c in labels], axis=0)

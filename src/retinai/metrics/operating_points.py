@@ -1,0 +1,101 @@
+"""Operating points: from which score on an eye is referred, chosen on validation photographs.
+
+The score of a photograph is the stated probability of all referable grades together,
+P(grade >= task.referable_from), and it is referred when the score is at or above the threshold. A
+threshold lies midway between two neighbouring scores, so that rounding in another runtime moves nobody
+across it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retinai.data.task import Task
+
+SENSITIVITY = SPECIFICITY = 0.9
+
+
+def referable_score(probabilities: NDArray[Any], task: Task) -> NDArray[np.float64]:
+    """Return P(grade >= task.referable_from), shape (N,).
+
+    Args:
+        probabilities: Stated probabilities, shape (N, C).
+        task: A task with a border of referral.
+
+    Raises:
+        ValueError: If the task has none.
+    """
+    if task.referable_from is None:
+        raise ValueError(f"task {task.name!r} does not say from which grade an eye is referred")
+    return np.asarray(probabilities, dtype=np.float64)[:, task.referable_from :].sum(axis=1)
+
+
+def choose_operating_points(
+    scores: NDArray[np.float64],
+    referable: NDArray[np.bool_],
+    sensitivity: float = SENSITIVITY,
+    specificity: float = SPECIFICITY,
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Choose thresholds on validation photographs.
+
+    `sensitivity_90`: the most specific threshold that finds at least 90 % of the referable ones.
+    `specificity_90`: the most sensitive threshold that spares at least 90 % of the others. `youden`:
+    the highest sensitivity + specificity - 1; of equal ones the most sensitive. Photographs with
+    equal scores are always on the same side.
+
+    Args:
+        scores: P(referable), shape (N,).
+        referable: Whether they are, shape (N,).
+        sensitivity: The fixed sensitivity, in (0, 1].
+        specificity: The fixed specificity, in (0, 1].
+
+    Returns:
+        Name -> `threshold`, `sensitivity` and `specificity` on these photographs, `n` and
+        `referable` (how many they were); and a sentence for each point that could not be chosen.
+
+    Source: Youden, "Index for rating diagnostic tests", Cancer 3, 1950.
+    """
+    ill, well = int(referable.sum()), int((~referable).sum())
+    if not ill or not well:
+        kind = "referable" if not ill else "non-referable"
+        return {}, [f"the validation photographs hold no {kind} one, so no operating point could be chosen"]
+    thresholds, found, spared = _candidates(scores, referable)
+    # Candidates go from referring everybody to all but nobody: sensitivity falls, specificity rises.
+    chosen = {
+        f"sensitivity_{round(100 * sensitivity)}": np.flatnonzero(found >= sensitivity - 1e-9)[-1:],
+        f"specificity_{round(100 * specificity)}": np.flatnonzero(spared >= specificity - 1e-9)[:1],
+        "youden": np.flatnonzero(np.isclose(found + spared, (found + spared).max(), rtol=0, atol=1e-12))[:1],
+    }
+    points = {
+        name: {
+            "threshold": float(thresholds[at[0]]),
+            "sensitivity": float(found[at[0]]),
+            "specificity": float(spared[at[0]]),
+            "n": ill + well,
+            "referable": ill,
+        }
+        for name, at in chosen.items()
+        if len(at)
+    }
+    notes = [
+        f"operating point {name} could not be chosen: too many validation photographs share the highest score"
+        for name, at in chosen.items()
+        if not len(at)
+    ]
+    return points, notes
+
+
+def _candidates(
+    scores: NDArray[np.float64], referable: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return every threshold that differs in whom it refers, rising, with its sensitivity and specificity."""
+    values, group = np.unique(scores, return_inverse=True)
+    ill = np.bincount(group, referable, minlength=len(values))
+    well = np.bincount(group, ~referable, minlength=len(values))
+    below = np.concatenate([[min(0.0, values[0])], values[:-1]])
+    found = ill[::-1].cumsum()[::-1] / ill.sum()
+    spared = (well.cumsum() - well) / well.sum()
+    return (below + values) / 2, found, spared

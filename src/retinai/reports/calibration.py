@@ -1,0 +1,57 @@
+"""The report's section on temperature and operating points: before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from retinai.reports.sections import ReportSection, ReportTable
+from retinai.reports.wording import with_interval
+
+_POINTS = {"sensitivity": "fixed sensitivity", "specificity": "fixed specificity", "youden": "Youden's index"}
+
+
+def calibration_section(results: Mapping[str, Any], referable_from: str | None) -> ReportSection:
+    """Return the section.
+
+    Args:
+        results: `calibration` of `metrics.json`.
+        referable_from: Name of the lowest grade that is referred; None for tasks without referral.
+    """
+    temperature = results["temperature"]
+    effect = "softer" if temperature > 1 else "sharper"
+    said = [
+        f"The probabilities of this report are scaled with temperature {temperature:.2f} ({effect} than the network's "
+        "own), fitted on the validation split. The decided grades and labels are those of the network's own "
+        "probabilities, so no decision changes."
+    ]
+    rows = [
+        [label, with_interval(results[key]["before"]), with_interval(results[key]["after"])]
+        for key, label in (("nll", "negative log-likelihood"), ("calibration_error", "calibration error"))
+    ]
+    tables = [ReportTable(("lower is better", "before", "after"), rows)]
+    if results["operating_points"]:
+        said.append(
+            f"Operating points: an eye is referred when the probabilities of {referable_from} and worse add up to the "
+            "threshold or more. The thresholds were chosen on the validation split; what they give here follows them."
+        )
+        tables.append(_points_table(results["operating_points"]))
+    return ReportSection("Calibration and operating points", said, tables)
+
+
+def _points_table(points: Mapping[str, Any]) -> ReportTable:
+    headers = ("chosen by", "threshold", "validation: sensitivity, specificity", "sensitivity here", "specificity here")
+    rows = []
+    for name, point in points.items():
+        kind, _, level = name.partition("_")
+        seen = point["validation"]
+        rows.append(
+            [
+                f"{_POINTS.get(kind, kind)}{f', {level} %' if level else ''}",
+                f"{point['threshold']:.3f}",
+                f"{seen['sensitivity']:.2f}, {seen['specificity']:.2f} (n = {seen['n']})",
+                with_interval(point["sensitivity"], 2),
+                with_interval(point["specificity"], 2),
+            ]
+        )
+    return ReportTable(headers, rows)

@@ -16,12 +16,20 @@ from retinai.errors import ConfigError
 TRAIN_GROUPS = {group: options for group, options in group_options("train").items() if group != "experiment"}
 OPTIONS = [(group, option) for group, options in TRAIN_GROUPS.items() for option in options]
 EXPERIMENTS = sorted(p.stem for study in study_dirs() for p in (study / "experiment").glob("*.yaml"))
+LANGUAGE = {
+    ("backbone", "llava_1_5_7b"),
+    ("backbone", "llava_tiny"),
+    ("loss", "answer"),
+    ("tuning", "lora"),
+    ("tuning", "qlora"),
+}
 
 
 def override(group: str, option: str) -> list[str]:
     if group == "init":
         return [f"+init={option}", *(["init.path=some.ckpt"] if option == "ckpt" else [])]
-    return [f"{group}={option}"]
+    language = group == "prompt" or (group, option) in LANGUAGE
+    return [*(["model=llava"] if language else []), f"{group}={option}"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda v: str(v))

@@ -11,9 +11,23 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from retinai.errors import ConfigError
+from retinai.errors import ConfigError, MissingExtraError
 
-_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+def _adamw_8bit(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise MissingExtraError("bitsandbytes", "llava") from error
+    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(*args, **kwargs)
+    return optimizer
+
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "adamw_8bit": _adamw_8bit,
+}
 _SCHEDULERS = ("onecycle", "cosine", "constant")
 
 
@@ -22,7 +36,8 @@ class OptimizerSettings:
     """Which optimiser, and how its learning rate differs over the depth of the network.
 
     Args:
-        name: `adamw` (decoupled weight decay) or `adam` (decay added to the gradient).
+        name: `adamw` (decoupled weight decay), `adam` (decay added to the gradient) or `adamw_8bit`
+            (AdamW with moments in 8 bits).
         lr: Learning rate of the backbone's last layers.
         weight_decay: Decay of weights; norms, biases and position embeddings have none.
         betas: Adam's decay rates.
@@ -30,7 +45,8 @@ class OptimizerSettings:
         layer_decay: Factor per block from the last one down, in (0, 1]; 1 is the same rate everywhere.
         head_lr_multiplier: Factor of the fresh parts' rate: head, attention, thresholds.
 
-    Source: layer decay as in Bao et al., "BEiT", ICLR 2022; AdamW by Loshchilov & Hutter, ICLR 2019.
+    Source: layer decay as in Bao et al., "BEiT", ICLR 2022; AdamW by Loshchilov & Hutter, ICLR 2019; 8 bits by
+        Dettmers et al., "8-bit Optimizers via Block-wise Quantization", ICLR 2022.
     """
 
     name: str = "adamw"

@@ -1,0 +1,1 @@
+"""LLaVA: loading, adapters, conversations as tokens, grading by likelihood, generation."""

@@ -1,0 +1,187 @@
+"""A LLaVA and its processor from the hub, a folder, or built on the spot, quantised where that is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retinai.errors import CheckpointError, MissingExtraError, UserError
+from retinai.models.llava.adapters import PROJECTOR
+from retinai.models.llava.processor import check_processor
+from retinai.models.llava.settings import LlavaSettings
+
+# Above this many parameters a CPU takes hours for what a GPU does in minutes.
+_LARGE = 1_000_000_000
+# What is not quantised: the output layer decides between tokens, and the vision side is small.
+_UNQUANTISED = ["lm_head", "model.vision_tower", f"model.{PROJECTOR}"]  # matched from the start of a name
+
+
+@dataclass
+class LoadedLlava:
+    """A LLaVA as it was loaded, before anything is tuned.
+
+    Args:
+        model: `LlavaForConditionalGeneration`, frozen weights in 4 bits if that was asked for.
+        processor: `LlavaProcessor`, checked against the model.
+        fingerprint: SHA-256 of shapes and a sample of the values, to tell two networks apart.
+    """
+
+    model: Any
+    processor: Any
+    fingerprint: str
+
+
+def require_llava_packages() -> None:
+    """Check that what the `llava` extra brings is there.
+
+    Raises:
+        MissingExtraError: Names the first missing package and the pip line.
+    """
+    import importlib.util
+
+    for package in ("transformers", "peft", "bitsandbytes", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "llava")
+
+
+def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
+    """Load a LLaVA with its processor and check that they fit each other.
+
+    Args:
+        settings: Which one.
+        four_bits: Keep the language model's layers in 4 bits (NF4, double quantisation).
+
+    Raises:
+        MissingExtraError: If the `llava` extra is not installed.
+        UserError: If there is no such model, or it needs a GPU that is not here.
+        ConfigError: If processor and network do not fit.
+    """
+    require_llava_packages()
+    with _folder_of(settings) as source:
+        config = _read_config(source, settings)
+        _require_gpu(settings, config)
+        processor = _read(source, settings, "AutoProcessor", "processor")
+        check_processor(processor, config, settings)
+        model = _read_model(source, settings, config, four_bits)
+    return LoadedLlava(model, processor, fingerprint(model))
+
+
+def quantisation(dtype: torch.dtype) -> Any:
+    """Return the quantisation of QLoRA: NF4 with double quantisation, computing in `dtype`."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=list(_UNQUANTISED),  # the default list is dropped when one is given
+    )
+
+
+@contextmanager
+def _folder_of(settings: LlavaSettings) -> Iterator[str]:
+    """Give the folder or hub name to load from; the tiny network lives as long as it is read."""
+    if not settings.is_tiny:
+        folder = Path(settings.weights).expanduser()
+        yield str(folder) if folder.is_dir() else settings.weights
+        return
+    from retinai.models.llava.tiny import write_tiny_llava
+
+    with tempfile.TemporaryDirectory(prefix="llava_tiny_") as folder_name:
+        yield str(write_tiny_llava(folder_name))
+
+
+def _read_config(source: str, settings: LlavaSettings) -> Any:
+    config = _read(source, settings, "AutoConfig", "configuration")
+    if config.model_type != "llava":
+        raise UserError(
+            f"backbone.weights={settings.weights} is of type {config.model_type!r}, not LLaVA; "
+            "give a LLaVA-1.5 in the format of transformers, such as llava-hf/llava-1.5-7b-hf"
+        )
+    return config
+
+
+def _read(source: str, settings: LlavaSettings, loader: str, what: str, **options: Any) -> Any:
+    import transformers
+
+    quiet_transformers()
+    try:
+        return getattr(transformers, loader).from_pretrained(source, revision=settings.revision or "main", **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the {what} of backbone.weights={settings.weights} cannot be loaded: {reason}; give a hub name that can "
+            "be reached, or a local folder with config.json, weights, tokenizer and processor files"
+        ) from error
+
+
+def _read_model(source: str, settings: LlavaSettings, config: Any, four_bits: bool) -> Any:
+    dtype = getattr(torch, settings.dtype)
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}, "attn_implementation": "sdpa"}
+    if four_bits:
+        options["quantization_config"] = quantisation(dtype)
+    model = _read(source, settings, "LlavaForConditionalGeneration", "network", config=config, **options)
+    model.config.use_cache = False  # training; grading and generation ask for it
+    return model
+
+
+def _require_gpu(settings: LlavaSettings, config: Any) -> None:
+    """Refuse a large network on a CPU before gigabytes are read."""
+    text = config.text_config
+    size = text.num_hidden_layers * text.hidden_size * (4 * text.hidden_size + 3 * text.intermediate_size)
+    if size < _LARGE or torch.cuda.is_available():
+        return
+    raise UserError(
+        f"backbone={settings.name} has about {size / 1e9:.0f} billion parameters and needs a CUDA GPU with some 12 GiB "
+        "of memory (4 bits, batch 1), and PyTorch sees none here; on a CPU use backbone=llava_tiny"
+    )
+
+
+def quiet_transformers() -> None:
+    """Keep progress bars and hints of transformers and bitsandbytes off the terminal; errors still show."""
+    import logging
+
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def fingerprint(model: Any, values: int = 64) -> str:
+    """Return the SHA-256 of names, shapes and evenly spaced values of every tensor of a network.
+
+    All bytes of a network of 7 billion parameters would take minutes; a sample tells two networks
+    apart just as well.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        places = torch.linspace(0, max(len(flat) - 1, 0), min(values, len(flat))).long().to(flat.device)
+        sample = flat[places].float().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_fingerprint(found: str, loaded: str, backbone: str) -> None:
+    """Refuse adapters that were trained on another base network.
+
+    Raises:
+        CheckpointError: If the fingerprints differ.
+    """
+    if found != loaded:
+        raise CheckpointError(
+            f"the adapters were trained on another base network than the {backbone!r} that is here (fingerprints "
+            f"{found[:12]} and {loaded[:12]}); use the same backbone.weights, backbone.revision, backbone.dtype and "
+            "tuning= as the run that made them"
+        )

@@ -1,0 +1,45 @@
+"""The `backbone` section of a LLaVA: where its weights come from and what its photographs look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retinai.errors import ConfigError
+
+TINY = "tiny"
+_TYPES = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class LlavaSettings:
+    """Which LLaVA, and how it sees a photograph.
+
+    Args:
+        name: Name of the configuration.
+        weights: A name on the Hugging Face hub, a local folder in the same format, or `tiny`: a small
+            network of the same classes with random weights, built on the spot.
+        input_size: Side of the photograph in pixels, as the vision tower expects it.
+        mean: Mean per RGB channel on a scale of 0 to 1, as the image processor subtracts it.
+        std: Standard deviation per RGB channel.
+        interpolation: How photographs are scaled.
+        dtype: Type in which the network computes: `bfloat16`, `float16` or `float32`.
+        revision: Revision on the hub; None takes the newest.
+    """
+
+    name: str
+    weights: str
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "area"
+    dtype: str = "bfloat16"
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _TYPES:
+            raise ConfigError([f"backbone.dtype={self.dtype} is unknown; valid: {', '.join(_TYPES)}"])
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether it is the small network that needs no download."""
+        return self.weights == TINY

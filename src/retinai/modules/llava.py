@@ -1,0 +1,220 @@
+"""The LLaVA grader: learns answers (grade and reasons), grades by their likelihood, tells findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retinai.config.build import TARGET, build
+from retinai.data.text.parsing import parse_grade
+from retinai.data.text.prompts import PromptTemplates
+from retinai.errors import ConfigError
+from retinai.models.llava.adapters import read_tuning, report_tuning
+from retinai.models.llava.loading import check_fingerprint
+from retinai.models.llava.network import LlavaNetwork, build_llava
+from retinai.models.tuning import TuningReport
+from retinai.modules.base import FundusModule
+from retinai.modules.checkpoint import KEY, check_fit, read_extras, write_extras
+
+_GRADINGS = ("score", "generate")
+
+
+class LlavaGrader(FundusModule):
+    """Grades photographs in words.
+
+    Args:
+        task: `Task.to_dict()` of the data, of kind `grade`.
+        preprocessing: `Preprocessing.to_dict()`.
+        class_counts: Samples per class in the training split.
+        backbone: The `backbone` section of a LLaVA.
+        tuning: The `tuning` section: `qlora`, `lora` or `full`.
+        prompt: The `prompt` section: templates of questions and answers.
+        loss: The `loss` section.
+        optimizer: The `optimizer` section.
+        scheduler: The `scheduler` section.
+        grading: `score`: the probabilities of the grades are the likelihoods of their sentences, so
+            that every photograph gets a valid grade; `generate`: free text, and a parser.
+        findings: Write findings after the grade when predicting.
+        max_answer_tokens: Most tokens of a written answer.
+        length_normalised: Divide a candidate's log-likelihood by its number of tokens.
+        gradient_checkpointing: Compute activations anew in the backward pass.
+        attention: The `attention` section; a LLaVA takes none.
+        seed: Decides the adapters' first weights and dropout.
+        num_samples: Samples in the training split.
+        name: Name of the configuration.
+
+    Raises:
+        ConfigError: If sections do not fit the task or each other.
+        UserError: If the network cannot be loaded.
+    """
+
+    network: LlavaNetwork
+    export_formats = ("hf",)
+
+    def __init__(
+        self,
+        *,
+        task: dict[str, Any],
+        preprocessing: dict[str, Any],
+        class_counts: Sequence[int],
+        backbone: dict[str, Any],
+        tuning: dict[str, Any],
+        prompt: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        grading: str = "score",
+        findings: bool = True,
+        max_answer_tokens: int = 96,
+        length_normalised: bool = False,
+        gradient_checkpointing: bool = True,
+        attention: dict[str, Any] | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        name: str = "llava",
+    ) -> None:
+        _check(task, grading, attention, max_answer_tokens)
+        super().__init__(
+            task=task,
+            preprocessing=preprocessing,
+            class_counts=class_counts,
+            loss=loss,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            seed=seed,
+            num_samples=num_samples,
+        )
+        self.model_name = name
+        self.grading = grading
+        self.tells_findings = bool(findings)
+        self.max_answer_tokens = int(max_answer_tokens)
+        self.length_normalised = bool(length_normalised)
+        self.prompts: PromptTemplates = build({TARGET: "retinai.data.text.prompts.PromptTemplates", **prompt})
+        self.candidates = [self.prompts.grade_text(self.task, grade) for grade in range(self.task.num_classes)]
+
+    # The hooks.
+
+    def build_network(self) -> nn.Module:
+        """Return the LLaVA with its adapters."""
+        tuning = read_tuning(self.hparams["tuning"])
+        return build_llava(self.hparams["backbone"], tuning, bool(self.hparams["gradient_checkpointing"]))
+
+    def tune(self) -> TuningReport:
+        """Return what trains; the network decided it when it was built."""
+        return report_tuning(self.network)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser over adapters and projector, the latter with the rate of a fresh part."""
+        settings = self.optimizer_settings
+        rates = {"language": settings.lr, "projector": settings.lr * settings.head_lr_multiplier}
+        groups: list[dict[str, Any]] = [
+            {"params": parameters, "lr": rates[part], "weight_decay": settings.weight_decay, "name": part}
+            for part, parameters in self.network.trained_groups().items()
+        ]
+        optimizer = settings.build(groups)
+        scheduler = self.scheduler_settings.build(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Training.
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the mean negative log-likelihood of the answers of a batch."""
+        loss = self.network(self.turns(batch), batch["image"]).mean()
+        size = len(batch["id"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
+        return loss
+
+    def turns(self, batch: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return the question and the answer of each photograph of a labelled batch.
+
+        A conversation that the data set brings (JSONL) is taken as it is; otherwise the templates
+        write one from grade and findings, the question's phrasing anew in each epoch.
+        """
+        written = batch.get("conversation") or [None] * len(batch["id"])
+        findings = batch.get("findings") or [None] * len(batch["id"])
+        turns = []
+        for name, target, given, facts in zip(batch["id"], batch["target"].tolist(), written, findings, strict=True):
+            question = self.prompts.question(f"{name}/{self.current_epoch}")
+            turns.append(given or (question, self.prompts.answer(self.task, int(target), facts, name)))
+        return turns
+
+    # Grading.
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the log-likelihoods of the grades' sentences, (B, C), from normalised photographs."""
+        scores = self.network.score(self.prompts.question(), self.candidates, images)
+        if self.length_normalised:
+            _, own = self.network.conversations.continuations(self.prompts.question(), self.candidates)
+            scores = scores / torch.tensor([len(tokens) for tokens in own], device=scores.device)
+        return scores
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
+        """Return `id`, `probability` (B, C), `answer` (list of str) and `valid` (list of bool).
+
+        An answer that was not asked for is empty. With `grading=generate`, a text without a grade has
+        `valid` False and even probabilities.
+        """
+        images = batch["image"]
+        if self.grading == "generate":
+            answers = self.network.write(self.prompts.question(), [""] * len(images), images, self.max_answer_tokens)
+            grades = [parse_grade(text, self.task) for text in answers]
+            probability = _certain(grades, self.task.num_classes)
+        else:
+            probability = self.predict_probabilities(images)
+            grades = probability.argmax(dim=1).tolist()
+            answers = self.tell(images, grades) if self.tells_findings else [""] * len(images)
+        return {
+            "id": list(batch["id"]),
+            "probability": probability.float().cpu(),
+            "answer": answers,
+            "valid": [grade is not None for grade in grades],
+        }
+
+    def tell(self, images: Tensor, grades: Sequence[int]) -> list[str]:
+        """Return answers with the given grades and the findings that the network writes after them."""
+        begun = [self.candidates[grade] for grade in grades]
+        return self.network.write(self.prompts.question(), begun, images, self.max_answer_tokens)
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to use the checkpoint; it holds adapters and projector only."""
+        write_extras(self, checkpoint)
+        checkpoint[KEY]["frozen"] = {"sha256": self.network.backbone.fingerprint, "tensors": 0}
+        checkpoint[KEY]["adapter"] = dict(self.network.tuning.shape)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that adapters and base network belong together."""
+        extras = read_extras(checkpoint, "the checkpoint")
+        check_fingerprint(extras["frozen"]["sha256"], self.network.backbone.fingerprint, self.backbone_name)
+        check_fit(checkpoint["state_dict"], self.state_dict(), extras)
+
+    def _hash_frozen(self) -> str | None:
+        return self.network.backbone.fingerprint
+
+
+def _check(task: Mapping[str, Any], grading: str, attention: Mapping[str, Any] | None, tokens: int) -> None:
+    problems = []
+    if task["kind"] != "grade":
+        problems.append(f"model=llava grades; task {task['name']!r} is of kind {task['kind']}, use model=classifier")
+    if grading not in _GRADINGS:
+        problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
+    if attention and attention.get("name", "none") != "none":
+        problems.append(f"attention={attention['name']} does not suit model=llava; use attention=none")
+    if tokens < 1:
+        problems.append(f"model.max_answer_tokens={tokens} must be 1 or more")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _certain(grades: Sequence[int | None], classes: int) -> Tensor:
+    """Return one-hot probabilities, (B, C); even ones where there is no grade."""
+    rows = torch.full((len(grades), classes), 1 / classes)
+    for row, grade in zip(rows, grades, strict=True):
+        if grade is not None:
+            row.zero_()
+            row[grade] = 1.0
+    return rows

@@ -1,13 +1,18 @@
-"""The grader: backbone, attention, pooling, dropout, one linear layer."""
+"""The grader: backbone, attention, pooling, where it is on topology, dropout, one linear layer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from retinai.data.topology import TopologySettings
 from retinai.errors import ConfigError
 from retinai.models.attention import AttentionSettings
 from retinai.models.backbone import Backbone
+from retinai.models.topology import TopologyReader
+
+_NO_IMAGES = "the network has a topology branch and was given photographs alone; give it persistence images as well"
+_NO_BRANCH = "the network was trained without topology, so it takes no persistence images; leave topology= out"
 
 
 class Grader(nn.Module):
@@ -20,14 +25,20 @@ class Grader(nn.Module):
         backbone: The feature extractor.
         attention: What follows it.
         num_outputs: Logits per photograph, as the loss asks for.
-        dropout: Probability of dropping a pooled feature while training.
+        dropout: Probability of dropping a feature before the head while training.
+        topology: With topology on: the network then takes persistence images too; None for none.
 
     Raises:
         ConfigError: If the attention would have no effect, because the backbone pools its class token.
     """
 
     def __init__(
-        self, backbone: Backbone, attention: AttentionSettings, num_outputs: int, dropout: float = 0.0
+        self,
+        backbone: Backbone,
+        attention: AttentionSettings,
+        num_outputs: int,
+        dropout: float = 0.0,
+        topology: TopologySettings | None = None,
     ) -> None:
         super().__init__()
         if attention.name != "none" and backbone.pools_class_token:
@@ -39,20 +50,36 @@ class Grader(nn.Module):
             )
         self.backbone = backbone
         self.attention = attention.build(backbone.net.num_features)  # type: ignore[arg-type]
+        self.topology = None if topology is None else TopologyReader(topology, backbone.num_features)
+        width = backbone.num_features if self.topology is None else self.topology.num_features
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.num_features, num_outputs)
+        self.head = nn.Linear(width, num_outputs)
         # Small weights and no bias: the first predictions are even, whatever the features' scale.
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self._format = torch.channels_last if backbone.convolutional else torch.contiguous_format
         self.to(memory_format=self._format)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, shape (B, num_outputs), from normalised photographs (B, 3, S, S)."""
-        return self.head(self.dropout(self.pooled(images)))
+    def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
+        """Return logits, shape (B, num_outputs).
+
+        Args:
+            images: Normalised photographs, (B, 3, S, S).
+            topology: Their persistence images, (B, 4, R, R), where the network has a topology branch.
+
+        Raises:
+            ConfigError: If persistence images are missing, or given to a network without a branch.
+        """
+        return self.head(self.dropout(self.fused(self.pooled(images), topology)))
+
+    def fused(self, features: Tensor, topology: Tensor | None = None) -> Tensor:
+        """Return pooled features, (B, num_features), with what the topology branch adds, where there is one."""
+        if (self.topology is None) != (topology is None):
+            raise ConfigError([_NO_IMAGES if topology is None else _NO_BRANCH])
+        return features if self.topology is None else self.topology(features, topology)
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Return the pooled features, shape (B, num_features)."""
+        """Return the pooled features of the photographs alone, shape (B, num_features)."""
         features = self.backbone(images.contiguous(memory_format=self._format))
         if self.attention is not None:
             features = self.backbone.from_map(self.attention(self.backbone.to_map(features)), features)

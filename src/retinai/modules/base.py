@@ -11,8 +11,10 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from retinai.config.build import TARGET, build
+from retinai.data.extras import Extra
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
+from retinai.data.topology import TopologySettings
 from retinai.losses.base import Objective
 from retinai.models.tuning import TuningReport, hash_tensors, rest_frozen_parts
 from retinai.modules.checkpoint import complete_states, plain, write_extras
@@ -41,6 +43,8 @@ class FundusModule(LightningModule):
     """
 
     network: Any
+    # Which persistence images the network takes beside the photograph; None where it takes none.
+    topology: TopologySettings | None = None
     # What `retinai export` can make of it.
     export_formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
 
@@ -118,6 +122,14 @@ class FundusModule(LightningModule):
         self.data_config = plain(data)
         self.model_name = model or self.model_name
 
+    def photograph_extras(self) -> list[Extra]:
+        """Return what has to be computed of a photograph besides its pixels when loose files are predicted."""
+        return []
+
+    def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """Return what of a batch goes into `forward`: the photographs, and what a subclass takes besides."""
+        return (batch["image"],)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, shape (B, num_outputs), from normalised photographs (B, 3, S, S)."""
         return self.network(images)
@@ -146,7 +158,7 @@ class FundusModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        loss = self.objective(self(batch["image"]), batch["target"])
+        loss = self.objective(self(*self.network_inputs(batch)), batch["target"])
         size = len(batch["image"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
@@ -171,7 +183,7 @@ class FundusModule(LightningModule):
         The fit belongs here and not at the epoch's end, because weight averaging swaps the averaged
         weights out before the module's own epoch end is called.
         """
-        logits = self(batch["image"])
+        logits = self(*self.network_inputs(batch))
         loss = self.objective(logits, batch["target"])
         self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
         self._validation.append((logits.float(), batch["target"]))
@@ -206,11 +218,12 @@ class FundusModule(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
         """Return `id` (list of str) and `probability` (B, C), float32 on the CPU."""
-        return {"id": list(batch["id"]), "probability": self.predict_probabilities(batch["image"]).float().cpu()}
+        probability = self.predict_probabilities(*self.network_inputs(batch))
+        return {"id": list(batch["id"]), "probability": probability.float().cpu()}
 
-    def predict_probabilities(self, images: Tensor) -> Tensor:
-        """Return class probabilities, shape (B, C), from normalised photographs."""
-        return self.objective.probabilities(self(images))
+    def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
+        """Return class probabilities, shape (B, C), from `network_inputs`."""
+        return self.objective.probabilities(self(images, *more))
 
     # Checkpoints.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from retinai.config.build import show_base_options
+from retinai.data.extras import Extra
+from retinai.data.topology import TopologyExtra, TopologySettings
+from retinai.errors import DataError
 from retinai.losses.distillation import symmetric_kl
 from retinai.models.attention import AttentionSettings
 from retinai.models.backbone import build_backbone
@@ -35,6 +38,7 @@ class Classifier(FundusModule):
         test_time_flips: Predictions are the mean of the probabilities of the photograph and its
             horizontal, vertical and double flip; validation during training does without.
         consistency: The `consistency` section; None for none.
+        topology: The `topology` section where topology is on; None for none.
         seed: Decides the initial weights and, with the epoch, dropout.
         num_samples: Samples in the training split.
         name: Name of the configuration.
@@ -58,6 +62,7 @@ class Classifier(FundusModule):
         dropout: float = 0.2,
         test_time_flips: bool = False,
         consistency: dict[str, Any] | None = None,
+        topology: dict[str, Any] | None = None,
         seed: int = 0,
         num_samples: int | None = None,
         name: str = "classifier",
@@ -82,14 +87,50 @@ class Classifier(FundusModule):
         show_base_options(cls)
 
     def build_network(self) -> nn.Module:
-        """Return the backbone with attention, pooling, dropout and a linear head."""
+        """Return the backbone with attention, pooling, topology where it is on, dropout and a linear head."""
         attention: AttentionSettings = settings_from(self.hparams["attention"], AttentionSettings)
         backbone = build_backbone(self.hparams["backbone"])
-        return Grader(backbone, attention, self.objective.num_outputs, float(self.hparams["dropout"]))
+        topology = TopologySettings.from_dict(self.hparams.get("topology") or {"name": "none"})
+        self.topology = topology if topology.on else None
+        outputs, dropout = self.objective.num_outputs, float(self.hparams["dropout"])
+        return Grader(backbone, attention, outputs, dropout, self.topology)
 
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is."""
         return apply_tuning(self.network, settings_from(self.hparams["tuning"], TuningSettings))
+
+    # What goes in.
+
+    def photograph_extras(self) -> list[Extra]:
+        """Return the persistence images that the network takes."""
+        return [] if self.topology is None else [TopologyExtra(self.topology)]
+
+    def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """Return the photographs (B, 3, S, S), and with topology the persistence images (B, 4, R, R).
+
+        Raises:
+            DataError: If the network takes persistence images and the batch has none.
+        """
+        if self.topology is None:
+            return (batch["image"],)
+        if "topology" not in batch:
+            raise DataError(
+                "the network has a topology branch, but the batches carry no 'topology'; build the datamodule with "
+                "topology= as the module has it (module.topology.to_dict())"
+            )
+        return batch["image"], batch["topology"]
+
+    def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
+        """Return logits, shape (B, num_outputs), from `network_inputs`.
+
+        Args:
+            images: Normalised photographs, (B, 3, S, S).
+            topology: Their persistence images, (B, 4, R, R), for a network with a topology branch.
+
+        Raises:
+            ConfigError: If persistence images are missing, or given to a network without a branch.
+        """
+        return self.network(images, topology)
 
     # Training.
 
@@ -101,7 +142,7 @@ class Classifier(FundusModule):
             self.log_part("consistency", penalty, batch)
             loss = self.task_loss(logits, batch) + self.consistency.weight * penalty
         else:
-            loss = self.task_loss(self(batch["image"]), batch)
+            loss = self.task_loss(self(*self.network_inputs(batch)), batch)
         self.log_part("loss", loss, batch, prog_bar=True)
         return loss
 
@@ -122,17 +163,21 @@ class Classifier(FundusModule):
         a divergence is the network's and not the batch's, and its running statistics see both, which
         differ no more than two augmentations do. Dropout falls differently on each.
         """
-        images = batch["image"]
+        images, *more = self.network_inputs(batch)
         fill = background(self.preprocessing)
         turned = rotate(images, draw_angles(len(images), self.consistency.degrees), fill)
-        first, second = self(torch.cat([images, turned])).chunk(2)
+        # Persistence does not change with a turn, so both have the photograph's own.
+        first, second = self(torch.cat([images, turned]), *(torch.cat([same, same]) for same in more)).chunk(2)
         return first, self.objective.class_logits(second)
 
     # Prediction.
 
-    def predict_probabilities(self, images: Tensor) -> Tensor:
-        """Return class probabilities, shape (B, C), averaged over flips where that is asked for."""
+    def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
+        """Return class probabilities, shape (B, C), averaged over flips where that is asked for.
+
+        Persistence images are the same for a photograph and its flips.
+        """
         views = [images]
         if self.test_time_flips:
             views += [images.flip(3), images.flip(2), images.flip(2, 3)]
-        return torch.stack([self.objective.probabilities(self(view)) for view in views]).mean(dim=0)
+        return torch.stack([self.objective.probabilities(self(view, *more)) for view in views]).mean(dim=0)

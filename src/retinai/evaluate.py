@@ -47,6 +47,7 @@ def predict_split(
     datamodule: FundusDataModule,
     split: str,
     trainer: lightning.Trainer | None = None,
+    texts: bool = True,
 ) -> Predictions:
     """Predict every photograph of a split, in the order of the table.
 
@@ -55,6 +56,7 @@ def predict_split(
         datamodule: Its data, with the module's preprocessing.
         split: `train`, `val`, `test` or `predict`; `train` is predicted whole and without augmentation.
         trainer: Lightning's trainer; None makes one on the best single device that there is.
+        texts: Let a language model write its answers too, where probabilities do not need them.
 
     Returns:
         Predictions of the split's photographs as the network gives them, not calibrated, with targets
@@ -64,6 +66,7 @@ def predict_split(
         DataError: If the split is unknown or empty.
     """
     loader = _ordered_loader(datamodule, split)
+    module.writes_texts = texts
     outputs: list[Any] = (trainer or make_predictor()).predict(module, dataloaders=loader) or []
     return _collect(module, datamodule, loader, outputs)
 
@@ -105,6 +108,7 @@ def _collect(
     """Join the batches' probabilities with what the table says of each photograph."""
     import numpy as np
 
+    from retinai.metrics.answers import Answers
     from retinai.metrics.predictions import Predictions
 
     dataset: Any = loader.dataset
@@ -121,6 +125,7 @@ def _collect(
         targets=np.array(dataset.targets, dtype=np.int64) if labelled else None,
         probabilities=np.concatenate([output["probability"].double().numpy() for output in outputs]),
         decision=module.decision,
+        answers=Answers.of_outputs(outputs),
     )
 
 

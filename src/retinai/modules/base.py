@@ -45,6 +45,8 @@ class FundusModule(LightningModule):
     network: Any
     # Which persistence images the network takes beside the photograph; None where it takes none.
     topology: TopologySettings | None = None
+    # Whether a language model writes its answers when it predicts; probabilities alone are faster.
+    writes_texts: bool = True
     # What `retinai export` can make of it.
     export_formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
 

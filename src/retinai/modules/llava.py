@@ -152,26 +152,34 @@ class LlavaGrader(FundusModule):
         return scores
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
-        """Return `id`, `probability` (B, C), `answer` (list of str) and `valid` (list of bool).
+        """Return `id`, `probability` (B, C), and lists of `answer`, `valid`, `reference` and `findings`.
 
-        An answer that was not asked for is empty. With `grading=generate`, a text without a grade has
-        `valid` False and even probabilities.
+        An answer that was not asked for is empty; a reference is None without a label, findings are None
+        without annotation. With `grading=generate`, a text without a grade has `valid` False and even
+        probabilities.
         """
-        images = batch["image"]
-        if self.grading == "generate":
-            answers = self.network.write(self.prompts.question(), [""] * len(images), images, self.max_answer_tokens)
-            grades = [parse_grade(text, self.task) for text in answers]
-            probability = _certain(grades, self.task.num_classes)
-        else:
-            probability = self.predict_probabilities(images)
-            grades = probability.argmax(dim=1).tolist()
-            answers = self.tell(images, grades) if self.tells_findings else [""] * len(images)
+        images, count = batch["image"], len(batch["id"])
+        probability, valid, answers = self._grade(images)
         return {
             "id": list(batch["id"]),
             "probability": probability.float().cpu(),
             "answer": answers,
-            "valid": [grade is not None for grade in grades],
+            "valid": valid,
+            "reference": [answer for _, answer in self.turns(batch)] if "target" in batch else [None] * count,
+            "findings": list(batch.get("findings") or [None] * count),
         }
+
+    def _grade(self, images: Tensor) -> tuple[Tensor, list[bool], list[str]]:
+        """Return probabilities (B, C), whether each grade is one, and the written answers."""
+        if self.grading == "generate":
+            texts = self.network.write(self.prompts.question(), [""] * len(images), images, self.max_answer_tokens)
+            read = [parse_grade(text, self.task) for text in texts]
+            return _certain(read, self.task.num_classes), [grade is not None for grade in read], texts
+        probability = self.predict_probabilities(images)
+        grades = probability.argmax(dim=1).tolist()
+        told = self.tells_findings and self.writes_texts
+        texts = self.tell(images, grades) if told else [""] * len(images)
+        return probability, [True] * len(images), texts
 
     def tell(self, images: Tensor, grades: Sequence[int]) -> list[str]:
         """Return answers with the given grades and the findings that the network writes after them."""

@@ -37,7 +37,7 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
         return None, [f"no temperature, no operating points: the validation split has only {len(predictions)} {what}"]
     temperature = fit_temperature(predictions.probabilities, targets, task.kind)
     notes = []
-    if not BOUNDS[0] * 1.01 < temperature < BOUNDS[1] * 0.99:
+    if not BOUNDS[0] * 1.1 < temperature < BOUNDS[1] / 1.1:
         notes.append(f"the temperature {temperature:.2f} lies at the end of its range, so it says little")
     calibration: dict[str, Any] = {"temperature": temperature, "decision": "before_scaling", "n": len(predictions)}
     after = predictions.calibrated(calibration)

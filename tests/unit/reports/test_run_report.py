@@ -19,6 +19,7 @@ from retinai.reports import figures
 from retinai.reports.contact_sheet import contact_sheet, worst_mistakes, worst_rows
 from retinai.reports.learning_curves import learning_curves_figure
 from retinai.reports.run_report import write_evaluation
+from retinai.reports.sections import ReportSection, ReportTable
 from retinai.reports.style import save_figure
 
 
@@ -94,6 +95,33 @@ def test_an_evaluation_leaves_everything_and_the_page_stands_alone(make, photogr
         assert words in page.words
     for name in predictions.task.classes:
         assert figures.readable(name) in page.words
+
+
+def test_a_calibration_is_shown_before_and_after_and_others_add_sections(photograph: Path, tmp_path: Path) -> None:
+    before = graded(photograph)
+    point = {"threshold": 0.4, "sensitivity": 0.91, "specificity": 0.62, "n": 77, "referable": 30}
+    calibration = {"temperature": 3.25, "operating_points": {"sensitivity_90": point}}
+    plain = write_evaluation(tmp_path / "plain", before, title="plain", details={}, resamples=20)
+    figure = tmp_path / "plain" / "figures" / "roc.png"
+    more = ReportSection("Findings", ["<b>no</b> markup"], [ReportTable(("a", "b"), [("1", "2")])], [("curve", figure)])
+    metrics = write_evaluation(
+        tmp_path / "scaled", before, title="scaled", details={}, resamples=20, calibration=calibration, sections=[more]
+    )
+    assert json.loads((tmp_path / "scaled" / "metrics.json").read_text()) == metrics
+    assert metrics["calibration"]["calibration_error"]["before"] == plain["calibration_error"]
+    assert metrics["calibration"]["calibration_error"]["after"] == metrics["calibration_error"]
+    assert metrics["qwk"] == plain["qwk"] and "calibration" not in plain
+    page = Page((tmp_path / "scaled" / "report.html").read_text())
+    for words in ("temperature 3.25", "fixed sensitivity, 90 %", "0.91, 0.62 (n = 77)", "<b>no</b> markup", "Findings"):
+        assert words in page.words
+    assert page.words.index("operating points") < page.words.index("Findings") < page.words.index("worst mistakes")
+    assert sum(tag == "img" for tag, _ in page.tags) == 4 + 1 + 12
+    files = [tmp_path / name / "figures" / "reliability.png" for name in ("plain", "scaled")]
+    assert files[0].read_bytes() != files[1].read_bytes()
+    axes = figures.reliability_figure(before.calibrated(calibration), before=before).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "perfectly calibrated", "before scaling", "after",
+    ]  # fmt: skip
 
 
 def test_worst_mistakes_come_first(photograph: Path) -> None:

@@ -25,6 +25,8 @@ from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.table import SPLITS, check_files, check_table, few
 from retinai.data.task import Task
+from retinai.data.text.findings import Findings, FindingsExtra
+from retinai.data.text.measured import measure_files
 from retinai.data.views import source_of
 from retinai.errors import ConfigError, DataError
 
@@ -54,6 +56,7 @@ class FundusDataModule(lightning.LightningDataModule):
         limit: A stratified handful of so many photographs per split.
         on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
         near_duplicates: Also treat nearly identical photographs as one, not only identical files.
+        findings: Batches carry the `findings` of the lesion masks, None where nothing is annotated.
         views: How other networks (teachers) want to see the photographs of `train`: `Preprocessing` or its dict.
 
     Attributes:
@@ -93,6 +96,7 @@ class FundusDataModule(lightning.LightningDataModule):
         limit: int | None = None,
         on_bad_image: str = "error",
         near_duplicates: bool = True,
+        findings: bool = False,
         views: Sequence[Mapping[str, Any] | Preprocessing] | None = None,
     ) -> None:
         super().__init__()
@@ -112,10 +116,12 @@ class FundusDataModule(lightning.LightningDataModule):
         self.limit = limit
         self.on_bad_image = on_bad_image
         self.near_duplicates = near_duplicates
+        self.findings = findings
         self.views = [v if isinstance(v, Preprocessing) else Preprocessing.from_dict(dict(v)) for v in views or ()]
         self.notes: list[str] = []
         self.label_file: str = name
         self._ready = False
+        self._measured: dict[str, Findings] | None = None
         problems = option_problems(self)
         if problems:
             raise ConfigError(problems)
@@ -125,6 +131,10 @@ class FundusDataModule(lightning.LightningDataModule):
     def read_table(self) -> pd.DataFrame:
         """Return the label table as the owner gives it, and set `label_file` for messages."""
         raise NotImplementedError
+
+    def lesion_masks(self) -> dict[str, dict[str, str]]:
+        """Return the mask files of annotated photographs, {id: {lesion: path}}; a lesion without a file is absent."""
+        return {}
 
     # What a subclass and others use.
 
@@ -245,7 +255,23 @@ class FundusDataModule(lightning.LightningDataModule):
 
     def make_extras(self) -> list[Extra]:
         """Return what samples carry besides photograph and label; a subclass with more to tell adds to it."""
-        return []
+        return [FindingsExtra(self.measured_findings())] if self.findings else []
+
+    def measured_findings(self) -> dict[str, Findings]:
+        """Return the findings of the annotated photographs, measured on their masks once per content.
+
+        Returns:
+            {id: findings}; ids that are not here are not annotated.
+
+        Raises:
+            BadImageError: If a mask cannot be read.
+            DataError: If a mask does not fit its photograph, or the masks are not there.
+        """
+        self.setup()
+        if self._measured is None:
+            paths = dict(zip(self.table["id"], self.table["path"], strict=True))
+            self._measured = measure_files(self.lesion_masks(), paths, self.cache_dir)
+        return self._measured
 
     def loader(self, split: str) -> EpochLoader:
         """Return the loader of a split: `train` sampled and augmented, the others in table order."""

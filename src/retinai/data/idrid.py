@@ -58,6 +58,10 @@ class IdridDataModule(FundusDataModule):
             options |= {"masks": graded_masks(self.root, self.cache_dir), "mask_names": tuple(LESIONS)}
         return options
 
+    def lesion_masks(self) -> dict[str, dict[str, str]]:
+        """Return the masks of part A for the graded photographs of part B that are the same."""
+        return graded_masks(self.root, self.cache_dir)
+
     def read_table(self) -> pd.DataFrame:
         """Return both parts of the disease grading."""
         part = self.root / "B. Disease Grading"

@@ -55,7 +55,11 @@ class SyntheticDataModule(FundusDataModule):
 
     def _reader(self) -> FundusDataModule:
         kind, options = _READERS[self.layout]
-        return kind(name=self.layout, root=self._root, **options)  # type: ignore[arg-type]
+        return kind(name=self.layout, root=self._root, cache=self.cache_dir, **options)  # type: ignore[arg-type]
+
+    def lesion_masks(self) -> dict[str, dict[str, str]]:
+        """Return the lesion masks that the layout has; only that of IDRiD has any."""
+        return self._reader().lesion_masks()
 
     def read_table(self) -> pd.DataFrame:
         """Write the cohort if it is not there, and return its table."""

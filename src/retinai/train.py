@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.callbacks import make_callbacks
     from retinai.console import print_notes, print_start
     from retinai.modules.init import load_start_weights, start_checkpoint
+    from retinai.modules.teacher import teacher_notes
     from retinai.tracking.wandb import make_logger
 
     folder = run_folder.choose_run_folder(cfg)
@@ -35,12 +36,16 @@ def run(cfg: DictConfig) -> float | None:
     datamodule.setup()
     module = assemble.make_module(cfg, datamodule, teachers)
     module.describe_data(assemble.plain(cfg.data), model=cfg.model.name)
-    notes = [*datamodule.notes, *(load_start_weights(start, module) if start else [])]
+    notes = [
+        *datamodule.notes,
+        *teacher_notes(cfg, teachers, datamodule),
+        *(load_start_weights(start, module) if start else []),
+    ]
 
     folder = run_folder.open_run_folder(folder, cfg)
     if run_folder.is_first_process():
         datamodule.write_splits(folder / "split.csv")
-    with run_folder.recording(folder, **_facts(cfg, datamodule)) as record:
+    with run_folder.recording(folder, **_facts(cfg, datamodule), teacher=teachers and teachers.describe()) as record:
         print_notes(notes)
         logger = make_logger(assemble.plain(cfg.logger), folder, assemble.plain(cfg))
         callbacks = make_callbacks(assemble.plain(cfg.callbacks), datamodule.task, folder)
@@ -64,6 +69,7 @@ def _facts(cfg: DictConfig, datamodule: FundusDataModule) -> dict[str, Any]:
         "model": cfg.model.name,
         "backbone": cfg.backbone.name,
         "loss": cfg.loss.name,
+        **{key: _chosen(cfg, key) for key in ("attention", "topology", "consistency")},
         "tuning": cfg.tuning.name,
         "phase": cfg.phase,
         "seed": cfg.seed,
@@ -74,6 +80,12 @@ def _facts(cfg: DictConfig, datamodule: FundusDataModule) -> dict[str, Any]:
         "data_fingerprint": datamodule.fingerprint,
         "counts": {split: int(n) for split, n in datamodule.table["split"].value_counts().items() if split},
     }
+
+
+def _chosen(cfg: DictConfig, group: str) -> str | None:
+    """Return the option of a group that is on; None where it is `none` or the group is not there."""
+    name = (cfg.get(group) or {}).get("name")
+    return None if name == "none" else name
 
 
 def _last_checkpoint(folder: Path, cfg: DictConfig) -> str | None:
@@ -108,7 +120,7 @@ def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
 
     path = folder / "checkpoints" / "best.ckpt"
     best = load_module(path, datamodule.task)
-    calibration, notes = fit_calibration(predict_split(best, datamodule, "val"))
+    calibration, notes = fit_calibration(predict_split(best, datamodule, "val", texts=False))
     store_calibration(path, calibration)
     print_notes(notes)
     return notes

@@ -28,6 +28,8 @@ LANGUAGE = {
 def override(group: str, option: str) -> list[str]:
     if group == "init":
         return [f"+init={option}", *(["init.path=some.ckpt"] if option == "ckpt" else [])]
+    if (group, option) == ("model", "distiller"):
+        return ["model=distiller", "teacher.ckpt=some.ckpt"]
     language = group == "prompt" or (group, option) in LANGUAGE
     return [*(["model=llava"] if language else []), f"{group}={option}"]
 
@@ -83,6 +85,10 @@ def test_every_bad_override_is_told_at_once_with_the_valid_choices() -> None:
         (["resume=true"], "run_dir"),
         (["sampler=weighted", "loss=effective_number"], "allow_double_balancing"),
         (["+init=ckpt"], "init.path"),
+        (["model=distiller"], "teacher.ckpt="),
+        (["+teacher.chekpoint=x.ckpt"], "chekpoint"),
+        (["consistency=rotation", "consistency.degrees=270"], "consistency.degrees"),
+        (["consistency=rotation", "consistency.weight=-1"], "consistency.weight"),
         (["data.folds=5", "data.split_file=x.csv"], "split_file"),
     ],
     ids=lambda v: "_".join(v) if isinstance(v, list) else None,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from retinai.data.preprocessing import Preprocessing
+from retinai.data.table import read_labels
 from retinai.data.task import Task
 from retinai.errors import CheckpointError
 from retinai.losses.distillation import soften
+from retinai.models.tuning import hash_tensors
 from retinai.modules.classifier import Classifier
 from retinai.modules.load import load_module
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.data.base import FundusDataModule
 
 
 class Teachers:
@@ -57,13 +63,13 @@ class Teachers:
         whether a teacher's logits are large, and one that rules a grade out does not overrule the others.
 
         Args:
-            batch: With `view_<i>` for each of `views`.
+            batch: With `view_<i>` for each of `views`, and what else the teachers take (`topology`).
             temperature: T, above 0.
         """
         answers = []
         for module in self.modules:
-            images = batch[f"view_{self.views.index(module.preprocessing)}"]
-            logits = module(images.to(next(module.parameters()).dtype))
+            images = batch[f"view_{self.views.index(module.preprocessing)}"].to(next(module.parameters()).dtype)
+            logits = module(*module.network_inputs({**batch, "image": images}))
             answers.append(soften(module.objective.class_logits(logits), temperature, self.task.kind))
         return torch.stack(answers).mean(dim=0)
 
@@ -95,8 +101,13 @@ class Teachers:
 
     def describe(self) -> str:
         """Return what the teachers are, without their paths, so that teachers of several folds read the same."""
-        words = [f"{r['backbone']} {r['input_size']} px {r['loss']}" for r in self.records()]
-        return ", ".join(words)
+        return ", ".join(self.words())
+
+    def words(self) -> list[str]:
+        """Return backbone, side and loss of each teacher."""
+        return [
+            f"{m.backbone_name} {m.preprocessing.input_size} px {m.hparams['loss'].get('name')}" for m in self.modules
+        ]
 
 
 def checkpoint_paths(section: dict[str, Any] | None) -> list[str]:
@@ -120,8 +131,8 @@ def load_teachers(paths: Sequence[str | Path]) -> Teachers:
     for path in paths:
         if not Path(path).is_file():
             raise CheckpointError(
-                f"teacher {path} does not exist; a student is trained, and goes on with resume=true, with its teacher at "
-                "hand (only its use needs none): check teacher.ckpt="
+                f"teacher {path} does not exist; check teacher.ckpt= (a student needs it to be trained and to go on "
+                "with resume=true, not to be used)"
             )
         module = load_module(path)
         if not isinstance(module, Classifier):
@@ -136,9 +147,45 @@ def load_teachers(paths: Sequence[str | Path]) -> Teachers:
     return teachers
 
 
+def teacher_notes(cfg: DictConfig, teachers: Teachers | None, datamodule: FundusDataModule) -> list[str]:
+    """Return what a user should know of the teachers: who they are, and whether they have seen the exam.
+
+    A teacher that was trained or chosen on photographs of the student's test part knows their answers, and what
+    it knows reaches the student; so folds are taught by teachers of the same fold.
+
+    Args:
+        cfg: Composed training configuration.
+        teachers: Of `assemble.find_teachers`.
+        datamodule: The student's data, set up.
+    """
+    if teachers is None:
+        if checkpoint_paths(cfg.teacher):
+            return [f"teacher.ckpt is not used: model={cfg.model.name} has no teacher (model=distiller has)"]
+        return []
+    notes = [f"teacher: {path} ({record})" for path, record in zip(teachers.paths, teachers.words(), strict=True)]
+    tested = {split: set(datamodule.table.loc[datamodule.table["split"] == split, "id"]) for split in ("test", "val")}
+    for path, module in zip(teachers.paths, teachers.modules, strict=True):
+        seen = _seen_in_training(Path(path), module, datamodule)
+        for split, ids in tested.items():
+            if ids & seen["train"] or (split == "test" and ids & seen["val"]):
+                known = len(ids & (seen["train"] | seen["val"]))
+                notes.append(
+                    f"teacher {path} was trained or chosen on {known} of the {len(ids)} photographs of the {split} "
+                    "split, so results on it are too kind; teach with a teacher of the same split (data.fold, seed)"
+                )
+    return notes
+
+
+def _seen_in_training(checkpoint: Path, module: Classifier, datamodule: FundusDataModule) -> dict[str, set[str]]:
+    """Return the photographs of this data set that a teacher was trained and chosen on, as its run folder tells."""
+    file = checkpoint.parent.parent / "split.csv"
+    if module.data_config.get("name") != datamodule.name or not file.is_file():
+        return {"train": set(), "val": set()}
+    table = read_labels(file, ["id", "split"])
+    return {split: set(table.loc[table["split"] == split, "id"]) for split in ("train", "val")}
+
+
 def _content_hash(module: Classifier) -> str:
     """Return the SHA-256 of a teacher's weights, which stays when its file is copied."""
-    from retinai.models.tuning import hash_tensors
-
     state = module.state_dict()
-    return hash_tensors(state, state) if state else hashlib.sha256().hexdigest()
+    return hash_tensors(state, state)

@@ -19,8 +19,11 @@ from retinai.metrics.predictions import Predictions, concatenate
 from retinai.reports.wording import LABELS, with_interval
 
 # What may differ between the runs of one group.
-_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test")
+# A teacher of another fold is another file; what it is (`run.json`) takes part in its place.
+_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test", "teacher")
 _FREE_DATA = ("fold", "root", "num_workers", "split_file")
+# What a row tells of a run; columns that would be empty are left out.
+_FACTS = ("data", "model", "backbone", "loss", "teacher", "attention", "topology", "consistency", "seed", "fold")
 _RECORDS = ("run.json", "evaluation.json")
 
 
@@ -61,7 +64,7 @@ class Row:
     Args:
         kind: `run`, `mean` (over the runs of a group) or `pooled` (all their predictions together).
         name: What the row is.
-        facts: data, model, backbone, loss, seed, fold.
+        facts: What `run.json` tells of it, see `_FACTS`.
         n: Photographs.
         metrics: Metric -> value, low, high; for `mean` low and high are the smallest and the largest
             run, and `sd` the standard deviation between the runs.
@@ -116,6 +119,7 @@ def _group_key(folder: Path, record: dict[str, Any]) -> str:
     content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
     content = {key: value for key, value in content.items() if key not in _FREE}
     content["data"] = {key: value for key, value in (content.get("data") or {}).items() if key not in _FREE_DATA}
+    content["taught_by"] = record.get("teacher")
     return json.dumps(content, sort_keys=True, default=str)
 
 
@@ -138,7 +142,7 @@ def compare(runs: Sequence[Run], resamples: int = 1000) -> list[Row]:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    return {key: run.record.get(key) for key in ("data", "model", "backbone", "loss", "seed", "fold")}
+    return {key: run.record.get(key) for key in _FACTS}
 
 
 def _values(metrics: dict[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import lightning
 
     from retinai.data.base import FundusDataModule
+    from retinai.data.topology import TopologySettings
     from retinai.modules.base import FundusModule
     from retinai.modules.teacher import Teachers
 
@@ -35,6 +36,18 @@ def preprocessing_of(backbone: Mapping[str, Any], data: Mapping[str, Any]) -> Pr
     return Preprocessing.from_dict({**values, **(data.get("preprocess") or {})})
 
 
+def topology_section(cfg: DictConfig) -> dict[str, Any] | None:
+    """Return the `topology` section of a configuration; None where topology is off.
+
+    Raises:
+        ConfigError: If a value makes no sense.
+    """
+    from retinai.data.topology import TopologySettings
+
+    settings = TopologySettings.from_dict(plain(cfg.get("topology") or {"name": "none"}))
+    return settings.to_dict() if settings.on else None
+
+
 def find_teachers(cfg: DictConfig) -> Teachers | None:
     """Load the teachers of a configuration whose model learns from some; None for other models.
 
@@ -49,7 +62,10 @@ def find_teachers(cfg: DictConfig) -> Teachers | None:
 
 
 def make_datamodule(
-    cfg: DictConfig, preprocessing: Preprocessing | None = None, teachers: Teachers | None = None
+    cfg: DictConfig,
+    preprocessing: Preprocessing | None = None,
+    teachers: Teachers | None = None,
+    topology: TopologySettings | None = None,
 ) -> FundusDataModule:
     """Build the datamodule of a configuration.
 
@@ -58,6 +74,7 @@ def make_datamodule(
             `sampler`, `augment` and `seed`.
         preprocessing: Of a trained checkpoint; None takes it from the backbone and data sections.
         teachers: Who else looks at the training photographs.
+        topology: Of a trained checkpoint; None takes it from the `topology` section, where there is one.
     """
     data = plain(cfg.data)
     if preprocessing is None:
@@ -69,6 +86,9 @@ def make_datamodule(
             extra[key] = plain(cfg[key])
     if cfg.get("seed") is not None:
         extra["seed"] = int(cfg.seed)
+    section = topology.to_dict() if topology is not None else topology_section(cfg)
+    if section is not None:
+        extra["topology"] = section
     if teachers is not None:
         extra["views"] = [view.to_dict() for view in teachers.views]
     return build(data, trusted=True, **extra)
@@ -87,6 +107,9 @@ def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teacher
     if cfg.get("prompt"):
         sections["prompt"] = plain(cfg.prompt)
     sections |= {k: plain(cfg[k]) for k in ("consistency", "teacher") if k in cfg and _takes(cfg, k)}
+    topology = topology_section(cfg)
+    if topology is not None:
+        sections["topology"] = topology
     module: Any = build(
         model,
         trusted=True,

@@ -183,7 +183,7 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
                 cfg.data[key] = cfg[key]
         cfg.seed = int(module.hparams.get("seed", 0))
         notes = _follow_training_split(cfg, own, _run_folder(checkpoint))
-    datamodule = make_datamodule(cfg, module.preprocessing)
+    datamodule = make_datamodule(cfg, module.preprocessing, topology=module.topology)
     _check_task(checkpoint, module, datamodule)
     return datamodule, notes
 

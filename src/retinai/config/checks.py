@@ -36,9 +36,9 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
 }
 # What the commands add when they build a section, so it is not asked of the configuration.
 _GIVEN: dict[str, set[str]] = {
-    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views"},
+    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views", "topology", "extras"},
     "model": {"task", "preprocessing", "class_counts", "seed", "backbone", "attention", "tuning", "loss", "optimizer",
-              "prompt", "scheduler", "num_samples", "consistency", "teacher"},
+              "prompt", "scheduler", "num_samples", "consistency", "teacher", "topology"},
     "loss": {"task", "class_counts", "num_samples"},
 }  # fmt: skip
 
@@ -131,6 +131,7 @@ def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
     yield from _double_balancing(cfg)
     yield from _teaching(cfg)
     yield from _language_parts(cfg)
+    yield from _topology(cfg)
 
 
 def _double_balancing(cfg: DictConfig) -> Iterable[str]:
@@ -189,3 +190,19 @@ def _teaching(cfg: DictConfig) -> Iterable[str]:
     consistency = OmegaConf.select(cfg, "consistency.name") or "none"
     if consistency != "none" and not _takes(target, "consistency"):
         yield f"model={model.get('name')} knows no consistency={consistency}; set consistency=none"
+
+
+def _topology(cfg: DictConfig) -> Iterable[str]:
+    """Settings that make no sense, and a model that takes no persistence images."""
+    from retinai.assemble import topology_section
+
+    try:
+        section = topology_section(cfg)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    model = cfg.get("model")
+    if section is None or model is None or TARGET not in model:
+        return
+    if not _takes(resolve_target(model, trusted=True), "topology"):
+        yield f"model={model.get('name')} takes no topology; set topology=none"

@@ -27,6 +27,7 @@ from retinai.data.table import SPLITS, check_files, check_table, few
 from retinai.data.task import Task
 from retinai.data.text.findings import Findings, FindingsExtra
 from retinai.data.text.measured import measure_files
+from retinai.data.topology import TopologyExtra, TopologySettings, engine
 from retinai.data.views import source_of
 from retinai.errors import ConfigError, DataError
 
@@ -58,6 +59,8 @@ class FundusDataModule(lightning.LightningDataModule):
         near_duplicates: Also treat nearly identical photographs as one, not only identical files.
         findings: Batches carry the `findings` of the lesion masks, None where nothing is annotated.
         views: How other networks (teachers) want to see the photographs of `train`: `Preprocessing` or its dict.
+        topology: Batches carry persistence images: `TopologySettings` or its dict; None for none.
+        extras: What the batches of `train` carry besides (what teachers take).
 
     Attributes:
         task: The task, known before `setup`.
@@ -98,6 +101,8 @@ class FundusDataModule(lightning.LightningDataModule):
         near_duplicates: bool = True,
         findings: bool = False,
         views: Sequence[Mapping[str, Any] | Preprocessing] | None = None,
+        topology: Mapping[str, Any] | TopologySettings | None = None,
+        extras: Sequence[Extra] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -118,6 +123,10 @@ class FundusDataModule(lightning.LightningDataModule):
         self.near_duplicates = near_duplicates
         self.findings = findings
         self.views = [v if isinstance(v, Preprocessing) else Preprocessing.from_dict(dict(v)) for v in views or ()]
+        self.topology = TopologySettings.from_dict(topology) if isinstance(topology, Mapping) else topology
+        self.extras = list(extras or ())
+        if self.topology is not None:
+            engine()  # missing gudhi is told before photographs are read
         self.notes: list[str] = []
         self.label_file: str = name
         self._ready = False
@@ -251,11 +260,17 @@ class FundusDataModule(lightning.LightningDataModule):
         views = self.views if split == "train" else []
         cache = PreparedCache(self.cache_dir, source_of(self.preprocessing, views))
         options: dict[str, Any] = {"cache": cache, "augmentation": augmentation, "seed": self.seed}
-        return options | {"extras": self.make_extras(), "views": views}
+        return options | {"extras": self._extras_of(split), "views": views}
 
     def make_extras(self) -> list[Extra]:
         """Return what samples carry besides photograph and label; a subclass with more to tell adds to it."""
-        return [FindingsExtra(self.measured_findings())] if self.findings else []
+        extras: list[Extra] = [FindingsExtra(self.measured_findings())] if self.findings else []
+        if self.topology is not None:
+            extras.append(TopologyExtra(self.topology, self.cache_dir, self.preprocessing))
+        return extras
+
+    def _extras_of(self, split: str) -> list[Extra]:
+        return [*self.make_extras(), *(self.extras if split == "train" else [])]
 
     def measured_findings(self) -> dict[str, Findings]:
         """Return the findings of the annotated photographs, measured on their masks once per content.

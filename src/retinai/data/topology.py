@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from retinai.data.fundus import find_field_of_view
+from retinai.data.fundus import find_field_of_view, prepare_photograph
+from retinai.data.images import read_photograph
 from retinai.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -310,24 +311,26 @@ class TopologyExtra:
     Args:
         settings: Which images.
         cache_dir: Folder of what `retinai prepare` computed; None computes always.
-        preprocessing: How photographs were prepared; needed with a cache.
+        preprocessing: How photographs are prepared for the network that takes the images; needed with a cache.
+        name: The batch key.
 
     Raises:
         MissingExtraError: If gudhi is not installed.
     """
-
-    name = "topology"
 
     def __init__(
         self,
         settings: TopologySettings,
         cache_dir: str | Path | None = None,
         preprocessing: Preprocessing | None = None,
+        name: str = "topology",
     ) -> None:
         from retinai.data.topology_cache import TopologyCache
 
         engine()  # missing gudhi is told before anything is read
+        self.name = name
         self.settings = settings
+        self.preprocessing = preprocessing
         self.cache: TopologyCache | None = None
         if cache_dir is not None:
             if preprocessing is None:
@@ -335,9 +338,17 @@ class TopologyExtra:
             self.cache = TopologyCache(cache_dir, preprocessing, settings)
 
     def load(self, id: str, path: str, photograph: np.ndarray) -> np.ndarray:
-        """Return the persistence images of one photograph, float32 (4, R, R)."""
+        """Return the persistence images of one photograph, float32 (4, R, R).
+
+        A photograph of another side than `preprocessing` says was prepared for another network (a student's,
+        while the images are its teacher's); it is then read anew.
+        """
         kept = self.cache.load(path) if self.cache is not None else None
-        return persistence_images(photograph, self.settings) if kept is None else kept
+        if kept is not None:
+            return kept
+        if self.preprocessing is not None and len(photograph) != self.preprocessing.input_size:
+            photograph = prepare_photograph(read_photograph(path), self.preprocessing)
+        return persistence_images(photograph, self.settings)
 
     def collate(self, values: list[Any]) -> Any:
         """Return the images of B photographs as a tensor, float32 (B, 4, R, R)."""

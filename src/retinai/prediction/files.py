@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.dataset import Collate
+from retinai.data.extras import Extra
 from retinai.data.images import BadImageError
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.reading import read_retina
@@ -21,22 +22,27 @@ from retinai.modules.base import FundusModule
 from retinai.prediction.layouts import Photographs
 from retinai.prediction.table import prediction_table
 
+Item = tuple[int, dict[str, Any] | None, str]
 
-class _Files(Dataset[tuple[int, np.ndarray | None, str]]):
-    """Prepared photographs (S, S, 3) uint8, or None and the reason."""
 
-    def __init__(self, paths: Sequence[str], preprocessing: Preprocessing) -> None:
-        self.paths = list(paths)
+class _Files(Dataset[Item]):
+    """Samples of photographs: `image` uint8 (S, S, 3), `id` and a key per extra; or None and the reason."""
+
+    def __init__(self, photographs: Photographs, preprocessing: Preprocessing, extras: Sequence[Extra]) -> None:
+        self.photographs = photographs
         self.preprocessing = preprocessing
+        self.extras = extras
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.photographs.paths)
 
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray | None, str]:
+    def __getitem__(self, index: int) -> Item:
+        name, path = self.photographs.ids[index], self.photographs.paths[index]
         try:
-            return index, read_retina(self.paths[index], self.preprocessing), ""
+            image = read_retina(path, self.preprocessing)
         except BadImageError as error:
             return index, None, error.reason
+        return index, {"image": image, "id": name, **{e.name: e.load(name, path, image) for e in self.extras}}, ""
 
 
 def predict_files(
@@ -63,34 +69,32 @@ def predict_files(
     """
     device = choose_device(accelerator)
     module = module.eval().to(device)
+    extras = module.photograph_extras()
+    files = _Files(photographs, module.preprocessing, extras)
+    collate = Collate(module.preprocessing, module.task, extras)
     probabilities = np.full((len(photographs.paths), module.task.num_classes), np.nan)
     reasons = [""] * len(photographs.paths)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, torch.inference_mode():
         bar = progress.add_task("predicting", total=len(reasons))
-        for batch in _loader(photographs.paths, module, batch_size, num_workers):
-            good = [(index, image) for index, image, _ in batch if image is not None]
+        for batch in _loader(files, batch_size, num_workers):
+            good = [(index, sample) for index, sample, _ in batch if sample is not None]
             if good:
                 rows = [index for index, _ in good]
-                probabilities[rows] = _predict_batch(module, photographs, good, device)
+                probabilities[rows] = _predict_batch(module, collate([sample for _, sample in good]), device)
             for index, _, reason in batch:
                 reasons[index] = reason
             progress.advance(bar, len(batch))
     return prediction_table(module.task, module.decision, photographs, probabilities, reasons, module.calibration)
 
 
-def _predict_batch(
-    module: FundusModule, photographs: Photographs, good: list[tuple[int, np.ndarray]], device: torch.device
-) -> np.ndarray:
-    collate = Collate(module.preprocessing, module.task)
-    images = collate.normalise(np.stack([image for _, image in good])).to(device)
-    output = module.predict_step({"image": images, "id": [photographs.ids[index] for index, _ in good]}, 0)
-    return output["probability"].double().numpy()
+def _predict_batch(module: FundusModule, batch: dict[str, Any], device: torch.device) -> np.ndarray:
+    moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+    return module.predict_step(moved, 0)["probability"].double().numpy()
 
 
-def _loader(paths: Sequence[str], module: FundusModule, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
-    workers = _auto_workers(len(paths), batch_size) if num_workers == "auto" else int(num_workers)
-    files = _Files(paths, module.preprocessing)
+def _loader(files: _Files, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
+    workers = _auto_workers(len(files), batch_size) if num_workers == "auto" else int(num_workers)
     return DataLoader(files, batch_size=batch_size, num_workers=workers, collate_fn=list)
 
 

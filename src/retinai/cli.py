@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a grader, test its best checkpoint, write the report",
     "evaluate": "measure a checkpoint on a split of any data set with the same task",
     "predict": "grade a folder of photographs into a CSV file",
+    "export": "write a checkpoint as a folder that grades without PyTorch",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",
     "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner",
     "runs": "list the runs",
@@ -24,6 +25,8 @@ COMMANDS: dict[str, str] = {
 }
 # Words without "=" that such a command takes: `retinai report RUN RUN` is `runs=[RUN,RUN]`.
 _WORDS: dict[str, str] = {"report": "runs"}
+# Keys that Hydra would take for the choice of a group of that name: `retinai predict model=FOLDER`.
+_SPELLED_OUT: dict[str, dict[str, str]] = {"predict": {"model": "model.folder"}}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,6 +87,7 @@ def _run(command: str, arguments: list[str]) -> int:
 
     if command in _WORDS:
         arguments = _gather_words(arguments, _WORDS[command])
+    arguments = [_spell_out(argument, _SPELLED_OUT.get(command, {})) for argument in arguments]
     try:
         launch(command, arguments)
     except UserError as error:
@@ -102,6 +106,11 @@ def _gather_words(arguments: list[str], key: str) -> list[str]:
     rest = [a for a in arguments if a not in plain]
     quoted = ",".join("'" + a.replace("\\", "\\\\").replace("'", "\\'") + "'" for a in plain)
     return [*rest, f"{key}=[{quoted}]"] if plain else rest
+
+
+def _spell_out(argument: str, keys: dict[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{keys[key]}={value}" if equals and key in keys else argument
 
 
 def _wants_traceback(arguments: list[str]) -> bool:

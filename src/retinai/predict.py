@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from retinai.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from omegaconf import DictConfig
 
-    from retinai.modules.base import FundusModule
+    from retinai.data.task import Task
+    from retinai.prediction.layouts import Photographs
 
 
 def run(cfg: DictConfig) -> None:
@@ -18,24 +20,52 @@ def run(cfg: DictConfig) -> None:
 
     Args:
         cfg: The composed configuration of `conf/predict.yaml`, already checked.
+
+    Raises:
+        UserError: If not exactly one of `ckpt` and `model` is given, or an option makes no sense.
     """
     from retinai.files import write_csv
-    from retinai.modules.load import load_module
-    from retinai.prediction.files import predict_files
-    from retinai.prediction.layouts import choose_layout, find_photographs, write_layout
+    from retinai.prediction.layouts import find_photographs, write_layout
 
+    if (cfg.ckpt is None) == (cfg.model.folder is None):
+        raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
     out = _check_out(cfg.out)
+    options = _options(cfg)
     photographs = find_photographs(str(cfg.images))
-    module: FundusModule = load_module(cfg.ckpt)
-    layout = choose_layout(str(cfg.format), module.task, photographs)
-    table = predict_files(module, photographs, **_options(cfg))
-    write_csv(out, write_layout(layout, table, module.task, photographs))
+    grade = _with_checkpoint if cfg.model.folder is None else _with_folder
+    table, task, layout = grade(cfg, photographs, options)
+    write_csv(out, write_layout(layout, table, task, photographs))
     bad = table[table["error"] != ""]
     print(f"{len(table)} photographs, {len(bad)} could not be read; written as {layout}: {out}")
     for row in bad.head(10).itertuples():
         print(f"  {row.path}: {row.error}")
     if len(bad) and layout != "retinai":
         print(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
+
+
+def _with_checkpoint(
+    cfg: DictConfig, photographs: Photographs, options: dict[str, Any]
+) -> tuple[pd.DataFrame, Task, str]:
+    from retinai.modules.load import load_module
+    from retinai.prediction.files import predict_files
+    from retinai.prediction.layouts import choose_layout
+
+    module = load_module(cfg.ckpt)
+    layout = choose_layout(str(cfg.format), module.task, photographs)
+    return predict_files(module, photographs, **options, accelerator=str(cfg.accelerator)), module.task, layout
+
+
+def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, Any]) -> tuple[pd.DataFrame, Task, str]:
+    from retinai.prediction.layouts import choose_layout
+    from retinai.runtime import Grader
+
+    if cfg.accelerator not in ("auto", "cpu"):
+        raise UserError(f"accelerator={cfg.accelerator}: a folder of `retinai export` runs on the CPU")
+    grader = Grader(str(cfg.model.folder), threads=cfg.threads)
+    layout = choose_layout(str(cfg.format), grader.task, photographs)
+    batch_size, workers = options["batch_size"], options["num_workers"]
+    table = grader.predict_photographs(photographs, batch_size=batch_size, workers=workers, progress=True)
+    return table, grader.task, layout
 
 
 def _check_out(out: Any) -> Path:
@@ -53,4 +83,4 @@ def _options(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"batch_size={batch_size} must be a whole number from 1")
     if workers != "auto" and not (isinstance(workers, int) and workers >= 0):
         raise UserError(f"num_workers={workers} must be auto or a whole number from 0")
-    return {"batch_size": batch_size, "num_workers": workers, "accelerator": str(cfg.accelerator)}
+    return {"batch_size": batch_size, "num_workers": workers}

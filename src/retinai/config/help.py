@@ -20,6 +20,11 @@ _EXAMPLES: dict[str, list[str]] = {
     "predict": [
         "retinai predict ckpt=RUN/checkpoints/best.ckpt images=photographs/ out=grades.csv",
         "retinai predict ckpt=RUN/checkpoints/best.ckpt images='photographs/*.jpg' out=grades.csv",
+        "retinai predict model=FOLDER images=photographs/ out=grades.csv",
+    ],
+    "export": [
+        "retinai export ckpt=RUN/checkpoints/best.ckpt out=folder",
+        "retinai export ckpt=RUN/checkpoints/best.ckpt format=openvino precision=int8 out=folder",
     ],
     "prepare": ["retinai prepare data=idrid data.root=/data/idrid backbone.input_size=512"],
     "synthesize": ["retinai synthesize layout=aptos n=300 size=512 seed=0 out=cohort"],

@@ -55,7 +55,8 @@ class Corn(Objective):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return class probabilities, shape (B, C); P(y > k) is the product of the answers up to k."""
-        return probabilities_from_exceedance(logits.float().sigmoid().cumprod(dim=1))
+        # A product as a sum of logarithms: exported networks have no running product.
+        return probabilities_from_exceedance(functional.logsigmoid(logits.float()).cumsum(dim=1).exp())
 
 
 class Coral(Objective):

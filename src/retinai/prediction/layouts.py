@@ -59,7 +59,12 @@ def find_photographs(images: str) -> Photographs:
         found = sorted(p for p in map(Path, glob.glob(str(place), recursive=True)) if p.is_file())  # noqa: PTH207
         if not found:
             raise UserError(f"images={images}: no such folder or file, and no file matches it as a pattern")
-    return Photographs(_names(found), [str(path) for path in found])
+    return name_photographs(found)
+
+
+def name_photographs(paths: Sequence[Path]) -> Photographs:
+    """Return files, in the order given, with a name each."""
+    return Photographs(_names(paths), [str(path) for path in paths])
 
 
 def _kaggle_list(folder: Path) -> Photographs | None:

@@ -1,0 +1,107 @@
+"""The card of an exported folder: what it is, how it was checked, how it is used, where it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from retinai.files import write_text
+
+_ENGINES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def write_card(file: Path, facts: dict[str, Any]) -> None:
+    """Write the card.
+
+    Args:
+        file: The file to write.
+        facts: What `model.json` says, with `check`.
+    """
+    task = facts["task"]
+    parts = [
+        f"# {facts['backbone']} for {task['name']}",
+        "Research software: no medical device, not for diagnosis. A person who knows the limits below decides.",
+        "## What it does",
+        _purpose(facts),
+        "## Compared with its checkpoint",
+        _check(facts),
+        "## Operating points",
+        _points(facts["calibration"]),
+        "## Use",
+        'pip install "retinai[runtime]", then:',
+        "```\nretinai predict model=THIS_FOLDER images=PHOTOGRAPHS out=grades.csv\n```",
+        "## Limits",
+        _limits(facts),
+    ]
+    write_text(file, "\n\n".join(parts) + "\n")
+
+
+def _purpose(facts: dict[str, Any]) -> str:
+    task, pixels = facts["task"], facts["preprocessing"]
+    kind = "one of the ordered grades" if task["kind"] == "grade" else "any number of the labels"
+    lines = [
+        f"- gives a photograph of the retina {kind}: {', '.join(task['classes'])}; decided by {facts['decision']}",
+        f"- network: {facts['backbone']}, {facts['parameters'] / 1e6:.1f} million parameters, {facts['precision']}, "
+        f"for {_ENGINES[facts['engine']]}",
+        f"- trained on: {facts['trained_on']}",
+        f"- input: {pixels['input_size']} x {pixels['input_size']} pixels, crop {pixels['crop']}, "
+        f"Graham {_on(pixels['ben_graham'])}, CLAHE {_on(pixels['clahe'])}; done by the runtime as in training",
+        f"- topology: {'none' if facts['topology'] is None else 'persistence images beside the photograph'}",
+    ]
+    return "\n".join(lines)
+
+
+def _check(facts: dict[str, Any]) -> str:
+    check, place = facts["check"], facts["checked_on"]
+    lines = [
+        f"On {check['photographs']} photographs of {place['data']} ({place['split']} split), "
+        f"{check['changed_decisions']} decided otherwise; largest difference of a probability "
+        f"{check['largest_difference']:.2g}.",
+        "",
+        "| | checkpoint | this folder |",
+        "|---|---|---|",
+    ]
+    for name, before in check["checkpoint"].items():
+        after = check["folder"][name]
+        lines.append(f"| {name} | {_number(before)} | {_number(after)} |")
+    return "\n".join(lines)
+
+
+def _points(calibration: dict[str, Any] | None) -> str:
+    if calibration is None:
+        return "None: the checkpoint was not calibrated, so its probabilities are those of the network."
+    lines = [f"Probabilities are scaled by the temperature {calibration['temperature']:.3f}."]
+    points = calibration.get("operating_points") or {}
+    if points:
+        lines += ["", "| referable from this probability | sensitivity | specificity | |", "|---|---|---|---|"]
+    for name, point in points.items():
+        cells = [_number(point[key]) for key in ("threshold", "sensitivity", "specificity")]
+        lines.append(f"| {' | '.join(cells)} | {name} |")
+    if points:
+        lines += ["", "Sensitivity and specificity are those on the validation photographs that chose the points."]
+    return "\n".join(lines)
+
+
+def _limits(facts: dict[str, Any]) -> str:
+    lines = [
+        "- Figures hold for photographs like those it was trained and checked on; another camera, another population "
+        "or another quality needs a check of its own before anybody relies on it.",
+        "- A file without a field of view is refused, but a photograph of something else that is lit like a retina "
+        "is graded all the same.",
+        "- It sees nothing that it was not trained on: other diseases pass unnoticed.",
+    ]
+    if facts["precision"] == "int8":
+        lines.append(
+            "- int8 arithmetic differs between processors; check a folder once on the kind of machine that uses it."
+        )
+    if facts["precision"] == "bf16":
+        lines.append("- bf16 saves time only on processors that compute in bfloat16; others compute in float32.")
+    return "\n".join(lines)
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

@@ -1,0 +1,63 @@
+"""The exported graph: prepared pixels in, class probabilities out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY
+
+if TYPE_CHECKING:
+    from retinai.data.topology import TopologySettings
+    from retinai.modules.base import FundusModule
+
+
+class PixelsToProbabilities(nn.Module):
+    """Normalisation, network, and what the loss makes of the logits, in one graph.
+
+    The pixels stay bytes with the channels last until they are inside: a quarter of the memory to move, and nobody
+    can normalise them wrongly. Flips at test time, where the checkpoint asks for them, are inside too.
+
+    Args:
+        module: A trained module, in evaluation mode.
+        topology: Settings of its persistence images, or None.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, module: FundusModule, topology: TopologySettings | None) -> None:
+        super().__init__()
+        self.module = module
+        self.topology = topology
+        mean, std = torch.tensor(module.preprocessing.mean), torch.tensor(module.preprocessing.std)
+        # The very numbers of `retinai.data.dataset.Collate`.
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+    def forward(self, photograph: Tensor, topology: Tensor | None = None) -> Tensor:
+        """Return class probabilities, float32, (B, C).
+
+        Args:
+            photograph: Prepared pixels, uint8, (B, S, S, 3).
+            topology: Persistence images, float32, (B, K, R, R), where the module reads them.
+        """
+        images = photograph.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+        if topology is None:
+            return self.module.predict_probabilities(images).float()
+        return self.module.predict_probabilities(images, topology).float()
+
+    def example(self, batch: int = 2) -> dict[str, Tensor]:
+        """Return inputs of the right shapes, by name; two photographs, since one may be traced as a constant."""
+        side = self.module.preprocessing.input_size
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
+        inputs = {PHOTOGRAPH: pixels}
+        if self.topology is not None:
+            from retinai.data.topology import CHANNELS
+
+            cells = self.topology.resolution
+            inputs[TOPOLOGY] = torch.rand(batch, len(CHANNELS), cells, cells, generator=generator)
+        return inputs

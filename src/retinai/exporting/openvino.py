@@ -1,0 +1,78 @@
+"""OpenVINO: the ONNX graph, converted; in float32, for bfloat16 arithmetic, or quantised to int8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import UserError
+from retinai.exporting.graph import PixelsToProbabilities
+from retinai.exporting.onnx import refusal, require_packages, write_graph
+from retinai.runtime.folder import PROBABILITY
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.modules.base import FundusModule
+
+_NETWORK = "network.xml"
+
+
+def export(cfg: DictConfig, module: FundusModule, out: Path) -> None:
+    """Write a folder for OpenVINO.
+
+    Args:
+        cfg: The composed configuration of `conf/export.yaml`.
+        module: The checkpoint's module.
+        out: The folder.
+
+    Raises:
+        MissingExtraError: If a package of the extra `export` is missing.
+        UserError: If ONNX or OpenVINO lacks an operator of the network, or the folder grades otherwise than the
+            checkpoint.
+    """
+    from retinai.exporting.folder import write_folder
+    from retinai.exporting.quantise import quantise_openvino
+
+    require_packages("onnx", "onnxscript", "openvino", *(["nncf"] if cfg.precision == "int8" else []))
+
+    def write(graph: PixelsToProbabilities, folder: Path, calibration: Iterator[dict[str, Any]] | None) -> str:
+        import openvino
+
+        model = convert(graph, folder)
+        if calibration is not None:
+            attends = bool(getattr(graph.module.network.backbone, "tokens", False))
+            model = quantise_openvino(model, calibration, transformer=attends)
+        # bfloat16 keeps 8 bits of what float16 stores, so the file is half the size and nothing is lost.
+        openvino.save_model(model, folder / _NETWORK, compress_to_fp16=cfg.precision == "bf16")
+        return _NETWORK
+
+    write_folder(cfg, module, out, write)
+
+
+def convert(graph: PixelsToProbabilities, folder: Path) -> Any:
+    """Return the graph as an `openvino.Model`.
+
+    Args:
+        graph: In evaluation mode.
+        folder: For the ONNX graph on the way, which is removed.
+
+    Raises:
+        UserError: If ONNX or OpenVINO has no form for an operator; names it.
+    """
+    import openvino
+
+    whole = folder / "whole.onnx"
+    write_graph(graph, whole)
+    try:
+        model = openvino.convert_model(whole)
+    except RuntimeError as error:
+        sentence = refusal("openvino", error)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+    finally:
+        whole.unlink()
+    model.outputs[0].get_tensor().set_names({PROBABILITY})
+    return model

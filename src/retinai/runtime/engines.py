@@ -1,0 +1,134 @@
+"""The engines that run an exported network on a CPU, behind one call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from retinai.errors import MissingExtraError, UserError
+from retinai.runtime.folder import PHOTOGRAPH, PROBABILITY, TOPOLOGY
+
+
+class Engine(Protocol):
+    """A loaded network."""
+
+    def run(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+        """Return class probabilities, float32, (B, C).
+
+        Args:
+            photographs: Prepared pixels, uint8, (B, S, S, 3), RGB, C-contiguous.
+            topology: Persistence images, float32, (B, K, R, R), for a network that reads them.
+        """
+        ...
+
+
+def open_engine(name: str, file: Path, precision: str, threads: int | None = None) -> Engine:
+    """Load a network.
+
+    Args:
+        name: `onnx` or `openvino`.
+        file: The network.
+        precision: `fp32`, `bf16` or `int8`.
+        threads: Threads of the network; None: as many as this process may use.
+
+    Raises:
+        MissingExtraError: If the engine is not installed.
+        UserError: If the engine refuses the file.
+    """
+    count = threads or available_threads()
+    return OnnxEngine(file, count) if name == "onnx" else OpenVinoEngine(file, precision, count)
+
+
+def available_threads() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class OnnxEngine:
+    """A network in ONNX Runtime.
+
+    Args:
+        file: The `.onnx` file.
+        threads: Threads of one run.
+
+    Raises:
+        MissingExtraError: If onnxruntime is not installed.
+        UserError: If ONNX Runtime refuses the file.
+    """
+
+    def __init__(self, file: Path, threads: int) -> None:
+        try:
+            import onnxruntime
+        except ModuleNotFoundError:
+            raise MissingExtraError("onnxruntime", "runtime") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # every fault of a graph is an exception class of its own there
+            raise UserError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
+
+    def run(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+        """Return class probabilities, see `Engine`."""
+        return self.session.run([PROBABILITY], _inputs(photographs, topology))[0]
+
+
+class OpenVinoEngine:
+    """A network in OpenVINO, on the CPU.
+
+    Args:
+        file: The `.xml` file, its `.bin` beside it.
+        precision: `bf16` computes in bfloat16 where the CPU can; otherwise, and in what is not int8, float32.
+        threads: Threads of one run.
+
+    Raises:
+        MissingExtraError: If openvino is not installed.
+        UserError: If OpenVINO refuses the file.
+    """
+
+    def __init__(self, file: Path, precision: str, threads: int) -> None:
+        try:
+            import openvino
+        except ModuleNotFoundError:
+            raise MissingExtraError("openvino", "runtime") from None
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        core = openvino.Core()
+        try:
+            compiled = core.compile_model(core.read_model(str(file)), "CPU", settings)
+        except RuntimeError as error:
+            raise UserError(f"OpenVINO cannot load {file}: {_first_line(error)}") from error
+        self.request = compiled.create_infer_request()
+
+    def run(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+        """Return class probabilities, see `Engine`."""
+        return np.array(self.request.infer(_inputs(photographs, topology), share_inputs=True)[PROBABILITY])
+
+
+def cpu_computes_bf16() -> bool:
+    """Return whether OpenVINO finds bfloat16 arithmetic in this CPU; without it `bf16` runs in float32.
+
+    Raises:
+        MissingExtraError: If openvino is not installed.
+    """
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise MissingExtraError("openvino", "runtime") from None
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _inputs(photographs: np.ndarray, topology: np.ndarray | None) -> dict[str, np.ndarray]:
+    return {PHOTOGRAPH: photographs} if topology is None else {PHOTOGRAPH: photographs, TOPOLOGY: topology}
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

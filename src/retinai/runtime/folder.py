@@ -1,0 +1,131 @@
+"""The folder of an exported model: `model.json`, the network, the card. Read, and checked, before it grades."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.task import Task
+from retinai.data.topology import TopologySettings
+from retinai.errors import ConfigError, UserError
+
+FORMAT = 1
+MANIFEST = "model.json"
+# The names of the graph's inputs and of its output.
+PHOTOGRAPH, TOPOLOGY, PROBABILITY = "photograph", "topology", "probability"
+ENGINES = ("onnx", "openvino")
+PRECISIONS = ("fp32", "bf16", "int8")
+_DIGEST = "sha256"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What `model.json` says.
+
+    Args:
+        path: The folder.
+        engine: `onnx` or `openvino`.
+        precision: `fp32`, `bf16` or `int8`.
+        network: Name of the network's file in the folder.
+        task: What it was trained for.
+        preprocessing: How a photograph becomes the input.
+        decision: How probabilities become decisions, see `retinai.metrics.predictions.decide`.
+        topology: Settings of the persistence images that the network reads beside the photograph, or None.
+        calibration: `{"temperature", "decision", "operating_points"}` as the checkpoint held it, or None.
+        facts: Everything in `model.json`, as plain values.
+    """
+
+    path: Path
+    engine: str
+    precision: str
+    network: str
+    task: Task
+    preprocessing: Preprocessing
+    decision: str
+    topology: TopologySettings | None
+    calibration: dict[str, Any] | None
+    facts: dict[str, Any]
+
+
+def read_folder(folder: str | Path) -> ModelFolder:
+    """Read an exported folder and check that every file is the one that was exported.
+
+    Args:
+        folder: A folder of `retinai export`.
+
+    Raises:
+        UserError: If it is no such folder, of another format, incomplete, or was changed; names the file.
+    """
+    path = Path(folder).expanduser()
+    facts = _read_manifest(path)
+    for name, digest in facts["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{path} is incomplete: {name} is missing; copy the whole folder again, or export it anew")
+        if hash_file(file) != digest:
+            raise _changed(file)
+    try:
+        return _interpret(path, facts)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise UserError(f"{path / MANIFEST} cannot be used ({error}); export the checkpoint anew") from error
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    if not path.is_dir():
+        raise UserError(f"model={path}: there is no such folder; give one that `retinai export` wrote")
+    if not file.is_file():
+        raise UserError(f"model={path} holds no {MANIFEST}; give a folder that `retinai export` wrote")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); copy the folder again, or export it anew") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        found = facts.get("format") if isinstance(facts, dict) else None
+        raise UserError(
+            f"{file} is of format {found!r}, this retinai reads format {FORMAT}; export the checkpoint with this "
+            "version, or install the version of retinai that the file names"
+        )
+    if facts.get(_DIGEST) != manifest_digest(facts) or not isinstance(facts.get("files"), dict):
+        raise _changed(file)
+    return facts
+
+
+def _changed(file: Path) -> UserError:
+    return UserError(f"{file} was changed after the export (SHA-256); copy the folder again, or export it anew")
+
+
+def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
+    if facts["engine"] not in ENGINES or facts["precision"] not in PRECISIONS:
+        raise ValueError(f"engine {facts['engine']!r} at {facts['precision']!r} is unknown")
+    if facts["network"] not in facts["files"]:
+        raise ValueError("the network's file is not in its list of files")
+    return ModelFolder(
+        path=path,
+        engine=facts["engine"],
+        precision=facts["precision"],
+        network=facts["network"],
+        task=Task.from_dict(facts["task"]),
+        preprocessing=Preprocessing.from_dict(facts["preprocessing"]),
+        decision=facts["decision"],
+        topology=None if facts["topology"] is None else TopologySettings.from_dict(facts["topology"]),
+        calibration=facts["calibration"],
+        facts=dict(facts),
+    )
+
+
+def manifest_digest(facts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what `model.json` says, its own digest left out."""
+    content = {key: value for key, value in facts.items() if key != _DIGEST}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def hash_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

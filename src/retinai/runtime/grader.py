@@ -1,0 +1,179 @@
+"""`Grader`: photographs in, grades out, with an exported folder and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.task import Task
+from retinai.errors import UserError
+from retinai.prediction.layouts import Photographs, find_photographs, name_photographs
+from retinai.prediction.table import prediction_table
+from retinai.runtime.engines import open_engine
+from retinai.runtime.folder import ModelFolder, read_folder
+from retinai.runtime.reading import Reading, read_all
+
+Images = str | Path | Sequence[str | Path] | Sequence[np.ndarray]
+
+
+class Grader:
+    """Grades photographs with a folder that `retinai export` wrote.
+
+    Args:
+        folder: The exported folder; every file in it is checked against its SHA-256.
+        threads: Threads of the network; None: as many as this process may use.
+
+    Attributes:
+        folder: What `model.json` says, see `ModelFolder`.
+
+    Raises:
+        UserError: If the folder is no export, of another format, incomplete or changed, or `threads` is below 1.
+        MissingExtraError: If the engine of the folder is not installed.
+    """
+
+    def __init__(self, folder: str | Path, threads: int | None = None) -> None:
+        if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+            raise UserError(f"threads={threads} must be a whole number from 1")
+        self.folder: ModelFolder = read_folder(folder)
+        file = self.folder.path / self.folder.network
+        self._engine = open_engine(self.folder.engine, file, self.folder.precision, threads)
+
+    @property
+    def task(self) -> Task:
+        """The task: kind, class names."""
+        return self.folder.task
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a photograph becomes the input."""
+        return self.folder.preprocessing
+
+    @property
+    def decision(self) -> str:
+        """How probabilities become decisions, see `retinai.metrics.predictions.decide`."""
+        return self.folder.decision
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Temperature and operating points as they were exported, or None."""
+        return self.folder.calibration
+
+    def predict(
+        self,
+        images: Images,
+        batch_size: int = 32,
+        workers: int | str | None = "auto",
+        progress: bool = False,
+    ) -> pd.DataFrame:
+        """Grade photographs; memory holds a batch and a few photographs per process, however many there are.
+
+        Args:
+            images: A folder (with its subfolders), a pattern, a file, a list of files, or a list of photographs
+                as arrays (uint8, (H, W, 3), RGB).
+            batch_size: Photographs per run of the network.
+            workers: Processes that read photographs; 0 reads in this one, `auto` chooses. A script that asks for
+                processes needs the usual `if __name__ == "__main__":`.
+            progress: Show a progress bar on stderr.
+
+        Returns:
+            One row per photograph in the order given: `id`, `path`, `prediction` (a grade, or label names joined by
+            `|`), `p_<class>` per class, `error` (empty, or why it could not be graded; the rest is then missing).
+
+        Raises:
+            UserError: If nothing is found, or an option makes no sense.
+        """
+        photographs, sources = _sources(images)
+        return self.predict_photographs(photographs, sources, batch_size, workers, progress)
+
+    def predict_photographs(
+        self,
+        photographs: Photographs,
+        sources: Sequence[str] | Sequence[np.ndarray] | None = None,
+        batch_size: int = 32,
+        workers: int | str | None = "auto",
+        progress: bool = False,
+    ) -> pd.DataFrame:
+        """Grade named photographs, see `predict`.
+
+        Args:
+            photographs: Their ids and files.
+            sources: Their pixels, where they are in memory; None reads the files.
+            batch_size: Photographs per run of the network.
+            workers: Processes that read photographs.
+            progress: Show a progress bar on stderr.
+        """
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise UserError(f"batch_size={batch_size} must be a whole number from 1")
+        chosen = photographs.paths if sources is None else sources
+        probabilities = np.full((len(chosen), self.task.num_classes), np.nan)
+        reasons = [""] * len(chosen)
+        bar = "predicting" if progress else None
+        readings = read_all(self.preprocessing, self.folder.topology, chosen, workers, bar)
+        for batch in _batches(readings, batch_size, reasons):
+            rows = [reading.index for reading in batch]
+            probabilities[rows] = self._probabilities_of(batch)
+        return prediction_table(self.task, self.decision, photographs, probabilities, reasons, self.calibration)
+
+    def probabilities(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+        """Return class probabilities of prepared photographs, float64, (B, C).
+
+        Args:
+            photographs: Prepared pixels, uint8, (B, S, S, 3), RGB.
+            topology: Persistence images, float32, (B, K, R, R), for a network that reads them.
+
+        Raises:
+            UserError: If shapes or types are not those of the network.
+        """
+        side = self.preprocessing.input_size
+        if photographs.dtype != np.uint8 or photographs.ndim != 4 or photographs.shape[1:] != (side, side, 3):
+            raise UserError(
+                f"photographs of type {photographs.dtype} and shape {photographs.shape} are not prepared ones: "
+                f"uint8 (B, {side}, {side}, 3)"
+            )
+        if (topology is None) != (self.folder.topology is None):
+            raise UserError(f"the network reads {'no ' if topology is not None else ''}persistence images")
+        return self._engine.run(np.ascontiguousarray(photographs), topology).astype(np.float64)
+
+    def _probabilities_of(self, batch: Sequence[Reading]) -> np.ndarray:
+        pixels = np.stack([reading.pixels for reading in batch if reading.pixels is not None])
+        if self.folder.topology is None:
+            return self.probabilities(pixels)
+        return self.probabilities(pixels, np.stack([r.topology for r in batch if r.topology is not None]))
+
+
+def _sources(images: Images) -> tuple[Photographs, Sequence[np.ndarray] | None]:
+    """Name the photographs; the second part holds their pixels where they are in memory already."""
+    if isinstance(images, str | Path):
+        return find_photographs(str(images)), None
+    given = list(images)
+    if not given:
+        raise UserError("images is an empty list; give photographs")
+    arrays = [image for image in given if isinstance(image, np.ndarray)]
+    if not arrays:
+        return name_photographs([Path(str(image)) for image in given]), None
+    if len(arrays) < len(given):
+        raise UserError("images mixes files and arrays; give one kind")
+    for index, image in enumerate(arrays):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(f"photograph {index} is {image.dtype} {image.shape}; photographs are uint8 (H, W, 3), RGB")
+    return Photographs([str(i) for i in range(len(arrays))], [""] * len(arrays)), arrays
+
+
+def _batches(readings: Iterable[Reading], size: int, reasons: list[str]) -> Iterator[list[Reading]]:
+    """Gather good readings into batches; the reasons of the others go to their places in `reasons`."""
+    batch: list[Reading] = []
+    for reading in readings:
+        if reading.pixels is None:
+            reasons[reading.index] = reading.reason
+            continue
+        batch.append(reading)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,86 @@
+"""Reading photographs for the runtime, one by one, here or in other processes; memory holds a few at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from retinai.data.images import BadImageError
+from retinai.data.parallel import choose_workers, run_parallel
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.reading import prepare_retina, read_retina
+from retinai.data.topology import TopologySettings, persistence_images
+
+Source = tuple[int, str | np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One photograph, read or not.
+
+    Args:
+        index: Its place in the list.
+        pixels: Prepared pixels, uint8, (S, S, 3); None if it could not be read.
+        topology: Persistence images, float32, (K, R, R), where the network reads them.
+        reason: Why it could not be read; empty if it could.
+    """
+
+    index: int
+    pixels: np.ndarray | None
+    topology: np.ndarray | None
+    reason: str = ""
+
+
+def read_one(preprocessing: Preprocessing, topology: TopologySettings | None, source: Source) -> Reading:
+    """Read one photograph.
+
+    Args:
+        preprocessing: How it becomes the input.
+        topology: Settings of its persistence images, or None.
+        source: Its place in the list, and its file or its pixels (uint8, (H, W, 3), RGB).
+    """
+    index, photograph = source
+    try:
+        if isinstance(photograph, np.ndarray):
+            pixels = prepare_retina(photograph, preprocessing, f"photograph {index}")
+        else:
+            pixels = read_retina(photograph, preprocessing)
+    except BadImageError as error:
+        return Reading(index, None, None, error.reason)
+    return Reading(index, pixels, None if topology is None else persistence_images(pixels, topology))
+
+
+def read_all(
+    preprocessing: Preprocessing,
+    topology: TopologySettings | None,
+    photographs: Sequence[str] | Sequence[np.ndarray],
+    workers: int | str | None,
+    progress: str | None,
+) -> Iterator[Reading]:
+    """Yield the reading of each photograph as it is done, in any order.
+
+    Args:
+        preprocessing: How they become inputs.
+        topology: Settings of their persistence images, or None.
+        photographs: Files, or pixels; pixels are prepared in this process.
+        workers: Processes that read; `auto` or None: as many as are worth their start.
+        progress: Text of the progress bar, or None for none.
+
+    Raises:
+        UserError: If `workers` is no number, or a process was killed.
+    """
+    in_memory = len(photographs) > 0 and isinstance(photographs[0], np.ndarray)
+    count = 0 if in_memory else choose_workers(workers, sum(_size(str(path)) for path in photographs))
+    sources: list[Source] = list(enumerate(photographs))
+    yield from run_parallel(partial(read_one, preprocessing, topology), sources, count, progress)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 (a Path for each of a million names takes its time)
+    except OSError:
+        return 0  # the reader says what is wrong with it

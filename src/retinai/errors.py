@@ -33,6 +33,20 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be used: truncated, hostile, or of another task or network."""
 
 
+# Import names of optional packages, and the extra of retinai that brings each.
+_EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "torch", "torchvision", "lightning", "timm", "torchmetrics", "albumentations", "pandera", "openpyxl", "sklearn",
+        "scipy", "iterstrat", "imagehash", "coral_pytorch", "safetensors", "matplotlib", "jinja2", "wandb",
+    ),
+    "llava": ("transformers", "peft", "bitsandbytes", "accelerate", "tokenizers"),
+    "topology": ("gudhi",),
+    "runtime": ("onnxruntime", "openvino"),
+    "export": ("onnx", "onnxscript", "nncf"),
+    "benchmark": ("trl",),
+}  # fmt: skip
+
+
 class MissingExtraError(UserError):
     """An optional package that is not installed.
 
@@ -43,3 +57,14 @@ class MissingExtraError(UserError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; mend with: pip install "retinai[{extra}]"')
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """Return the pip line for a package that could not be imported; None if it belongs to no extra.
+
+    Args:
+        error: What Python raised.
+    """
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
+    return None if extra is None else MissingExtraError(package, extra)

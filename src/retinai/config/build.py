@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from retinai.errors import ConfigError
+from retinai.errors import ConfigError, missing_extra
 
 TARGET = "_target_"
 
@@ -44,6 +44,7 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
 
     Raises:
         ConfigError: If there is no such thing, or it is outside the retinai package and not trusted.
+        MissingExtraError: If it needs an optional package that is not installed.
     """
     path = str(spec.get(TARGET, ""))
     module_name, _, name = path.rpartition(".")
@@ -54,7 +55,8 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
     try:
         found = getattr(importlib.import_module(module_name), name)
     except ImportError as error:
-        raise ConfigError([f"_target_ {path!r} cannot be imported: {error}"]) from error
+        missing = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        raise missing or ConfigError([f"_target_ {path!r} cannot be imported: {error}"]) from error
     except AttributeError as error:
         raise ConfigError([f"_target_ {path!r}: module {module_name} has no {name!r}"]) from error
     if not trusted and getattr(found, "__module__", None) != module_name:

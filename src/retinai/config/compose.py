@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from omegaconf import DictConfig
 
 from retinai.config.paths import conf_dir, group_options, study_dirs
-from retinai.errors import ConfigError, UserError
+from retinai.errors import ConfigError, UserError, missing_extra
 
 
 class Job:
@@ -34,7 +34,8 @@ class Job:
         """Check the configuration, then run the command.
 
         A user's fault in a single run is kept for `launch`, since Hydra would print its own words
-        above it; in a multirun it goes through Hydra, which knows the job it belongs to.
+        above it; in a multirun it goes through Hydra, which knows the job it belongs to. An optional
+        package that is not installed is such a fault.
         """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
@@ -46,9 +47,12 @@ class Job:
         try:
             check(self.command, cfg)
             return importlib.import_module(f"retinai.{self.command}").run(cfg)
-        except UserError as fault:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+        except (UserError, ModuleNotFoundError) as error:
+            fault = error if isinstance(error, UserError) else missing_extra(error)
+            if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):
                 raise
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise fault from error
             self.fault = fault
             return None
 

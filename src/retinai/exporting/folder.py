@@ -70,7 +70,7 @@ def write_folder(cfg: DictConfig, module: FundusModule, out: Path, write: Networ
 
 def topology_of(module: FundusModule) -> TopologySettings | None:
     """Return the settings of the persistence images that a module reads, or None."""
-    extras: list[Any] = getattr(module, "photograph_extras", list)()
+    extras: list[Any] = module.photograph_extras()
     return next((extra.settings for extra in extras if extra.name == "topology"), None)
 
 

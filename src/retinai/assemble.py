@@ -91,6 +91,7 @@ def make_datamodule(
         extra["topology"] = section
     if teachers is not None:
         extra["views"] = [view.to_dict() for view in teachers.views]
+        extra["extras"] = teachers.extras(extra["cache"])
     return build(data, trusted=True, **extra)
 
 

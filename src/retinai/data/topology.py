@@ -98,6 +98,10 @@ class TopologySettings:
         """Whether there is topology at all."""
         return self.name != "none"
 
+    def __str__(self) -> str:
+        images = f"{len(CHANNELS)} images of {self.resolution} x {self.resolution}"
+        return f"{self.name}, {self.channel} channel at {self.size} px, {images}, {self.fusion}"
+
     def key(self) -> str:
         """Return a short key of all that decides the images; how a network reads them does not."""
         values = {k: v for k, v in asdict(self).items() if k not in _OF_THE_NETWORK}

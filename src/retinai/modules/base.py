@@ -149,6 +149,13 @@ class FundusModule(LightningModule):
         """Switch to training mode; Lightning leaves each part in the mode that it finds it in."""
         self.train()
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the tensors of a batch; names, findings and texts stay where they are."""
+        return {
+            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout from seed, epoch, batch and rank, so that a resumed run draws what one in one piece draws.
 
@@ -256,6 +263,8 @@ def describe_training(module: FundusModule) -> list[tuple[str, str]]:
     counts = zip(module.task.classes, module.class_counts, strict=True)
     rows = [("backbone", f"{module.backbone_name}, {module.preprocessing.input_size} px")]
     backbone = module.network.backbone
+    if module.topology is not None:
+        rows.append(("topology", str(module.topology)))
     rows.append(("start weights", str(backbone.load_report or "none (fresh)")))
     rows.append(("parameters", str(report)))
     rows.append(("loss", str(module.hparams["loss"].get("name") or type(objective).__name__)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 import retinai
+from retinai.data.topology import TopologySettings
 from retinai.errors import CheckpointError
 from retinai.models.tuning import hash_tensors
 
@@ -92,6 +93,7 @@ def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
             missing, or a shape is of another network.
     """
     extras = read_extras(checkpoint, "the checkpoint")
+    check_topology(module, extras)
     own = module.state_dict()
     frozen = extras.get("frozen")
     if frozen:
@@ -107,6 +109,32 @@ def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
     for name in _STATES:
         if name in checkpoint:
             check_fit(checkpoint[name], own, extras)
+
+
+def check_topology(module: FundusModule, extras: Mapping[str, Any], name: str = "the checkpoint") -> None:
+    """Refuse a checkpoint with topology for a module without, the reverse, and one of other images or another branch.
+
+    Args:
+        module: The module that is to take the weights.
+        extras: Of `read_extras`.
+        name: The file, for the error.
+
+    Raises:
+        CheckpointError: Says what the checkpoint has and what is asked for.
+    """
+    theirs = TopologySettings.from_dict(extras["hparams"].get("topology") or {"name": "none"})
+    ours = module.topology
+    if theirs.on and ours is None:
+        raise CheckpointError(
+            f"{name} was trained with topology and this run has none; set topology={theirs.name} as it was trained"
+        )
+    if ours is not None and not theirs.on:
+        raise CheckpointError(f"{name} was trained without topology and has no branch for it; set topology=none")
+    own = ours.to_dict() if ours is not None else {}
+    other = {k: v for k, v in theirs.to_dict().items() if k in own and v != own[k] and k != "dropout"}
+    if other:
+        wanted = " ".join(f"topology.{key}={value}" for key, value in other.items())
+        raise CheckpointError(f"{name} was trained with another topology; set {wanted}")
 
 
 def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], extras: Mapping[str, Any]) -> None:

@@ -65,17 +65,25 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         Sentences that say where the weights came from and what stayed fresh.
 
     Raises:
-        CheckpointError: If the checkpoint is unusable, or of another model or backbone.
+        CheckpointError: If the checkpoint is unusable, or of another model, backbone or shape of adapters.
     """
+    from retinai.models.loading import read_checkpoint
+    from retinai.modules.checkpoint import check_topology, read_extras
     from retinai.modules.load import load_module
 
-    source = load_module(path)
-    theirs, ours = _identity(source), _identity(module)
+    checkpoint = read_checkpoint(path)
+    extras = read_extras(checkpoint, f"checkpoint {path}")
+    theirs = {"model": extras["target"].rpartition(".")[2], "backbone": extras["backbone"]}
+    ours = _identity(module)
     for what in ("model", "backbone"):
         if theirs[what] != ours[what]:
             raise CheckpointError(
                 f"{path} is of {what} {theirs[what]!r}, this run is of {ours[what]!r}; they do not fit"
             )
+    if "adapter" in extras:
+        return _load_adapters(path, checkpoint, module)
+    check_topology(module, extras, f"checkpoint {path}")
+    source = load_module(path)
     same_task = source.task == module.task
     state = source.state_dict()
     own = module.state_dict()
@@ -97,6 +105,28 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         change = "" if same_task else f" ({source.task.name} to {module.task.name})"
         told.append(f"the head starts fresh{change}")
     return told
+
+
+def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule) -> list[str]:
+    """Load adapters and projector; the base network is the module's own and is not read a second time."""
+    extras = checkpoint["retinai"]
+    theirs, ours = extras["adapter"], dict(module.network.tuning.shape)
+    if theirs != ours:
+        told = [
+            f"{key} {theirs.get(key, 'none')} there, {ours.get(key, 'none')} here"
+            for key in sorted({*theirs, *ours})
+            if theirs.get(key) != ours.get(key)
+        ]
+        raise CheckpointError(
+            f"the adapters of {path} have another shape than this run's ({'; '.join(told)}); set the same tuning="
+        )
+    state, own = checkpoint["state_dict"], module.state_dict()
+    kept = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not kept:
+        raise CheckpointError(f"{path} holds no adapters of this network; choose a checkpoint of model=llava")
+    module.load_state_dict({**own, **kept})
+    projector = "adapters and projector" if any("multi_modal_projector" in key for key in kept) else "adapters"
+    return [f"start weights: {projector} of {path} ({extras['task']['name']}, {extras['backbone']})"]
 
 
 def _identity(module: FundusModule) -> dict[str, Any]:

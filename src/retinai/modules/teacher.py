@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from retinai.data.extras import Extra
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.table import read_labels
 from retinai.data.task import Task
+from retinai.data.topology import TopologyExtra
 from retinai.errors import CheckpointError
 from retinai.losses.distillation import soften
 from retinai.models.tuning import hash_tensors
@@ -63,15 +65,30 @@ class Teachers:
         whether a teacher's logits are large, and one that rules a grade out does not overrule the others.
 
         Args:
-            batch: With `view_<i>` for each of `views`, and what else the teachers take (`topology`).
+            batch: With `view_<i>` for each of `views`, and a key for each of `extras`.
             temperature: T, above 0.
         """
         answers = []
         for module in self.modules:
             images = batch[f"view_{self.views.index(module.preprocessing)}"].to(next(module.parameters()).dtype)
-            logits = module(*module.network_inputs({**batch, "image": images}))
+            own = {**batch, "image": images}
+            if module.topology is not None:
+                own["topology"] = batch[_topology_key(module)]
+            logits = module(*module.network_inputs(own))
             answers.append(soften(module.objective.class_logits(logits), temperature, self.task.kind))
         return torch.stack(answers).mean(dim=0)
+
+    def extras(self, cache_dir: str | Path) -> list[Extra]:
+        """Return what batches must carry for the teachers besides photographs: persistence images, each kind once.
+
+        They are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size, and a
+        student needs no topology of its own.
+
+        Args:
+            cache_dir: Folder of what `retinai prepare` computed.
+        """
+        wanted = {_topology_key(module): module for module in self.modules if module.topology is not None}
+        return [TopologyExtra(m.topology, cache_dir, m.preprocessing, key) for key, m in wanted.items() if m.topology]
 
     def check_task(self, task: Task) -> None:
         """Refuse teachers of another task or another order of classes.
@@ -108,6 +125,12 @@ class Teachers:
         return [
             f"{m.backbone_name} {m.preprocessing.input_size} px {m.hparams['loss'].get('name')}" for m in self.modules
         ]
+
+
+def _topology_key(module: Classifier) -> str:
+    """Return the batch key of a teacher's persistence images, by all that decides them."""
+    assert module.topology is not None
+    return f"teacher_topology_{module.topology.key()}_{module.preprocessing.pixel_key()}"
 
 
 def checkpoint_paths(section: dict[str, Any] | None) -> list[str]:

@@ -155,7 +155,7 @@ class LlavaGrader(FundusModule):
         """Return `id`, `probability` (B, C), and lists of `answer`, `valid`, `reference` and `findings`.
 
         An answer that was not asked for is empty; a reference is None without a label, findings are None
-        without annotation. With `grading=generate`, a text without a grade has `valid` False and even
+        without annotation and plain values otherwise. With `grading=generate`, a text without a grade has `valid` False and even
         probabilities.
         """
         images, count = batch["image"], len(batch["id"])
@@ -166,7 +166,7 @@ class LlavaGrader(FundusModule):
             "answer": answers,
             "valid": valid,
             "reference": [answer for _, answer in self.turns(batch)] if "target" in batch else [None] * count,
-            "findings": list(batch.get("findings") or [None] * count),
+            "findings": [facts and facts.to_dict() for facts in batch.get("findings") or [None] * count],
         }
 
     def _grade(self, images: Tensor) -> tuple[Tensor, list[bool], list[str]]:

@@ -108,7 +108,7 @@ def _with_adapters(model: nn.Module, tuning: LlavaTuning) -> nn.Module:
 
     config = LoraConfig(
         r=tuning.rank,
-        lora_alpha=tuning.alpha,
+        lora_alpha=tuning.alpha,  # type: ignore[arg-type]  # PEFT takes fractions too
         lora_dropout=tuning.dropout,
         target_modules=tuning.targets,
         modules_to_save=[PROJECTOR] if tuning.projector else None,
@@ -118,7 +118,7 @@ def _with_adapters(model: nn.Module, tuning: LlavaTuning) -> nn.Module:
     try:
         adapted = get_peft_model(model, config)
     except ValueError as error:
-        if "not found in the base model" not in str(error):
+        if "not found in the base model" not in str(error) and "No modules were targeted" not in str(error):
             raise
         raise ConfigError([f"tuning.targets={tuning.targets!r} matches no layer of the network"]) from error
     for parameter in adapted.parameters():

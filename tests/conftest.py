@@ -79,6 +79,12 @@ def idrid_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def idrid_cache(idrid_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that the tests of the real photographs share, so that their files are read once."""
+    return tmp_path_factory.mktemp("idrid_cache")
+
+
+@pytest.fixture(scope="session")
 def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs `retinai <words>` in a process of its own, offline.
 

@@ -1,4 +1,4 @@
-"""`retinai prepare`: check a data set, find duplicates, write the cache of prepared photographs."""
+"""`retinai prepare`: check a data set, find duplicates, write the cache of prepared photographs, or conversations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,63 @@ if TYPE_CHECKING:
     from retinai.data.file_index import FileRecord
 
 _SHOWN = 20
+_FORMATS = ("cache", "llava_jsonl")
 
 
 def run(cfg: DictConfig) -> None:
+    """Prepare a data set in the format that is asked for.
+
+    Args:
+        cfg: Composed `conf/prepare.yaml`.
+
+    Raises:
+        ConfigError: If the format is unknown, or `out` is given where nothing is written to it.
+    """
+    from retinai.errors import ConfigError
+
+    if cfg.format not in _FORMATS:
+        raise ConfigError([f"format={cfg.format} is unknown; valid: {', '.join(_FORMATS)}"])
+    if cfg.format == "llava_jsonl":
+        return prepare_conversations(cfg)
+    if cfg.out is not None:
+        raise ConfigError([f"out={cfg.out} is the file of format=llava_jsonl; leave it out, or give that format"])
+    return prepare_cache(cfg)
+
+
+def prepare_conversations(cfg: DictConfig) -> None:
+    """Write one line per labelled photograph that a run would use: question, answer, grade, part, findings.
+
+    Args:
+        cfg: Composed `conf/prepare.yaml`.
+
+    Raises:
+        UserError: If the labels or files cannot be used, the task has no grades, or `out` is a folder.
+    """
+    from retinai.assemble import make_datamodule, plain
+    from retinai.config.build import build
+    from retinai.console import print_notes
+    from retinai.data.text.jsonl import SPLITS, make_conversations, write_conversations
+    from retinai.errors import UserError
+
+    prompts = build(plain(cfg.prompt))
+    datamodule = make_datamodule(cfg)
+    prompts.grade_text(datamodule.task, 0)  # a task without grades is refused before the files are read
+    out = findings_folder(cfg) / f"{cfg.data.name}.jsonl" if cfg.out is None else Path(str(cfg.out)).expanduser()
+    if out.is_dir():
+        raise UserError(f"out={out} is a folder; give the name of a file, such as {out / f'{cfg.data.name}.jsonl'}")
+    datamodule.setup()
+    rows = datamodule.table.to_dict("records")
+    conversations = make_conversations(rows, datamodule.task, prompts, datamodule.measured_findings())
+    write_conversations(out, conversations, datamodule.task)
+    print_notes(datamodule.notes)
+    parts = [c.split for c in conversations]
+    counted = ", ".join(f"{part} {parts.count(part)}" for part in SPLITS if part in parts)
+    annotated = sum(c.findings is not None for c in conversations)
+    print(f"conversations: {len(conversations)} ({counted}), {annotated} with findings of lesion masks")
+    print(f"file: {out}")
+
+
+def prepare_cache(cfg: DictConfig) -> None:
     """Check every file, prepare the good ones, and write down what was found.
 
     Args:

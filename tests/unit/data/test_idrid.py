@@ -82,9 +82,10 @@ def test_synthetic_cohort_with_masks(synthetic_idrid, tmp_path):
     assert {"train", "val", "test"} <= set(data.table["split"])
 
 
-def test_real_labels_splits_and_duplicates(idrid_root, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-    data = build(idrid_root, cache, near_duplicates=True, masks=True, preprocessing={**PREPROCESSING, "input_size": 64})
+def test_real_labels_splits_and_duplicates(idrid_root, idrid_cache):
+    data = build(
+        idrid_root, idrid_cache, near_duplicates=True, masks=True, preprocessing={**PREPROCESSING, "input_size": 64}
+    )
     data.setup()
     train = data.table[data.table["split"] != "test"]
     left_out = data.left_out
@@ -96,10 +97,10 @@ def test_real_labels_splits_and_duplicates(idrid_root, tmp_path_factory):
         assert split_of[f"train_IDRiD_{a}"] == split_of[f"train_IDRiD_{b}"]
     assert (train["split"] == "val").mean() == pytest.approx(0.15, abs=0.02)
 
-    pairs = match_parts(idrid_root, cache)
+    pairs = match_parts(idrid_root, idrid_cache)
     matched = dict(zip(pairs["segmentation"], pairs["grading"], strict=True))
     assert matched["seg_train_IDRiD_01"] == "train_IDRiD_102"
-    masks = graded_masks(idrid_root, cache)
+    masks = graded_masks(idrid_root, idrid_cache)
     assert set(masks["train_IDRiD_102"]) <= set(LESIONS) and "optic_disc" in masks["train_IDRiD_102"]
     split = split_of["train_IDRiD_102"]
     dataset = data.dataset(split)

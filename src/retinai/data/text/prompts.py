@@ -62,6 +62,7 @@ class PromptTemplates:
         seed: int = 0,
     ) -> None:
         self.name, self.grade, self.seed = name, grade, seed
+        self._fitting: set[Task] = set()  # tasks that were checked
         self.questions, self.present, self.absent = questions, present, absent
         self.referable, self.not_referable = referable, not_referable
         problems = [problem for part in _FIELDS for problem in self._template_problems(part)]
@@ -82,9 +83,11 @@ class PromptTemplates:
         Raises:
             ConfigError: If the task has no grades, or its grades cannot be told apart.
         """
-        problems = self.problems(task)
-        if problems:
-            raise ConfigError([f"prompt {self.name!r}: {problem}" for problem in problems])
+        if task not in self._fitting:
+            problems = self.problems(task)
+            if problems:
+                raise ConfigError([f"prompt {self.name!r}: {problem}" for problem in problems])
+            self._fitting.add(task)
         return self._grade_text(task, grade)
 
     def answer(self, task: Task, grade: int, findings: Findings | None, key: str) -> str:

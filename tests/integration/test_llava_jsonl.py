@@ -55,8 +55,6 @@ def test_the_real_photographs(idrid_root, idrid_cache, tmp_path, monkeypatch, ca
     first = (tmp_path / "idrid.jsonl").read_bytes()
     run(compose("prepare", [*words, "out=again.jsonl"]))
     assert (tmp_path / "again.jsonl").read_bytes() == first
-    run(compose("prepare", [*words, "out=seed.jsonl", "prompt.seed=1"]))
-    assert (tmp_path / "seed.jsonl").read_bytes() != first
 
 
 def test_synthetic_cohort_is_written_and_trained_from(synthetic_idrid, tmp_path, monkeypatch, command):

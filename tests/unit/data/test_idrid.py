@@ -111,3 +111,16 @@ def test_real_labels_splits_and_duplicates(idrid_root, idrid_cache):
     # The optic disc is the brightest large thing in the photograph.
     assert sample["image"][disc > 0].mean() > sample["image"][disc == 0].mean() + 30
     assert torch.is_tensor(next(iter(data.loader("test")))["mask"])
+
+
+def test_batches_carry_the_findings_of_the_masks(synthetic_idrid, tmp_path):
+    data = build(synthetic_idrid, tmp_path, findings=True, num_workers=0)
+    masks, carried = graded_masks(synthetic_idrid, tmp_path), {}
+    for split in ("train", "val", "test"):
+        for sample in map(data.dataset(split).__getitem__, range(len(data.split_table(split)))):
+            carried[sample["id"]] = sample["findings"]
+    assert {name for name, found in carried.items() if found} == set(masks) & set(carried) and len(masks) > 3
+    for name in set(masks) & set(carried):
+        assert {f.lesion for f in carried[name].present} == set(masks[name]) - {"optic_disc"}
+    batch = next(iter(data.test_dataloader()))
+    assert batch["findings"] == [carried[name] for name in batch["id"]]

@@ -57,3 +57,13 @@ def test_other_layouts(request, tmp_path, layout, task):
     assert data.task.name == task and (data.table["split"] == "train").sum() == 4
     with pytest.raises(ConfigError, match="odir_kaggle"):
         build(tmp_path, layout="messidor")
+
+
+@pytest.mark.parametrize("layout", ["idrid", "aptos"])
+def test_findings_come_from_the_masks_of_the_layout(layout, tmp_path, request):
+    root = request.getfixturevalue(f"synthetic_{layout}")
+    options = {"preprocessing": PREPROCESSING, "near_duplicates": False, "cache": tmp_path, "num_workers": 0}
+    data = SyntheticDataModule(layout=layout, root=str(root), findings=True, **options)
+    assert bool(data.measured_findings()) == (layout == "idrid")
+    batch = next(iter(data.val_dataloader()))
+    assert batch["findings"] == [data.measured_findings().get(name) for name in batch["id"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.files import write_csv, write_text
     from retinai.reports.compare import compare, load_runs, to_frame, to_html, to_markdown
+    from retinai.reports.wording import LABELS
 
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     if unknown := [name for name in formats if name not in _FORMATS]:
@@ -31,7 +33,11 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out) if cfg.out else Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file; name a folder")
-    rows = compare(load_runs([str(run) for run in cfg.runs]), resamples=int(cfg.resamples))
+    if unknown := sorted(set(cfg.metrics or ()) - set(LABELS)):
+        raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(LABELS)})")
+    rows = compare(load_runs([str(run) for run in cfg.runs]), resamples=int(cfg.resamples), against=cfg.against)
+    if cfg.metrics:
+        rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
     markdown = to_markdown(rows)
     print(markdown)
     if "md" in formats:

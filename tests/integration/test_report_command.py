@@ -48,6 +48,37 @@ def test_other_settings_are_another_group(tiny_runs: list[Path], command: Comman
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.csv"]
 
 
+def test_a_group_is_compared_with_another_photograph_by_photograph(
+    tiny_runs: list[Path], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = []
+    for run in tiny_runs:
+        other = tmp_path / run.name
+        other.mkdir()
+        for name in ("run.json", "metrics.json"):
+            shutil.copy(run / name, other / name)
+        (other / "config.yaml").write_text((run / "config.yaml").read_text().replace("dropout: 0.2", "dropout: 0.4"))
+        rows = pd.read_csv(run / "predictions.csv")
+        rows["prediction"] = rows["target"]
+        classes = [column for column in rows if column.startswith("p_")]
+        rows[classes] = np.eye(len(classes))[rows["target"]]
+        rows.iloc[::-1].to_csv(other / "predictions.csv", index=False)
+        others.append(other)
+    words = [*tiny_runs, *others, f"out={tmp_path / 'out'}", "metrics=[accuracy,qwk]", "resamples=200"]
+    assert command("report", *words, f"against={tiny_runs[1]}") == 0
+    table = pd.read_csv(tmp_path / "out" / "report.csv").set_index("kind")
+    assert table.index.tolist() == ["run", "run", "mean", "pooled"] * 2 + ["difference"]
+    pooled, difference = table.loc["pooled"], table.loc["difference"]
+    assert difference["accuracy"] == pytest.approx(1 - pooled["accuracy"].iloc[0])
+    assert difference["accuracy_low"] <= difference["accuracy"] <= difference["accuracy_high"]
+    assert "auroc" not in table.columns
+    assert "| **difference to " in capsys.readouterr().out
+    assert command("report", *words, "against=elsewhere") == 2
+    assert "none of the runs" in capsys.readouterr().err
+    assert command("report", tiny_runs[0], others[1], f"out={tmp_path / 'no'}", f"against={tiny_runs[0]}") == 2
+    assert "same photographs" in capsys.readouterr().err
+
+
 def test_the_users_faults_are_one_sentence(
     tiny_runs: list[Path], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

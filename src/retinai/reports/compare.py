@@ -15,6 +15,7 @@ import yaml
 from retinai.data.task import Task
 from retinai.errors import UserError
 from retinai.metrics.compute import compute_metrics
+from retinai.metrics.paired import paired_differences
 from retinai.metrics.predictions import Predictions, concatenate
 from retinai.reports.wording import LABELS, with_interval
 
@@ -62,7 +63,8 @@ class Row:
     """A row of the comparison.
 
     Args:
-        kind: `run`, `mean` (over the runs of a group) or `pooled` (all their predictions together).
+        kind: `run`, `mean` (over the runs of a group), `pooled` (all their predictions together) or
+            `difference` (to another group).
         name: What the row is.
         facts: What `run.json` tells of it, see `_FACTS`.
         n: Photographs.
@@ -123,12 +125,18 @@ def _group_key(folder: Path, record: dict[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, default=str)
 
 
-def compare(runs: Sequence[Run], resamples: int = 1000) -> list[Row]:
+def compare(runs: Sequence[Run], resamples: int = 1000, against: str | None = None) -> list[Row]:
     """Return the rows: every run, and after each group of several its mean and its pooled metrics.
 
     Args:
         runs: Of `load_runs`, in order.
         resamples: Bootstrap resamples of the pooled intervals.
+        against: Folder of one of the runs; every other group then also gets its difference to that run's group,
+            paired by photograph.
+
+    Raises:
+        UserError: If `against` is none of the runs.
+        DataError: If a group has other photographs than the one it is compared with.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -138,7 +146,23 @@ def compare(runs: Sequence[Run], resamples: int = 1000) -> list[Row]:
         rows += [_single(run) for run in members]
         if len(members) > 1:
             rows += [_mean(members), _pooled(members, resamples)]
+        if against is not None and members is not (reference := _group_of(against, groups)):
+            rows.append(_difference(members, reference, resamples))
     return rows
+
+
+def _group_of(folder: str, groups: dict[str, list[Run]]) -> list[Run]:
+    for members in groups.values():
+        if any(run.folder.resolve() == Path(folder).resolve() for run in members):
+            return members
+    raise UserError(f"against={folder} is none of the runs that are compared; name one of their folders")
+
+
+def _difference(members: Sequence[Run], reference: Sequence[Run], resamples: int) -> Row:
+    first, second = (concatenate([run.predictions() for run in side]) for side in (members, reference))
+    metrics = paired_differences(first, second, resamples)
+    name = f"difference to {reference[0].folder}" + (f" and {len(reference) - 1} more" if len(reference) > 1 else "")
+    return Row("difference", name, _shared(members), len(first), {k: metrics[k] for k in LABELS if k in metrics})
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -189,7 +213,7 @@ def cell(row: Row, key: str) -> str:
         return "-"
     if row.kind == "mean":
         return f"{metric['value']:.3f} ± {metric['sd']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
-    return with_interval(metric)
+    return with_interval(metric, signed=row.kind == "difference")
 
 
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -220,7 +244,8 @@ def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 NOTE = (
     "Values with 95 % bootstrap intervals, clustered by patient. A mean stands with the standard deviation between "
-    "runs and their range; pooled rows measure the predictions of all runs of a group together."
+    "runs and their range; pooled rows measure the predictions of all runs of a group together. Differences are "
+    "paired: the same patients are drawn on both sides."
 )
 
 

@@ -19,14 +19,15 @@ def labelled_metrics(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str,
     return [(LABELS[key], metrics[key]) for key in LABELS if key in metrics]
 
 
-def with_interval(metric: Mapping[str, float | None], digits: int = 3) -> str:
-    """Return `0.712 (0.650 to 0.771)`; `-` where undefined."""
+def with_interval(metric: Mapping[str, float | None], digits: int = 3, signed: bool = False) -> str:
+    """Return `0.712 (0.650 to 0.771)`, with signs where it is a difference; `-` where undefined."""
+    form = f"{'+' if signed else ''}.{digits}f"
     if metric["value"] is None:
         return "-"
-    text = f"{metric['value']:.{digits}f}"
-    if metric["low"] is None:
+    text = format(metric["value"], form)
+    if metric["low"] is None or metric["high"] is None:
         return text
-    return f"{text} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"
+    return f"{text} ({metric['low']:{form}} to {metric['high']:{form}})"
 
 
 def headline_sentences(metrics: Mapping[str, Any]) -> list[str]:

@@ -92,10 +92,11 @@ def prepare_cache(cfg: DictConfig) -> None:
     table = read_labels(datamodule, folder)
     cache = PreparedCache(cfg.paths.cache, datamodule.preprocessing)
     records = cache.prepare(table["path"].tolist(), workers=cfg.workers)
+    topology = prepare_topology(cfg, datamodule, table, records, folder)
     groups = find_duplicates(records, near=datamodule.near_duplicates)
     problems = find_problems(table, records)
     write_findings(folder, datamodule, table, records, groups, problems)
-    show(problems, groups, table, cache, folder)
+    show(problems, groups, table, [*cache_lines(cache), *topology], folder)
     if len(problems) and datamodule.on_bad_image == "error":
         raise _refusal(problems, table, folder)
 
@@ -115,6 +116,37 @@ def findings_folder(cfg: DictConfig) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run_dir={folder} is a file; choose a folder")
     return folder
+
+
+def prepare_topology(
+    cfg: DictConfig, datamodule: FundusDataModule, table: pd.DataFrame, records: Mapping[str, FileRecord], folder: Path
+) -> list[str]:
+    """Compute the persistence images of all good photographs, where topology is on, and draw some.
+
+    Returns:
+        What to print; empty where topology is off.
+    """
+    if datamodule.topology is None:
+        return []
+    from retinai.data.topology_cache import TopologyCache
+    from retinai.reports.topology_figure import draw_topology, find_examples
+
+    cache = TopologyCache(cfg.paths.cache, datamodule.preprocessing, datamodule.topology)
+    cache.prepare(records, workers=cfg.workers)
+    good = table[[not records[path].reason for path in table["path"]]]
+    examples = find_examples(good, datamodule.task, datamodule.preprocessing)
+    if examples:
+        draw_topology(folder / "figures" / "topology.png", examples, cache.settings)
+    count, size = cache.size()
+    return [f"topology: {count} photographs, {size / 1e6:.1f} MB, in {cache.folder}"]
+
+
+def cache_lines(cache: PreparedCache) -> list[str]:
+    """Return what to print of the cache of prepared photographs."""
+    count, size = cache.size()
+    return [
+        f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}"
+    ]
 
 
 def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
@@ -192,22 +224,21 @@ def write_findings(
 
 
 def show(
-    problems: pd.DataFrame, groups: Sequence[DuplicateGroup], table: pd.DataFrame, cache: PreparedCache, folder: Path
+    problems: pd.DataFrame, groups: Sequence[DuplicateGroup], table: pd.DataFrame, lines: list[str], folder: Path
 ) -> None:
-    """Print the problems as a table, the numbers, and the run folder as the last line."""
+    """Print the problems as a table, the numbers with `lines` of the caches, and the run folder as the last line."""
     from rich.console import Console
 
     if len(problems):
         Console().print(_problem_table(problems, folder))
     exact = sum(group.kind == "exact" for group in groups)
     conflicts = sum(duplicate_table(table, groups)["conflict"] == "true")
-    count, size = cache.size()
     print(f"photographs: {len(table)}, of which {len(problems)} cannot be used")
     print(
         f"duplicates: {exact} groups of identical files, {len(groups) - exact} of nearly identical photographs; "
         f"{conflicts} groups with conflicting labels (duplicates.csv)"
     )
-    print(f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}")
+    print(*lines, sep="\n")
     print(f"run folder: {folder}")
 
 

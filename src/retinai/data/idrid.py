@@ -115,7 +115,7 @@ def lesion_mask_files(root: str | Path) -> pd.DataFrame:
                 row[lesion] = str(mask) if mask.is_file() else ""
             rows.append(row)
     if not rows:
-        raise DataError(f"{part} holds no photographs; the lesion masks need 'A. Segmentation' of IDRiD")
+        raise DataError(f"{part} holds no photographs; the lesion masks need 'A. Segmentation' of IDRiD; fetch it too")
     return pd.DataFrame(rows)
 
 

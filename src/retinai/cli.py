@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "measure a checkpoint on a split of any data set with the same task",
     "predict": "grade a folder of photographs into a CSV file",
     "export": "write a checkpoint as a folder that grades without PyTorch",
+    "benchmark": "time a grader on a CPU beside the networks that it replaces",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",
     "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner",
     "runs": "list the runs",

@@ -26,6 +26,10 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai export ckpt=RUN/checkpoints/best.ckpt out=folder",
         "retinai export ckpt=RUN/checkpoints/best.ckpt format=openvino precision=int8 out=folder",
     ],
+    "benchmark": [
+        "retinai benchmark ckpt=RUN/checkpoints/best.ckpt run_dir=speed",
+        "retinai benchmark backbone=efficientnet_b2 students=[openvino-int8] run_dir=speed",
+    ],
     "prepare": ["retinai prepare data=idrid data.root=/data/idrid backbone.input_size=512"],
     "synthesize": ["retinai synthesize layout=aptos n=300 size=512 seed=0 out=cohort"],
     "runs": ["retinai runs", "retinai runs root=/scratch/outputs"],

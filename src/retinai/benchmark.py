@@ -1,0 +1,217 @@
+"""`retinai benchmark`: how fast a student grades on a CPU, beside the networks that studies compare it with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omegaconf import DictConfig
+
+    from retinai.benchmarking.rows import Row
+    from retinai.benchmarking.students import Student
+
+_PACKAGES = ("torch", "timm", "onnxruntime", "openvino", "nncf", "gudhi", "opencv-python-headless", "numpy")
+
+
+def run(cfg: DictConfig) -> None:
+    """Export the student, measure all rows in turns, write `benchmark.json`, the table and the figure.
+
+    Args:
+        cfg: The composed configuration of `conf/benchmark.yaml`, already checked.
+    """
+    import tempfile
+
+    from retinai.benchmarking.students import open_student
+    from retinai.benchmarking.summary import summarise
+
+    _check_options(cfg)
+    folder = _folder(cfg)
+    load_before = _load()
+    with tempfile.TemporaryDirectory(prefix="retinai-benchmark-") as place:
+        scratch = Path(place)
+        student = open_student(cfg, scratch)
+        rows, checks = _students(cfg, student, scratch)
+        rows += _beside(cfg, student.input_size)
+        measured = _measure(cfg, [row for row in rows if "reason" not in checks.get(row.key, {})], scratch)
+    measured = _in_order(rows, measured, checks)
+    result = {
+        **summarise(measured, checks, student.trained),
+        "student": {"checkpoint": None if cfg.ckpt is None else str(cfg.ckpt), "name": student.name},
+        "threads": int(cfg.threads),
+        "quick": bool(cfg.quick),
+        "machine": _machine(load_before),
+        "notes": _notes(cfg, student),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    _write(folder, result)
+
+
+def _students(cfg: DictConfig, student: Student, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """Export the student and its twin; return all their rows, and what the exports say of agreement."""
+    from retinai.benchmarking.students import export_rows, make_twin
+
+    rows, checks = export_rows(student, cfg, list(cfg.students), scratch, print)
+    if cfg.twin:
+        twin = make_twin(student, scratch)
+        more, others = export_rows(twin, cfg, list(cfg.students), scratch, print)
+        # Its metric means nothing, but an export that failed is told.
+        rows, checks = rows + more, checks | {key: check for key, check in others.items() if "reason" in check}
+    return rows, checks
+
+
+def _beside(cfg: DictConfig, input_size: int) -> list[Row]:
+    from retinai.benchmarking.rows import BESIDE, Row, row_name
+
+    names = [BESIDE[key] for key in cfg.beside]
+    return [
+        Row(key, row_name(name, "pytorch", "fp32", False), "beside", "pytorch", "fp32", architecture, input_size)
+        for key, (name, architecture) in zip(cfg.beside, names, strict=True)
+    ]
+
+
+def _measure(cfg: DictConfig, rows: Sequence[Row], scratch: Path) -> list[Any]:
+    from retinai.benchmarking.photographs import jpeg_photographs
+    from retinai.benchmarking.rounds import TURN, measure
+
+    jpegs = jpeg_photographs(cfg.images, 2 if cfg.quick else 8)
+    paths = [scratch / f"{number}.jpg" for number in range(len(jpegs))]
+    for path, data in zip(paths, jpegs, strict=True):
+        path.write_bytes(data)
+    plan = [(1, 2), (2, 2)] if cfg.quick else [(1, int(cfg.rounds)), (int(cfg.batch), int(cfg.rounds_batch))]
+    with _progress() as show:
+        return measure(rows, paths, threads=int(cfg.threads), plan=plan, turn=0.0 if cfg.quick else TURN, progress=show)
+
+
+def _in_order(rows: Sequence[Row], measured: Sequence[Any], checks: dict[str, dict[str, Any]]) -> list[Any]:
+    """Return a measurement per row, those whose export failed with the reason."""
+    from retinai.benchmarking.rounds import Measured
+
+    done = {one.row.key: one for one in measured}
+    return [done.get(row.key) or Measured(row, reason=checks[row.key]["reason"]) for row in rows]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    from retinai.benchmarking.figure import speed_figure
+    from retinai.benchmarking.table import to_markdown
+    from retinai.files import write_json, write_text
+    from retinai.reports.style import save_figure
+
+    text = to_markdown(result)
+    if any(not row["reason"] for row in result["rows"]):
+        save_figure(speed_figure(result), folder / "benchmark.png")
+    write_text(folder / "benchmark.md", text)
+    write_json(folder / "benchmark.json", result)
+    print(text)
+    print(f"run folder: {folder}")
+
+
+def _check_options(cfg: DictConfig) -> None:
+    from importlib.util import find_spec
+
+    from retinai.benchmarking.rows import BESIDE
+    from retinai.benchmarking.students import ENGINES
+
+    for key, valid in (("students", ENGINES), ("beside", tuple(BESIDE))):
+        unknown = [str(name) for name in cfg[key] if name not in valid]
+        if unknown:
+            raise UserError(f"{key}={','.join(unknown)} is unknown (valid: {', '.join(valid)})")
+        if len(set(cfg[key])) != len(cfg[key]):
+            raise UserError(f"{key}={','.join(cfg[key])} names one twice")
+    for key in ("threads", "rounds", "rounds_batch", "batch"):
+        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
+            raise UserError(f"{key}={cfg[key]} must be a whole number from 1")
+    if cfg.batch < 2:
+        raise UserError(f"batch={cfg.batch} must be 2 or more: single photographs are measured in any case")
+    needed = {"openvino": "openvino", "onnx": "onnxruntime"}
+    for package in {needed[str(name).split("-")[0]] for name in cfg.students}:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "export")
+    if cfg.twin and find_spec("gudhi") is None:
+        raise MissingExtraError("gudhi", "topology")
+
+
+def _folder(cfg: DictConfig) -> Path:
+    if cfg.run_dir is None:
+        return Path(cfg.paths.outputs) / "benchmark" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path(cfg.run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"run_dir={folder} is a file; choose a folder")
+    return folder
+
+
+def _machine(load_before: str) -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue  # an engine that was not asked for
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "openmp_waits": os.environ.get("OMP_WAIT_POLICY", "default"),
+        "load_before": load_before,
+        "load_after": _load(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name and the vector instructions that decide how fast low precision is."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = set(facts.get("flags", "").split())
+    have = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if name in flags]
+    return f"{facts.get('model name', platform.machine())} ({', '.join(have)})" if have else platform.machine()
+
+
+def _load() -> str:
+    """Return the machine's load of the last minute: processes that ran or waited for a processor."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
+def _notes(cfg: DictConfig, student: Student) -> list[str]:
+    notes = [
+        "Times are medians of rounds with the fastest and the slowest round, per photograph; the rows were measured "
+        "in turns, each in its own process. Ratios compare each round with the same round of ResNet-101.",
+        "GMAC: 10^9 multiply-adds of one photograph (many papers call these GFLOPs; as operations they are twice as "
+        "many). Peak memory is that of the row's process, libraries included. The file of a PyTorch row is its "
+        "weights. PyTorch's network alone starts from normalised photographs, that of the others from pixels.",
+    ]
+    if not student.trained:
+        notes.append(
+            "The student is untrained: its times count, its grades mean nothing. Give a trained one with ckpt=."
+        )
+    if cfg.twin:
+        notes.append("Twins are untrained networks like the student, with topology where it has none, for their times.")
+    if cfg.quick:
+        notes.append("quick=true: two rounds of one call each, to see that everything works; the times say nothing.")
+    return notes

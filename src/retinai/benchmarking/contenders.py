@@ -1,0 +1,221 @@
+"""The networks of a benchmark behind one face: run alone, and from JPEG bytes to grades."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retinai.benchmarking.rows import Row
+from retinai.data.images import decode_photograph
+from retinai.data.preprocessing import Preprocessing
+from retinai.data.reading import prepare_retina
+from retinai.metrics.predictions import decide
+from retinai.metrics.temperature import stated
+
+if TYPE_CHECKING:
+    from retinai.data.topology import TopologySettings
+
+STAGES = ("decode", "prepare", "topology", "network", "decide")
+
+
+class Contender:
+    """A loaded network.
+
+    Attributes:
+        preprocessing: How a photograph becomes its input.
+        topology: Settings of the persistence images that it reads, or None.
+        decision: How its probabilities become decisions.
+        kind: Kind of its task.
+        calibration: Of its checkpoint or folder, or None.
+    """
+
+    preprocessing: Preprocessing
+    topology: TopologySettings | None = None
+    decision = "argmax"
+    kind = "grade"
+    calibration: dict[str, Any] | None = None
+
+    def alone(self, batch: int) -> Callable[[], Any]:
+        """Return a function that runs the network once on inputs that lie ready in memory."""
+        raise NotImplementedError
+
+    def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
+        """Return class probabilities (B, C) of prepared pixels, uint8 (B, S, S, 3)."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return `parameters`, `macs` (None where they are those of the checkpoint) and `bytes` of the files."""
+        raise NotImplementedError
+
+    def grade(self, jpegs: Sequence[bytes]) -> tuple[np.ndarray, dict[str, float]]:
+        """Take photographs from JPEG bytes to decisions.
+
+        Args:
+            jpegs: One batch.
+
+        Returns:
+            The decisions, and the seconds of each stage, for the whole batch.
+        """
+        spent = dict.fromkeys(STAGES, 0.0)
+        pixels, images = [], []
+        for number, data in enumerate(jpegs):
+            begin = time.perf_counter()
+            photograph = decode_photograph(data, f"photograph {number}")
+            decoded = time.perf_counter()
+            pixels.append(prepare_retina(photograph, self.preprocessing, f"photograph {number}"))
+            prepared = time.perf_counter()
+            if self.topology is not None:
+                from retinai.data.topology import persistence_images
+
+                images.append(persistence_images(pixels[-1], self.topology))
+            spent["decode"] += decoded - begin
+            spent["prepare"] += prepared - decoded
+            spent["topology"] += time.perf_counter() - prepared
+        begin = time.perf_counter()
+        probabilities = self.probabilities(np.stack(pixels), np.stack(images) if images else None)
+        spent["network"] = time.perf_counter() - begin
+        begin = time.perf_counter()
+        decisions = decide(probabilities, self.decision)
+        stated(probabilities, self.calibration, self.kind)
+        spent["decide"] = time.perf_counter() - begin
+        return decisions, spent
+
+
+class FolderContender(Contender):
+    """An exported folder in its engine, without PyTorch.
+
+    Args:
+        folder: Of `retinai export`.
+        threads: Threads of the network.
+    """
+
+    def __init__(self, folder: str, threads: int) -> None:
+        from retinai.runtime import Grader
+
+        self.grader = Grader(folder, threads)
+        self.folder = Path(folder)
+        self.preprocessing, self.topology = self.grader.preprocessing, self.grader.folder.topology
+        self.decision, self.kind = self.grader.decision, self.grader.task.kind
+        self.calibration = self.grader.calibration
+
+    def alone(self, batch: int) -> Callable[[], Any]:
+        """Return a function that runs the network once."""
+        pixels, topology = random_inputs(batch, self.preprocessing.input_size, self.topology)
+        return lambda: self.grader.probabilities(pixels, topology)
+
+    def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
+        """Return class probabilities, see `Contender`."""
+        return self.grader.probabilities(pixels, topology)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts; the bytes are those of the network's files."""
+        size = sum(file.stat().st_size for file in self.folder.glob("network*"))
+        return {"parameters": self.grader.folder.facts.get("parameters"), "macs": None, "bytes": size}
+
+
+class TorchContender(Contender):
+    """A PyTorch network in eager mode: a checkpoint of retinai, or with `architecture` one of timm, untrained.
+
+    Args:
+        checkpoint: A checkpoint; None with an architecture.
+        architecture: timm's name.
+        input_size: Side of the input of an architecture.
+    """
+
+    def __init__(self, checkpoint: str | None = None, architecture: str | None = None, input_size: int = 224) -> None:
+        import torch
+
+        from retinai.data.dataset import Collate
+        from retinai.data.task import DR_GRADE
+
+        if checkpoint is not None:
+            from retinai.modules.load import load_module
+
+            module = load_module(checkpoint)
+            self.network: Any = module.network
+            self.predict: Callable[..., Any] = module.predict_probabilities
+            self.preprocessing, self.topology, task = module.preprocessing, module.topology, module.task
+            self.decision, self.calibration, self.kind = module.decision, module.calibration, task.kind
+        else:
+            import timm
+
+            task = DR_GRADE
+            self.network = timm.create_model(str(architecture), pretrained=False, num_classes=task.num_classes).eval()
+            self.predict = lambda images: self.network(images).softmax(dim=1)
+            self.preprocessing = Preprocessing(input_size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic")
+        self.collate = Collate(self.preprocessing, task)
+        self._mode = torch.inference_mode
+
+    def _inputs(self, pixels: np.ndarray, topology: np.ndarray | None) -> tuple[Any, ...]:
+        import torch
+
+        images = self.collate.normalise(pixels)
+        return (images,) if topology is None else (images, torch.from_numpy(topology))
+
+    def alone(self, batch: int) -> Callable[[], Any]:
+        """Return a function that runs the network once, on normalised photographs."""
+        inputs = self._inputs(*random_inputs(batch, self.preprocessing.input_size, self.topology))
+
+        def run() -> Any:
+            with self._mode():
+                return self.predict(*inputs)
+
+        return run
+
+    def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
+        """Return class probabilities, see `Contender`."""
+        with self._mode():
+            return self.predict(*self._inputs(pixels, topology)).double().numpy()
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts; the bytes are those of the weights as PyTorch saves them."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        inputs = self._inputs(*random_inputs(1, self.preprocessing.input_size, self.topology))
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            self.predict(*inputs)
+        buffer = io.BytesIO()
+        torch.save(self.network.state_dict(), buffer)
+        return {
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "macs": counter.get_total_flops() // 2,  # the counter takes a multiplication and an addition for two
+            "bytes": buffer.getbuffer().nbytes,
+        }
+
+
+def open_contender(row: Row, threads: int) -> Contender:
+    """Load the network of a row.
+
+    Args:
+        row: What to load.
+        threads: Threads of the network.
+
+    Raises:
+        UserError: If its source is unusable or its engine is not installed.
+    """
+    if row.engine != "pytorch":
+        return FolderContender(row.source, threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    if row.role == "beside":
+        return TorchContender(architecture=row.source, input_size=row.input_size)
+    return TorchContender(checkpoint=row.source)
+
+
+def random_inputs(batch: int, side: int, topology: TopologySettings | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return prepared pixels, uint8 (B, S, S, 3), and persistence images where the network reads them."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    if topology is None:
+        return pixels, None
+    from retinai.data.topology import CHANNELS
+
+    return pixels, rng.random((batch, len(CHANNELS), topology.resolution, topology.resolution), dtype=np.float32)

@@ -1,0 +1,51 @@
+"""What is measured: a row per network and engine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ENGINE_NAMES = {"pytorch": "PyTorch eager", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+# Name -> timm's architecture, as published studies of students compare them.
+BESIDE: dict[str, tuple[str, str]] = {
+    "resnet101": ("ResNet-101", "resnet101"),
+    "efficientnet_b5": ("EfficientNet-B5", "tf_efficientnet_b5"),
+    "convnext_small": ("ConvNeXt-Small", "convnext_small"),
+    "resnext101": ("ResNeXt-101 32x4d", "resnext101_32x4d"),
+}
+REFERENCE = "resnet101"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one engine.
+
+    Args:
+        key: Short name, unique in a benchmark.
+        name: What people read.
+        role: `student`, `twin` (the student's untrained twin with the other choice of topology) or `beside`.
+        engine: `pytorch`, `onnx` or `openvino`.
+        precision: `fp32`, `bf16` or `int8`.
+        source: A checkpoint, an exported folder, or for `beside` an architecture of timm.
+        input_size: Side of the square input in pixels.
+        topology: Whether the network reads persistence images.
+    """
+
+    key: str
+    name: str
+    role: str
+    engine: str
+    precision: str
+    source: str
+    input_size: int
+    topology: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def row_name(student: str, engine: str, precision: str, topology: bool) -> str:
+    """Return what people read of a student's row."""
+    suffix = "" if engine == "pytorch" else f" {precision}"
+    return f"{student}{' + topology' if topology else ''}, {ENGINE_NAMES[engine]}{suffix}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from retinai.data.base import FundusDataModule
     from retinai.data.topology import TopologySettings
-    from retinai.modules.base import FundusModule
+    from retinai.modules.classifier import Classifier
 
 # Writes the network's files into a folder and returns the name of the first. The inputs are those that int8 ranges
 # are measured on; None leaves the network unquantised.
@@ -31,7 +31,7 @@ NetworkWriter = Callable[[PixelsToProbabilities, Path, Iterator[dict[str, Any]] 
 _CARD = "card.md"
 
 
-def write_folder(cfg: DictConfig, module: FundusModule, out: Path, write: NetworkWriter) -> None:
+def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkWriter) -> None:
     """Export a module, grade a split with both, and keep the folder if they agree.
 
     Args:
@@ -68,7 +68,7 @@ def write_folder(cfg: DictConfig, module: FundusModule, out: Path, write: Networ
         _write_manifest(folder, facts)
 
 
-def topology_of(module: FundusModule) -> TopologySettings | None:
+def topology_of(module: Classifier) -> TopologySettings | None:
     """Return the settings of the persistence images that a module reads, or None."""
     extras: list[Any] = module.photograph_extras()
     return next((extra.settings for extra in extras if extra.name == "topology"), None)
@@ -108,7 +108,7 @@ def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
 def _facts(
     cfg: DictConfig,
-    module: FundusModule,
+    module: Classifier,
     datamodule: FundusDataModule,
     topology: TopologySettings | None,
     network: str,

@@ -11,7 +11,7 @@ from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY
 
 if TYPE_CHECKING:
     from retinai.data.topology import TopologySettings
-    from retinai.modules.base import FundusModule
+    from retinai.modules.classifier import Classifier
 
 
 class PixelsToProbabilities(nn.Module):
@@ -21,14 +21,14 @@ class PixelsToProbabilities(nn.Module):
     can normalise them wrongly. Flips at test time, where the checkpoint asks for them, are inside too.
 
     Args:
-        module: A trained module, in evaluation mode.
+        module: A trained classifier, in evaluation mode.
         topology: Settings of its persistence images, or None.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, module: FundusModule, topology: TopologySettings | None) -> None:
+    def __init__(self, module: Classifier, topology: TopologySettings | None) -> None:
         super().__init__()
         self.module = module
         self.topology = topology
@@ -45,9 +45,12 @@ class PixelsToProbabilities(nn.Module):
             topology: Persistence images, float32, (B, K, R, R), where the module reads them.
         """
         images = photograph.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
-        if topology is None:
-            return self.module.predict_probabilities(images).float()
-        return self.module.predict_probabilities(images, topology).float()
+        views = self.module.views(images)
+        # One pass over all views: a pass for each would put the network into the graph as often.
+        more = () if topology is None else (topology.repeat(len(views), 1, 1, 1),)
+        seen = views[0] if len(views) == 1 else torch.cat(views)
+        probabilities = self.module.objective.probabilities(self.module(seen, *more)).float()
+        return probabilities.unflatten(0, (len(views), -1)).mean(dim=0) if len(views) > 1 else probabilities
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:
         """Return inputs of the right shapes, by name; two photographs, since one may be traced as a constant."""

@@ -19,13 +19,13 @@ from retinai.runtime.folder import PROBABILITY
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from retinai.modules.base import FundusModule
+    from retinai.modules.classifier import Classifier
 
 OPSET = 20  # ONNX Runtime of this year and of the two before it
 _NETWORK = "network.onnx"
 
 
-def export(cfg: DictConfig, module: FundusModule, out: Path) -> None:
+def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
     """Write a folder for ONNX Runtime.
 
     Args:

@@ -14,12 +14,12 @@ from retinai.runtime.folder import PROBABILITY
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from retinai.modules.base import FundusModule
+    from retinai.modules.classifier import Classifier
 
 _NETWORK = "network.xml"
 
 
-def export(cfg: DictConfig, module: FundusModule, out: Path) -> None:
+def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
     """Write a folder for OpenVINO.
 
     Args:

@@ -177,7 +177,9 @@ class Classifier(FundusModule):
 
         Persistence images are the same for a photograph and its flips.
         """
-        views = [images]
-        if self.test_time_flips:
-            views += [images.flip(3), images.flip(2), images.flip(2, 3)]
+        views = self.views(images)
         return torch.stack([self.objective.probabilities(self(view, *more)) for view in views]).mean(dim=0)
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Return what a prediction is the mean of: the photographs, and their flips where those are asked for."""
+        return [images, *([images.flip(3), images.flip(2), images.flip(2, 3)] if self.test_time_flips else [])]

@@ -121,8 +121,6 @@ def _takes(target: Callable[..., Any], key: str) -> bool:
 def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
     if cfg.get("resume") and not cfg.get("run_dir"):
         yield "resume=true needs run_dir= to say which run goes on"
-    if cfg.get("resume") and cfg.get("init"):
-        yield "resume=true goes on from last.ckpt, so +init= cannot choose other weights; leave one of them out"
     folds, fold = OmegaConf.select(cfg, "data.folds"), OmegaConf.select(cfg, "data.fold")
     if isinstance(folds, int) and isinstance(fold, int) and fold >= folds:
         yield f"data.fold={fold} does not exist with data.folds={folds}; folds count from 0 to {folds - 1}"

@@ -13,20 +13,48 @@ if TYPE_CHECKING:
     from retinai.modules.base import FundusModule
 
 
-def start_checkpoint(cfg: DictConfig) -> Path | None:
+def start_checkpoint(cfg: DictConfig, folder: Path) -> Path | None:
     """Return the checkpoint that the `init` section asks for; None without such a section.
+
+    A resumed run that has written `last.ckpt` takes its weights from there; one that was stopped before
+    begins again, so it needs the start weights that it began with.
 
     Args:
         cfg: Composed training configuration.
+        folder: The run folder.
 
     Raises:
-        UserError: If no finished run fits; says how to make one.
+        UserError: If no finished run fits, or a resumed run was begun with other start weights.
     """
+    if cfg.resume:
+        goes_on = (folder / "checkpoints" / "last.ckpt").exists()
+        _check_same_start(cfg, folder, goes_on)
+        if goes_on:
+            return None
     if not cfg.get("init"):
         return None
     if cfg.init.path:
         return Path(cfg.init.path)
     return newest_run(cfg, str(cfg.init.data)) / "checkpoints" / "best.ckpt"
+
+
+def _check_same_start(cfg: DictConfig, folder: Path, goes_on: bool) -> None:
+    """Refuse start weights that a resumed run did not begin with; one that goes on need not repeat them."""
+    from omegaconf import OmegaConf
+
+    begun, asked = OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "init"), cfg.get("init")
+    if asked == begun or (goes_on and not asked):
+        return
+    raise UserError(
+        f"{folder} was begun with {_told(begun)}, and resume=true is given {_told(asked)}; "
+        "resume with the words that began the run"
+    )
+
+
+def _told(init: DictConfig | None) -> str:
+    if not init:
+        return "no +init="
+    return f"init.path={init.path}" if init.path else f"+init={init.data}_ckpt"
 
 
 def newest_run(cfg: DictConfig, data: str) -> Path:

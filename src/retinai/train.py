@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.tracking.wandb import make_logger
 
     folder = run_folder.choose_run_folder(cfg)
-    start = start_checkpoint(cfg)
+    start = start_checkpoint(cfg, folder)
     teachers = assemble.find_teachers(cfg)
     datamodule = assemble.make_datamodule(cfg, teachers=teachers)
     datamodule.setup()

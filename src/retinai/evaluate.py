@@ -32,6 +32,8 @@ def run(cfg: DictConfig) -> None:
     checkpoint = Path(cfg.ckpt)
     folder = _check_folder(cfg.run_dir)
     module = load_module(checkpoint)
+    if cfg.grading is not None:
+        module.grade_by(str(cfg.grading))
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)
@@ -181,6 +183,8 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
         for key in ("batch_size", "num_workers"):
             if cfg.get(key) is not None:
                 cfg.data[key] = cfg[key]
+        if module.tells_findings:
+            cfg.data.findings = True
         cfg.seed = int(module.hparams.get("seed", 0))
         notes = _follow_training_split(cfg, own, _run_folder(checkpoint))
     datamodule = make_datamodule(cfg, module.preprocessing, topology=module.topology)
@@ -215,7 +219,7 @@ def _write(
     notes: list[str],
 ) -> None:
     """Write the evaluation, or for unlabelled photographs the predictions alone, and print the table."""
-    from retinai.console import print_calibration, print_metrics
+    from retinai.console import print_answers, print_calibration, print_metrics
     from retinai.files import write_csv, write_json
     from retinai.reports.run_report import write_evaluation
 
@@ -236,6 +240,7 @@ def _write(
     )
     print_metrics(metrics, predictions.task, cfg.split)
     print_calibration(metrics)
+    print_answers(metrics)
 
 
 def _details(cfg: DictConfig, module: FundusModule, datamodule: FundusDataModule) -> dict[str, Any]:

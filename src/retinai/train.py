@@ -128,7 +128,7 @@ def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
 
 def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[str, Any]) -> dict[str, Any]:
     """Predict the test split with the best checkpoint and write metrics, figures and report."""
-    from retinai.console import print_calibration, print_metrics
+    from retinai.console import print_answers, print_calibration, print_metrics
     from retinai.evaluate import predict_split
     from retinai.modules.load import load_module
     from retinai.reports.run_report import write_evaluation
@@ -150,6 +150,7 @@ def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[
     log_evaluation(logger, predictions.calibrated(best.calibration), metrics, folder)
     print_metrics(metrics, predictions.task)
     print_calibration(metrics)
+    print_answers(metrics)
     return {
         key: value
         for key, value in metrics.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from retinai.data.task import Task
 from retinai.errors import DataError
 from retinai.metrics.temperature import stated
+
+if TYPE_CHECKING:
+    from retinai.metrics.answers import Answers
 
 DECISIONS = ("argmax", "median", "threshold")
 THRESHOLD = 0.5
@@ -35,6 +38,7 @@ class Predictions:
             `threshold` (every label with a probability above 0.5).
         decided: Decisions that were made before the probabilities were scaled, in the form of
             `decisions`; None decides by the probabilities at hand.
+        answers: What a language model wrote; None of other models.
     """
 
     task: Task
@@ -45,6 +49,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     decision: str
     decided: NDArray[np.int64] | None = None
+    answers: Answers | None = None
 
     def __post_init__(self) -> None:
         probabilities = np.asarray(self.probabilities, dtype=np.float64)
@@ -103,7 +108,8 @@ class Predictions:
         """Return the table of `predictions.csv`, one row per photograph.
 
         Columns: `id`, `path`, `target`, `prediction`, one `p_<class>` per class, `patient`. Grades are
-        numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled.
+        numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled. Of a
+        language model also `valid`, `answer`, `reference` and `true_findings`.
         """
         target = pd.array([pd.NA] * len(self)) if self.targets is None else self._written(self.targets)
         columns: dict[str, Any] = {
@@ -113,7 +119,8 @@ class Predictions:
             "prediction": self._written(self.decisions),
         }
         columns |= {f"p_{name}": self.probabilities[:, i] for i, name in enumerate(self.task.classes)}
-        return pd.DataFrame({**columns, "patient": self.patients})
+        written = {} if self.answers is None else self.answers.columns()
+        return pd.DataFrame({**columns, "patient": self.patients, **written})
 
     def _written(self, labels: NDArray[np.int64]) -> Any:
         if self.task.kind == "grade":
@@ -160,6 +167,7 @@ class Predictions:
             targets=None if self.targets is None else self.targets[chosen],
             probabilities=self.probabilities[chosen],
             decided=None if self.decided is None else self.decided[chosen],
+            answers=None if self.answers is None else self.answers.take(chosen.tolist()),
         )
 
 

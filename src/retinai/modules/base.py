@@ -15,6 +15,7 @@ from retinai.data.extras import Extra
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
 from retinai.data.topology import TopologySettings
+from retinai.errors import UserError
 from retinai.losses.base import Objective
 from retinai.models.tuning import TuningReport, hash_tensors, rest_frozen_parts
 from retinai.modules.checkpoint import complete_states, plain, write_extras
@@ -47,6 +48,10 @@ class FundusModule(LightningModule):
     topology: TopologySettings | None = None
     # Whether a language model writes its answers when it predicts; probabilities alone are faster.
     writes_texts: bool = True
+    # Whether it tells the lesions that it sees, so that an evaluation brings what the masks say.
+    tells_findings: bool = False
+    # Most photographs that it predicts at once; None: as many as asked for.
+    largest_batch: int | None = None
     # What `retinai export` can make of it.
     export_formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
 
@@ -118,6 +123,14 @@ class FundusModule(LightningModule):
     def frozen_keys(self) -> frozenset[str]:
         """Keys of the state dict that training cannot change."""
         return frozenset(f"network.{key}" for key in self.tuning_report.frozen_keys)
+
+    def grade_by(self, grading: str) -> None:
+        """Change how a language model's grades are had.
+
+        Raises:
+            UserError: If this is no language model.
+        """
+        raise UserError(f"grading={grading} is for model=llava; this checkpoint is of model {self.model_name!r}")
 
     def describe_data(self, data: Mapping[str, Any], model: str | None = None) -> None:
         """Keep the data section (and the model's name) for the checkpoint."""

@@ -53,6 +53,7 @@ class LlavaGrader(FundusModule):
 
     network: LlavaNetwork
     export_formats = ("hf",)
+    largest_batch = 4  # at 7 billion parameters keys and values of one photograph take about 0.3 GiB
 
     def __init__(
         self,
@@ -155,8 +156,8 @@ class LlavaGrader(FundusModule):
         """Return `id`, `probability` (B, C), and lists of `answer`, `valid`, `reference` and `findings`.
 
         An answer that was not asked for is empty; a reference is None without a label, findings are None
-        without annotation and plain values otherwise. With `grading=generate`, a text without a grade has `valid` False and even
-        probabilities.
+        without annotation and plain values otherwise. With `grading=generate`, a text without a grade
+        has `valid` False and even probabilities.
         """
         images, count = batch["image"], len(batch["id"])
         probability, valid, answers = self._grade(images)
@@ -168,6 +169,16 @@ class LlavaGrader(FundusModule):
             "reference": [answer for _, answer in self.turns(batch)] if "target" in batch else [None] * count,
             "findings": [facts and facts.to_dict() for facts in batch.get("findings") or [None] * count],
         }
+
+    def grade_by(self, grading: str) -> None:
+        """Grade by `score` or `generate` from now on; a calibration of likelihoods does not suit free text.
+
+        Raises:
+            ConfigError: If it is neither.
+        """
+        _check(self.task.to_dict(), grading, None, self.max_answer_tokens)
+        if grading != self.grading:
+            self.grading, self.calibration = grading, None
 
     def _grade(self, images: Tensor) -> tuple[Tensor, list[bool], list[str]]:
         """Return probabilities (B, C), whether each grade is one, and the written answers."""

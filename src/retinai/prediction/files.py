@@ -65,7 +65,7 @@ def predict_files(
     Returns:
         One row per file, in the order given: `id`, `path`, `prediction` (a grade, or label names joined
         by `|`), `p_<class>` per class, `error` (empty, or why the file could not be read; then
-        prediction and probabilities are missing).
+        prediction and probabilities are missing); of a language model also `answer`.
     """
     device = choose_device(accelerator)
     module = module.eval().to(device)
@@ -73,7 +73,8 @@ def predict_files(
     files = _Files(photographs, module.preprocessing, extras)
     collate = Collate(module.preprocessing, module.task, extras)
     probabilities = np.full((len(photographs.paths), module.task.num_classes), np.nan)
-    reasons = [""] * len(photographs.paths)
+    reasons, answers = [""] * len(photographs.paths), [""] * len(photographs.paths)
+    batch_size = min(batch_size, module.largest_batch or batch_size)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, torch.inference_mode():
         bar = progress.add_task("predicting", total=len(reasons))
@@ -81,16 +82,22 @@ def predict_files(
             good = [(index, sample) for index, sample, _ in batch if sample is not None]
             if good:
                 rows = [index for index, _ in good]
-                probabilities[rows] = _predict_batch(module, collate([sample for _, sample in good]), device)
+                output = _predict_batch(module, collate([sample for _, sample in good]), device)
+                probabilities[rows] = output["probability"].double().numpy()
+                for row, answer in zip(rows, output.get("answer", ()), strict=False):
+                    answers[row] = answer
             for index, _, reason in batch:
                 reasons[index] = reason
             progress.advance(bar, len(batch))
-    return prediction_table(module.task, module.decision, photographs, probabilities, reasons, module.calibration)
+    table = prediction_table(module.task, module.decision, photographs, probabilities, reasons, module.calibration)
+    if any(answers):
+        table.insert(list(table.columns).index("error"), "answer", answers)
+    return table
 
 
-def _predict_batch(module: FundusModule, batch: dict[str, Any], device: torch.device) -> np.ndarray:
+def _predict_batch(module: FundusModule, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-    return module.predict_step(moved, 0)["probability"].double().numpy()
+    return module.predict_step(moved, 0)
 
 
 def _loader(files: _Files, batch_size: int, num_workers: int | str) -> DataLoader[Any]:

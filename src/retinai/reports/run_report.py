@@ -8,10 +8,12 @@ from typing import Any
 
 from retinai.data.preprocessing import Preprocessing
 from retinai.files import write_csv, write_json, write_text
+from retinai.metrics.answers import answer_metrics
 from retinai.metrics.calibrating import calibration_results
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.predictions import Predictions
 from retinai.reports import figures as draw
+from retinai.reports.answers import answers_section
 from retinai.reports.calibration import calibration_section
 from retinai.reports.contact_sheet import Mistake, contact_sheet, worst_mistakes
 from retinai.reports.html import report_page
@@ -59,6 +61,10 @@ def write_evaluation(
     if calibration is not None:
         metrics["calibration"] = calibration_results(before, calibration, resamples)
         sections = [_calibration_section(metrics), *sections]
+    if predictions.answers is not None:
+        metrics["answers"] = answer_metrics(predictions.answers)
+        written = answers_section(predictions, metrics)
+        sections = [*sections, *([written] if written else [])]
     write_csv(folder / "predictions.csv", predictions.to_frame())
     mistakes = worst_mistakes(predictions, preprocessing)
     unscaled = None if calibration is None else before

@@ -25,6 +25,7 @@ IMAGE_SIZE = 168
 PATCH_SIZE = 14
 _VOCABULARY = 1024
 _CONTEXT = 1024
+_WIDTH = 256
 _SPECIAL = ("<unk>", "<s>", "</s>")
 _BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
 # One turn of a conversation as LLaVA-1.5 writes it.
@@ -124,9 +125,11 @@ def _config(tokenizer: Any) -> Any:
         image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, projection_dim=128,
     )  # fmt: skip
     text = LlamaConfig(
-        vocab_size=_VOCABULARY, hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+        vocab_size=_VOCABULARY, hidden_size=_WIDTH, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=4, max_position_embeddings=_CONTEXT, bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=False,
+        # A frozen output layer with the usual 0.02 could not make any token likely: at this width its logits end at 5.
+        initializer_range=_WIDTH**-0.5,
     )  # fmt: skip
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     return LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_token,

@@ -60,8 +60,8 @@ def test_tokens_are_those_of_the_processor_and_fit_the_vision_tower(network: Lla
     theirs = network.processor(images=photograph, text=text, return_tensors="pt")
     assert theirs["input_ids"][0].tolist() == network.conversations.prompt(QUESTION)
     with torch.no_grad():
-        features = network.model.model.get_image_features(theirs["pixel_values"], vision_feature_layer=-2,
-                                                          vision_feature_select_strategy="default").pooler_output  # fmt: skip
+        tower = network.model.model.get_image_features
+        features = tower(theirs["pixel_values"], -2, vision_feature_select_strategy="default").pooler_output
     count = (theirs["input_ids"] == network.processor.image_token_id).sum().item()
     assert count == len(features[0]) == tokens_of_tower(config) == 144
 
@@ -234,7 +234,7 @@ def test_a_large_network_asks_for_a_gpu_before_it_is_read(tmp_path) -> None:
 
 
 def test_a_folder_without_a_network_is_told(tmp_path) -> None:
-    with pytest.raises(UserError, match="the configuration of backbone.weights="):
+    with pytest.raises(UserError, match=r"the configuration of backbone\.weights="):
         load_llava(replace(SETTINGS, weights=str(tmp_path)), four_bits=False)
 
 

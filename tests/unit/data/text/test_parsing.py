@@ -37,6 +37,7 @@ M, H, E, S = "microaneurysms", "haemorrhages", "hard_exudates", "soft_exudates"
         ("Nothing but microaneurysms.", {M}),
         ("Without microaneurysms but with haemorrhages.", {H}),
         ("Haemorrhages without exudates.", {H}),
+        ("No haemorrhages, with microaneurysms.", {M}),
         ("Free of haemorrhage.", set()),
         ("Not a single haemorrhage, not one microaneurysm.", set()),
         ("0 haemorrhages, 3 microaneurysms.", {M}),

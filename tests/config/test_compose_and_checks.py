@@ -52,7 +52,8 @@ def test_each_command_composes(command: str) -> None:
 
 
 def test_option_files_are_named_after_what_they_build() -> None:
-    for group in ("backbone", "data", "loss", "attention", "tuning", "sampler", "optimizer", "scheduler", "prompt"):
+    groups = "backbone data loss attention topology tuning sampler optimizer scheduler prompt"
+    for group in groups.split():
         for path in (conf_dir() / group).glob("*.yaml"):
             assert yaml.safe_load(path.read_text())["name"] == path.stem, path
 

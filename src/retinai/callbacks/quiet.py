@@ -13,6 +13,8 @@ _NEEDLESS = (
     r".*isinstance\(treespec, LeafSpec\).*",  # between Lightning and torch
     r".*Found .* module\(s\) in eval mode at the start of training.*",  # frozen norms are meant
     r".*`_register_pytree_node` is deprecated.*",
+    r".*overridden `transfer_batch_to_device`.*",  # so that names and findings stay where they are
+    r".*`srun` command is available on your system but is not used.*",  # a login node is no job
     r".*all_gather is deprecated.*",  # between Lightning and torch
 )
 

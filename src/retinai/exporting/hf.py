@@ -64,7 +64,7 @@ def _write_adapter(network: LlavaNetwork, folder: Path) -> None:
     for config in network.model.peft_config.values():
         config.base_model_name_or_path = base
         config.revision = network.settings.revision
-    network.model.save_pretrained(folder)
+    network.model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's form of a card; ours follows
     if network.settings.is_tiny:
         from retinai.models.llava.tiny import write_tiny_llava

@@ -69,7 +69,7 @@ class LlavaGrader(FundusModule):
         scheduler: dict[str, Any],
         grading: str = "score",
         findings: bool = True,
-        max_answer_tokens: int = 96,
+        max_answer_tokens: int = 192,
         length_normalised: bool = False,
         gradient_checkpointing: bool = True,
         attention: dict[str, Any] | None = None,

@@ -68,6 +68,23 @@ def test_the_module_decides_at_evaluation_and_prediction_and_the_cache_changes_n
     assert not np.allclose(changed.filter(like="p_"), tested.filter(like="p_"), atol=1e-4)
 
 
+def test_a_teacher_with_topology_teaches_a_student_without(
+    checkpoint: Path, place: Path, data: list[str], command: Command
+) -> None:
+    student = [*NETWORK[:3], "backbone.input_size=24", "model=distiller", f"teacher.ckpt={checkpoint}"]
+    words = [
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "logger=none",
+        "data.num_workers=0",
+        "test=false",
+        "calibrate=false",
+    ]
+    assert command("train", *data, *student, *words, f"run_dir={place / 'student'}") == 0
+    trained = load_module(place / "student" / "checkpoints" / "best.ckpt")
+    assert trained.topology is None and trained.photograph_extras() == []
+
+
 def test_prepare_computes_once_draws_and_says_so(
     place: Path, data: list[str], synthetic_aptos: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,10 +39,11 @@ def run(cfg: DictConfig) -> None:
     load_before = _load()
     with tempfile.TemporaryDirectory(prefix="retinai-benchmark-") as place:
         scratch = Path(place)
+        photographs = _write_photographs(cfg, scratch)
         student = open_student(cfg, scratch)
         rows, checks = _students(cfg, student, scratch)
         rows += _beside(cfg, student.input_size)
-        measured = _measure(cfg, [row for row in rows if "reason" not in checks.get(row.key, {})], scratch)
+        measured = _measure(cfg, [row for row in rows if "reason" not in checks.get(row.key, {})], photographs)
     measured = _in_order(rows, measured, checks)
     result = {
         **summarise(measured, checks, student.trained),
@@ -79,17 +80,23 @@ def _beside(cfg: DictConfig, input_size: int) -> list[Row]:
     ]
 
 
-def _measure(cfg: DictConfig, rows: Sequence[Row], scratch: Path) -> list[Any]:
+def _write_photographs(cfg: DictConfig, scratch: Path) -> list[Path]:
     from retinai.benchmarking.photographs import jpeg_photographs
-    from retinai.benchmarking.rounds import TURN, measure
 
     jpegs = jpeg_photographs(cfg.images, 2 if cfg.quick else 8)
     paths = [scratch / f"{number}.jpg" for number in range(len(jpegs))]
     for path, data in zip(paths, jpegs, strict=True):
         path.write_bytes(data)
+    return paths
+
+
+def _measure(cfg: DictConfig, rows: Sequence[Row], photographs: Sequence[Path]) -> list[Any]:
+    from retinai.benchmarking.rounds import TURN, measure
+
     plan = [(1, 2), (2, 2)] if cfg.quick else [(1, int(cfg.rounds)), (int(cfg.batch), int(cfg.rounds_batch))]
     with _progress() as show:
-        return measure(rows, paths, threads=int(cfg.threads), plan=plan, turn=0.0 if cfg.quick else TURN, progress=show)
+        turn = 0.0 if cfg.quick else TURN
+        return measure(rows, photographs, threads=int(cfg.threads), plan=plan, turn=turn, progress=show)
 
 
 def _in_order(rows: Sequence[Row], measured: Sequence[Any], checks: dict[str, dict[str, Any]]) -> list[Any]:

@@ -126,13 +126,30 @@ def _read(source: str, settings: LlavaSettings, loader: str, what: str, **option
 
 def _read_model(source: str, settings: LlavaSettings, config: Any, four_bits: bool) -> Any:
     dtype = getattr(torch, settings.dtype)
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{_local_rank()}" if torch.cuda.is_available() else "cpu"
     options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}, "attn_implementation": "sdpa"}
     if four_bits:
         options["quantization_config"] = quantisation(dtype)
     model = _read(source, settings, "LlavaForConditionalGeneration", "network", config=config, **options)
+    _keep_weights_as_they_are(model)
     model.config.use_cache = False  # training; grading and generation ask for it
     return model
+
+
+def _local_rank() -> str:
+    """Return the number of this process on its machine, as Lightning or SLURM's `srun` tells it; 0 for a single one."""
+    return os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+
+
+def _keep_weights_as_they_are(model: Any) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16 when they are first used in evaluation.
+
+    The repacking rounds the scales of the weights, so a run would go on with another base network after each
+    validation than a resumed one has; and no gradient passes through repacked weights.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _require_gpu(settings: LlavaSettings, config: Any) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import lightning
 
     from retinai.data.base import FundusDataModule
-    from retinai.data.topology import TopologySettings
+    from retinai.data.topology_settings import TopologySettings
     from retinai.modules.base import FundusModule
     from retinai.modules.teacher import Teachers
 
@@ -42,10 +42,21 @@ def topology_section(cfg: DictConfig) -> dict[str, Any] | None:
     Raises:
         ConfigError: If a value makes no sense.
     """
-    from retinai.data.topology import TopologySettings
+    from retinai.data.topology_settings import TopologySettings
 
     settings = TopologySettings.from_dict(plain(cfg.get("topology") or {"name": "none"}))
     return settings.to_dict() if settings.on else None
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """Ask the module's class whether packages and hardware are there, before any data is read.
+
+    Raises:
+        UserError: Says what is missing.
+    """
+    module_class = resolve_target(plain(cfg.model), trusted=True)
+    if hasattr(module_class, "check_machine"):
+        module_class.check_machine(plain(cfg.backbone))
 
 
 def find_teachers(cfg: DictConfig) -> Teachers | None:
@@ -92,7 +103,10 @@ def make_datamodule(
     if teachers is not None:
         extra["views"] = [view.to_dict() for view in teachers.views]
         extra["extras"] = teachers.extras(extra["cache"])
-    return build(data, trusted=True, **extra)
+    datamodule: FundusDataModule = build(data, trusted=True, **extra)
+    if teachers is not None:
+        teachers.check_task(datamodule.task)  # before photographs are read
+    return datamodule
 
 
 def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teachers | None = None) -> FundusModule:

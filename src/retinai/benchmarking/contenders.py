@@ -216,6 +216,6 @@ def random_inputs(batch: int, side: int, topology: TopologySettings | None) -> t
     pixels = rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     if topology is None:
         return pixels, None
-    from retinai.data.topology import CHANNELS
+    from retinai.data.topology_settings import CHANNELS
 
     return pixels, rng.random((batch, len(CHANNELS), topology.resolution, topology.resolution), dtype=np.float32)

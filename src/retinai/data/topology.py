@@ -7,13 +7,10 @@ here needs torch, so that a clinic's machine computes the very images that train
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,133 +20,20 @@ import numpy as np
 
 from retinai.data.fundus import find_field_of_view, prepare_photograph
 from retinai.data.images import read_photograph
-from retinai.errors import ConfigError, MissingExtraError
+from retinai.data.topology_settings import LAST_LEVEL, TopologySettings
+from retinai.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from retinai.data.preprocessing import Preprocessing
 
-# Raised whenever the images that the same settings give change, so that no cache serves old ones.
-TOPOLOGY_VERSION = 1
-CHANNELS = ("sublevel_h0", "sublevel_h1", "superlevel_h0", "superlevel_h1")
-_LEVELS = 256  # grey levels, and therefore births and deaths, are whole numbers from 0 to 255
-_LAST = 255
+_LEVELS = LAST_LEVEL + 1  # births and deaths are whole numbers from 0 to 255
 _GREY = 128  # what Graham's contrast option puts outside the field of view
 _NOTHING = 1e-16  # densities below it only make denormal numbers, which are slow to multiply
 _MARGIN = 0.01  # of the side: pixels at the edge of the field of view are half dark
-_OF_THE_NETWORK = ("fusion", "hidden", "width", "dropout")
 # Where releases of gudhi keep their special case for rectangles of pixels.
 _RECTANGLE = ("gudhi._pers_cub_low_dim_ext", "gudhi._pers_cub_low_dim")
 
 Diagrams = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class TopologySettings:
-    """Which persistence images are made of a photograph, and how the network reads them.
-
-    Args:
-        name: `none` or `cubical`.
-        channel: `green`, in which lesions stand out most, or `grey`.
-        size: Side in pixels that the prepared photograph is resized to, from 16.
-        resolution: Side R of the persistence images.
-        birth_range: First and last birth, in grey levels, at the centres of the outermost columns.
-        persistence_range: The same for persistence and rows.
-        sigma: Standard deviation of a point's Gaussian, in grey levels.
-        weight: `linear` (by persistence, in grey levels) or `constant` (each point counts 1).
-        min_persistence: Points that do not exceed it, in grey levels, are noise and left out.
-        fusion: `concat` or `gated`, see `retinai.models.topology`.
-        hidden: Widths of the branch's hidden layers.
-        width: Features that the branch gives.
-        dropout: Probability of dropping a hidden feature of the branch.
-
-    Raises:
-        ConfigError: With one sentence for each value that makes no sense.
-    """
-
-    name: str = "cubical"
-    channel: str = "green"
-    size: int = 224
-    resolution: int = 32
-    birth_range: tuple[float, float] = (0.0, 255.0)
-    persistence_range: tuple[float, float] = (0.0, 128.0)
-    sigma: float = 4.0
-    weight: str = "linear"
-    min_persistence: float = 2.0
-    fusion: str = "concat"
-    hidden: tuple[int, ...] = (256,)
-    width: int = 128
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        # Numbers of one kind whatever the file says (4 or 4.0): the key of the cache is made of them.
-        for key in ("birth_range", "persistence_range", "hidden"):
-            value = getattr(self, key)
-            if not isinstance(value, Sequence) or isinstance(value, str):
-                raise ConfigError([f"topology.{key}={value} is not a list of numbers"])
-            object.__setattr__(self, key, tuple(int(v) if key == "hidden" else float(v) for v in value))
-        for key in ("sigma", "min_persistence"):
-            object.__setattr__(self, key, float(getattr(self, key)))
-        problems = _problems(self)
-        if problems:
-            raise ConfigError(problems)
-
-    @property
-    def on(self) -> bool:
-        """Whether there is topology at all."""
-        return self.name != "none"
-
-    def __str__(self) -> str:
-        images = f"{len(CHANNELS)} images of {self.resolution} x {self.resolution}"
-        return f"{self.name}, {self.channel} channel at {self.size} px, {images}, {self.fusion}"
-
-    def key(self) -> str:
-        """Return a short key of all that decides the images; how a network reads them does not."""
-        values = {k: v for k, v in asdict(self).items() if k not in _OF_THE_NETWORK}
-        return hashlib.sha256(json.dumps([TOPOLOGY_VERSION, values], sort_keys=True).encode()).hexdigest()[:12]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for checkpoints and JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TopologySettings:
-        """Rebuild from `to_dict`, or from the `topology` section of a configuration.
-
-        Raises:
-            ConfigError: If a key is unknown or a value makes no sense.
-        """
-        own = {key: value for key, value in values.items() if key != "_target_"}
-        known = [field.name for field in fields(cls)]
-        unknown = [key for key in own if key not in known]
-        if unknown:
-            raise ConfigError([f"topology does not know {key!r} (valid: {', '.join(known)})" for key in unknown])
-        return cls(**own)
-
-
-def _problems(s: TopologySettings) -> list[str]:
-    """Return a sentence for each value that makes no sense."""
-    problems = []
-    choices = {"name": ("none", "cubical"), "channel": ("green", "grey"), "weight": ("linear", "constant"),
-               "fusion": ("concat", "gated")}  # fmt: skip
-    for key, valid in choices.items():
-        if getattr(s, key) not in valid:
-            problems.append(f"topology.{key}={getattr(s, key)} is unknown; valid: {', '.join(valid)}")
-    for key, least in (("size", 16), ("resolution", 2), ("width", 1)):
-        if not isinstance(getattr(s, key), int) or getattr(s, key) < least:
-            problems.append(f"topology.{key}={getattr(s, key)} must be a whole number from {least}")
-    for key in ("birth_range", "persistence_range"):
-        bounds = getattr(s, key)
-        if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= _LAST:
-            problems.append(f"topology.{key}={list(bounds)} must be two rising numbers from 0 to {_LAST}")
-    if not s.sigma > 0:
-        problems.append(f"topology.sigma={s.sigma} must be more than 0")
-    if not 0 <= s.min_persistence < _LAST:
-        problems.append(f"topology.min_persistence={s.min_persistence} must lie between 0 and {_LAST}")
-    if any(width < 1 for width in s.hidden):
-        problems.append(f"topology.hidden={list(s.hidden)} must be widths from 1")
-    if not 0 <= s.dropout < 1:
-        problems.append(f"topology.dropout={s.dropout} must be from 0 up to, not including, 1")
-    return problems
 
 
 def persistence_images(photograph: np.ndarray, settings: TopologySettings) -> np.ndarray:
@@ -210,7 +94,7 @@ def filtrations(photograph: np.ndarray, settings: TopologySettings) -> tuple[np.
         photograph = cv2.resize(photograph, (settings.size, settings.size), interpolation=method)
     inside = field_of_view(photograph)
     plane = photograph[:, :, 1] if settings.channel == "green" else cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)
-    return np.where(inside, plane, np.uint8(_LAST)), np.where(inside, _LAST - plane, np.uint8(_LAST))
+    return np.where(inside, plane, np.uint8(LAST_LEVEL)), np.where(inside, LAST_LEVEL - plane, np.uint8(LAST_LEVEL))
 
 
 def field_of_view(photograph: np.ndarray) -> np.ndarray:

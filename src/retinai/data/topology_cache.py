@@ -12,7 +12,8 @@ from retinai.data.cache import file_of, read_array, write_array
 from retinai.data.file_index import FileIndex, FileRecord
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.preprocessing import Preprocessing
-from retinai.data.topology import CHANNELS, TopologySettings, persistence_images
+from retinai.data.topology import persistence_images
+from retinai.data.topology_settings import CHANNELS, TopologySettings
 
 
 class TopologyCache:

@@ -30,6 +30,7 @@ class PixelsToProbabilities(nn.Module):
 
     def __init__(self, module: Classifier, topology: TopologySettings | None) -> None:
         super().__init__()
+        module.network.use_memory_format(torch.contiguous_format)  # strides of another order become steps of the graph
         self.module = module
         self.topology = topology
         mean, std = torch.tensor(module.preprocessing.mean), torch.tensor(module.preprocessing.std)
@@ -59,7 +60,7 @@ class PixelsToProbabilities(nn.Module):
         pixels = torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
         inputs = {PHOTOGRAPH: pixels}
         if self.topology is not None:
-            from retinai.data.topology import CHANNELS
+            from retinai.data.topology_settings import CHANNELS
 
             cells = self.topology.resolution
             inputs[TOPOLOGY] = torch.rand(batch, len(CHANNELS), cells, cells, generator=generator)

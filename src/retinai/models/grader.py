@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from retinai.data.topology import TopologySettings
+from retinai.data.topology_settings import TopologySettings
 from retinai.errors import ConfigError
 from retinai.models.attention import AttentionSettings
 from retinai.models.backbone import Backbone
@@ -57,8 +57,12 @@ class Grader(nn.Module):
         # Small weights and no bias: the first predictions are even, whatever the features' scale.
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-        self._format = torch.channels_last if backbone.convolutional else torch.contiguous_format
-        self.to(memory_format=self._format)
+        self.use_memory_format(torch.channels_last if backbone.convolutional else torch.contiguous_format)
+
+    def use_memory_format(self, memory_format: torch.memory_format) -> None:
+        """Keep weights and photographs in a memory format; an exported graph is written without channels last."""
+        self._format = memory_format
+        self.to(memory_format=memory_format)
 
     def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
         """Return logits, shape (B, num_outputs).

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from retinai.data.topology import CHANNELS, TopologySettings
+from retinai.data.topology_settings import CHANNELS, TopologySettings
 
 # The gate starts at sigmoid(2) = 0.88: the network's own features, pretrained most often, have the first word.
 _GATE_START = 2.0

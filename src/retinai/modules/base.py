@@ -14,7 +14,7 @@ from retinai.config.build import TARGET, build
 from retinai.data.extras import Extra
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
-from retinai.data.topology import TopologySettings
+from retinai.data.topology_settings import TopologySettings
 from retinai.errors import UserError
 from retinai.losses.base import Objective
 from retinai.models.tuning import TuningReport, hash_tensors, rest_frozen_parts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 import retinai
-from retinai.data.topology import TopologySettings
+from retinai.data.topology_settings import TopologySettings
 from retinai.errors import CheckpointError
 from retinai.models.tuning import hash_tensors
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from retinai.config.build import show_base_options
 from retinai.data.extras import Extra
-from retinai.data.topology import TopologyExtra, TopologySettings
+from retinai.data.topology import TopologyExtra
+from retinai.data.topology_settings import TopologySettings
 from retinai.errors import DataError
 from retinai.losses.distillation import symmetric_kl
 from retinai.models.attention import AttentionSettings

@@ -14,7 +14,8 @@ from retinai.data.fundus import prepare_photograph
 from retinai.data.images import read_photograph
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
-from retinai.data.topology import CHANNELS, TopologySettings, field_of_view, persistence_images
+from retinai.data.topology import field_of_view, persistence_images
+from retinai.data.topology_settings import CHANNELS, TopologySettings
 from retinai.reports.figures import readable
 from retinai.reports.style import FAINT, new_figure, save_figure
 

@@ -79,7 +79,7 @@ def test_other_settings_find_nothing(photographs: list[str], cache: TopologyCach
 def test_an_old_version_finds_nothing(
     photographs: list[str], cache: TopologyCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retinai.data.topology.TOPOLOGY_VERSION", 10_000)
+    monkeypatch.setattr("retinai.data.topology_settings.TOPOLOGY_VERSION", 10_000)
     assert TopologyCache(cache.cache_dir, PREPROCESSING, SETTINGS).load(photographs[0]) is None
 
 

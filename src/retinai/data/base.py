@@ -123,6 +123,8 @@ class FundusDataModule(lightning.LightningDataModule):
         self.near_duplicates = near_duplicates
         self.findings = findings
         self.views = [v if isinstance(v, Preprocessing) else Preprocessing.from_dict(dict(v)) for v in views or ()]
+        if self.views:
+            source_of(self.preprocessing, self.views)  # refuses what no resizing can bring together
         self.topology = TopologySettings.from_dict(topology) if isinstance(topology, Mapping) else topology
         self.extras = list(extras or ())
         if self.topology is not None:

@@ -139,3 +139,15 @@ def _graded(checkpoint: Path, root: Path, folder: Path) -> tuple[list[float], Pa
     images = Collate(module.preprocessing, module.task).normalise(prepared[None])
     with torch.no_grad():
         return module.predict_probabilities(images)[0].tolist(), folder / "prepared.png"
+
+
+def test_a_large_network_without_a_gpu_is_told_before_any_data_is_read(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    assert command("train", "model=llava", "data=idrid", f"data.root={tmp_path / 'nowhere'}") == 2
+    told = capsys.readouterr().err
+    assert "needs a CUDA GPU with some 12 GiB" in told and "backbone=llava_tiny" in told

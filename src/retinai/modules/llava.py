@@ -13,8 +13,9 @@ from retinai.data.text.parsing import parse_grade
 from retinai.data.text.prompts import PromptTemplates
 from retinai.errors import ConfigError
 from retinai.models.llava.adapters import read_tuning, report_tuning
-from retinai.models.llava.loading import check_fingerprint
+from retinai.models.llava.loading import check_fingerprint, check_machine
 from retinai.models.llava.network import LlavaNetwork, build_llava
+from retinai.models.llava.settings import read_settings
 from retinai.models.tuning import TuningReport
 from retinai.modules.base import FundusModule
 from retinai.modules.checkpoint import KEY, check_fit, read_extras, write_extras
@@ -95,6 +96,11 @@ class LlavaGrader(FundusModule):
         self.length_normalised = bool(length_normalised)
         self.prompts: PromptTemplates = build({TARGET: "retinai.data.text.prompts.PromptTemplates", **prompt})
         self.candidates = [self.prompts.grade_text(self.task, grade) for grade in range(self.task.num_classes)]
+
+    @classmethod
+    def check_machine(cls, backbone: Mapping[str, Any]) -> None:
+        """Check that packages and, for a large network, a GPU are there."""
+        check_machine(read_settings(backbone))
 
     # The hooks.
 

@@ -18,8 +18,8 @@ from retinai.models.llava.adapters import PROJECTOR
 from retinai.models.llava.processor import check_processor
 from retinai.models.llava.settings import LlavaSettings
 
-# Above this many parameters a CPU takes hours for what a GPU does in minutes.
-_LARGE = 1_000_000_000
+# From this many billion parameters on a CPU takes hours for what a GPU does in minutes.
+_LARGE = 1.0
 # What is not quantised: the output layer decides between tokens, and the vision side is small.
 _UNQUANTISED = ["lm_head", "model.vision_tower", f"model.{PROJECTOR}"]  # matched from the start of a name
 
@@ -52,6 +52,17 @@ def require_llava_packages() -> None:
             raise MissingExtraError(package, "llava")
 
 
+def check_machine(settings: LlavaSettings) -> None:
+    """Check before any data is read that packages and, for a large network, a GPU are there.
+
+    Raises:
+        MissingExtraError: If the `llava` extra is not installed.
+        UserError: If the network needs a GPU that is not here.
+    """
+    require_llava_packages()
+    _require_gpu(settings, settings.billions or 0.0)
+
+
 def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
     """Load a LLaVA with its processor and check that they fit each other.
 
@@ -64,10 +75,10 @@ def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
         UserError: If there is no such model, or it needs a GPU that is not here.
         ConfigError: If processor and network do not fit.
     """
-    require_llava_packages()
+    check_machine(settings)
     with _folder_of(settings) as source:
         config = _read_config(source, settings)
-        _require_gpu(settings, config)
+        _require_gpu(settings, _billions(config))
         processor = _read(source, settings, "AutoProcessor", "processor")
         check_processor(processor, config, settings)
         model = _read_model(source, settings, config, four_bits)
@@ -152,14 +163,18 @@ def _keep_weights_as_they_are(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _require_gpu(settings: LlavaSettings, config: Any) -> None:
-    """Refuse a large network on a CPU before gigabytes are read."""
+def _billions(config: Any) -> float:
+    """Return the parameters of the language model's layers, in billions."""
     text = config.text_config
-    size = text.num_hidden_layers * text.hidden_size * (4 * text.hidden_size + 3 * text.intermediate_size)
-    if size < _LARGE or torch.cuda.is_available():
+    return text.num_hidden_layers * text.hidden_size * (4 * text.hidden_size + 3 * text.intermediate_size) / 1e9
+
+
+def _require_gpu(settings: LlavaSettings, billions: float) -> None:
+    """Refuse a large network on a CPU before gigabytes are read."""
+    if billions < _LARGE or torch.cuda.is_available():
         return
     raise UserError(
-        f"backbone={settings.name} has about {size / 1e9:.0f} billion parameters and needs a CUDA GPU with some 12 GiB "
+        f"backbone={settings.name} has about {billions:.0f} billion parameters and needs a CUDA GPU with some 12 GiB "
         "of memory (4 bits, batch 1), and PyTorch sees none here; on a CPU use backbone=llava_tiny"
     )
 

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retinai.config.build import TARGET
 from retinai.models.llava import likelihood
 from retinai.models.llava.adapters import LlavaTuning, apply_llava_tuning
 from retinai.models.llava.encoding import Conversations
-from retinai.models.llava.loading import load_llava, require_llava_packages
-from retinai.models.llava.settings import LlavaSettings
+from retinai.models.llava.loading import load_llava
+from retinai.models.llava.settings import LlavaSettings, read_settings
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ class LlavaNetwork(nn.Module):
 
     def __init__(self, settings: LlavaSettings, tuning: LlavaTuning, gradient_checkpointing: bool = True) -> None:
         super().__init__()
-        require_llava_packages()
         loaded = load_llava(settings, four_bits=tuning.name == "qlora")
         self.settings, self.tuning = settings, tuning
         self.processor = loaded.processor
@@ -137,5 +135,4 @@ def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
 
 def build_llava(backbone: Mapping[str, Any], tuning: LlavaTuning, gradient_checkpointing: bool) -> LlavaNetwork:
     """Build the network of a `backbone` section."""
-    values = {k: v for k, v in backbone.items() if k != TARGET}
-    return LlavaNetwork(LlavaSettings(**values), tuning, gradient_checkpointing)
+    return LlavaNetwork(read_settings(backbone), tuning, gradient_checkpointing)

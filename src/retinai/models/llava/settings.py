@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from retinai.config.build import TARGET
 from retinai.errors import ConfigError
 
 TINY = "tiny"
@@ -24,6 +27,8 @@ class LlavaSettings:
         interpolation: How photographs are scaled.
         dtype: Type in which the network computes: `bfloat16`, `float16` or `float32`.
         revision: Revision on the hub; None takes the newest.
+        billions: Parameters in billions, so that a missing GPU is told before anything is fetched; None
+            looks into the network's own configuration.
     """
 
     name: str
@@ -34,6 +39,7 @@ class LlavaSettings:
     interpolation: str = "area"
     dtype: str = "bfloat16"
     revision: str | None = None
+    billions: float | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in _TYPES:
@@ -43,3 +49,8 @@ class LlavaSettings:
     def is_tiny(self) -> bool:
         """Whether it is the small network that needs no download."""
         return self.weights == TINY
+
+
+def read_settings(section: Mapping[str, Any]) -> LlavaSettings:
+    """Return the settings of a `backbone` section."""
+    return LlavaSettings(**{key: value for key, value in section.items() if key != TARGET})

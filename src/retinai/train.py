@@ -29,6 +29,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.modules.teacher import teacher_notes
     from retinai.tracking.wandb import make_logger
 
+    assemble.check_machine(cfg)
     folder = run_folder.choose_run_folder(cfg)
     start = start_checkpoint(cfg, folder)
     teachers = assemble.find_teachers(cfg)

@@ -193,10 +193,18 @@ def _size(width: float, height: float, scale: float) -> tuple[int, int]:
 def _threshold(light: np.ndarray) -> float:
     """Return the level between border and retina: the border, plus a tenth of the way to the retina."""
     edge = np.concatenate([light[:3].ravel(), light[-3:].ravel(), light[:, :3].ravel(), light[:, -3:].ravel()])
-    border, retina = float(np.percentile(edge, 10)), float(np.percentile(light, 95))
+    border, retina = float(np.percentile(edge, 10)), _percentile(light, 95)
     if border > 0.35 * retina:  # a tight crop: the frame lies inside the retina, there is no border
         border = 0.0
     return border + max(0.1 * (retina - border), 2.0)
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """Return what `np.percentile` gives, for uint8 and many values: by counting, without sorting."""
+    ranks = np.cumsum(cv2.calcHist([values], [0], None, [256], [0, 256]), dtype=np.float64)
+    place = (values.size - 1) * percent / 100
+    below, above = (int(np.searchsorted(ranks, rank, side="right")) for rank in (np.floor(place), np.ceil(place)))
+    return float(below + (above - below) * (place % 1))
 
 
 def _largest_hull(lit: np.ndarray) -> np.ndarray | None:
@@ -206,11 +214,13 @@ def _largest_hull(lit: np.ndarray) -> np.ndarray | None:
     # Regions at the frame must not be eaten by the opening: the frame is repeated outwards first.
     framed = cv2.copyMakeBorder(lit.astype(np.uint8), size, size, size, size, cv2.BORDER_REPLICATE)
     opened = cv2.morphologyEx(framed, cv2.MORPH_OPEN, kernel)[size:-size, size:-size]
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    # Without OpenCV's statistics, of which only the areas are needed: they take three times as long as the regions.
+    count, labels = cv2.connectedComponents(opened, connectivity=4, ltype=cv2.CV_16U)
     if count < 2:
         return None
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    if stats[largest, cv2.CC_STAT_AREA] < _LEAST_AREA * lit.size:
+    areas = np.bincount(labels.ravel(), minlength=count)
+    largest = 1 + int(np.argmax(areas[1:]))
+    if areas[largest] < _LEAST_AREA * lit.size:
         return None
     contours, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return cv2.convexHull(np.concatenate(contours))[:, 0]

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from drawn_eye import draw_eye
 
-from retinai.data.fundus import equalise_lightness, find_field_of_view, prepare_masks, prepare_photograph
+from retinai.data.fundus import (
+    _percentile,
+    equalise_lightness,
+    find_field_of_view,
+    prepare_masks,
+    prepare_photograph,
+)
 from retinai.data.images import read_photograph
 from retinai.data.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
@@ -131,6 +137,13 @@ def test_masks_move_with_the_photograph(crop):
         near = np.argwhere(blue)
         near = near[np.abs(near - centre).max(axis=1) < 12]
         assert np.abs(centre - near.mean(axis=0)).max() < 0.6, name
+
+
+def test_a_counted_percentile_is_that_of_numpy():
+    rng = np.random.default_rng(0)
+    for percent in (5, 50, 95, 99):
+        values = rng.integers(0, rng.integers(2, 257), (rng.integers(20, 90), 70)).astype(np.uint8)
+        assert _percentile(values, percent) == pytest.approx(np.percentile(values, percent), abs=1e-9)
 
 
 def test_faults_are_told():

@@ -34,6 +34,10 @@ def run(cfg: DictConfig) -> None:
     if cfg.format not in _FORMATS:
         raise ConfigError([f"format={cfg.format} is unknown; valid: {', '.join(_FORMATS)}"])
     if cfg.format == "llava_jsonl":
+        if cfg.topology.name != "none":
+            raise ConfigError(
+                [f"topology={cfg.topology.name} means nothing with format=llava_jsonl; leave one of them"]
+            )
         return prepare_conversations(cfg)
     if cfg.out is not None:
         raise ConfigError([f"out={cfg.out} is the file of format=llava_jsonl; leave it out, or give that format"])

@@ -114,6 +114,7 @@ def test_the_users_faults_are_one_sentence(
         (["train", *data, "topology=cubical", "topology.channel=red"], "topology.channel=red is unknown"),
         (["train", *data, "topology=cubical", "topology.sigmaa=3"], "sigma"),
         (["train", *data, "model=llava", "topology=cubical"], "takes no topology"),
+        (["prepare", *data, "format=llava_jsonl", "topology=cubical"], "means nothing with format=llava_jsonl"),
         (["evaluate", f"ckpt={checkpoint}", "topology=cubical"], "topology"),
     ]
     for words, told in cases:

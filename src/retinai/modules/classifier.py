@@ -167,7 +167,7 @@ class Classifier(FundusModule):
         images, *more = self.network_inputs(batch)
         fill = background(self.preprocessing)
         turned = rotate(images, draw_angles(len(images), self.consistency.degrees), fill)
-        # Persistence does not change with a turn, so both have the photograph's own.
+        # A turned retina has the same spots; computing them anew would measure the resampling.
         first, second = self(torch.cat([images, turned]), *(torch.cat([same, same]) for same in more)).chunk(2)
         return first, self.objective.class_logits(second)
 

@@ -101,7 +101,7 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
 
     checkpoint = read_checkpoint(path)
     extras = read_extras(checkpoint, f"checkpoint {path}")
-    theirs = {"model": extras["target"].rpartition(".")[2], "backbone": extras["backbone"]}
+    theirs = {"model": _network_of(extras["target"].rpartition(".")[2]), "backbone": extras["backbone"]}
     ours = _identity(module)
     for what in ("model", "backbone"):
         if theirs[what] != ours[what]:
@@ -158,4 +158,9 @@ def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule)
 
 
 def _identity(module: FundusModule) -> dict[str, Any]:
-    return {"model": type(module).__name__, "backbone": module.backbone_name}
+    return {"model": _network_of(type(module).__name__), "backbone": module.backbone_name}
+
+
+def _network_of(name: str) -> str:
+    """Return the module whose network a module has: a distilled student is a classifier like any other."""
+    return "Classifier" if name == "Distiller" else name

@@ -17,6 +17,7 @@ from retinai.data.task import DME_RISK, DR_GRADE, ODIR_COURSE, Task
 from retinai.errors import CheckpointError, ConfigError
 from retinai.modules.classifier import Classifier
 from retinai.modules.distiller import Distiller
+from retinai.modules.init import load_start_weights
 from retinai.modules.load import load_module
 from retinai.modules.teacher import Teachers, load_teachers
 
@@ -154,6 +155,14 @@ def test_a_resumed_student_equals_one_in_one_piece(tmp_path: Path) -> None:
     other.take_teachers(make_teachers(make_classifier(seed=8)))
     with pytest.raises(CheckpointError, match="same teachers"):
         fit(other, 3, resume=tmp_path / "epoch=0.ckpt")
+
+
+def test_a_student_may_start_from_a_classifiers_weights(tmp_path: Path) -> None:
+    source = make_classifier(seed=3)
+    file = saved(source, tmp_path / "start.ckpt")
+    student = make_distiller(seed=4)
+    load_start_weights(file, student)
+    assert all(torch.equal(v, student.state_dict()[k]) for k, v in source.state_dict().items())
 
 
 def test_what_cannot_teach_or_learn_is_refused(tmp_path: Path) -> None:

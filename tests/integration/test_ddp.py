@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 
 def test_two_processes_share_one_run(
     synthetic_aptos: Path, tmp_path: Path, run_cli: Callable[..., subprocess.CompletedProcess[str]]
@@ -26,3 +28,26 @@ def test_two_processes_share_one_run(
     assert "16 (8 x 1 accumulated x 2 device(s))" in done.stdout
     # Each line of an epoch once, though two processes ran it.
     assert done.stdout.count("epoch 1/1") == 1
+
+
+def test_two_processes_of_llava_learn_what_one_does(
+    synthetic_aptos: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    run_cli: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    words = [
+        "train", "model=llava", "backbone=llava_tiny", "data=aptos", f"data.root={synthetic_aptos}", "data.limit=2",
+        "data.num_workers=0", "tuning.dropout=0", "optimizer.lr=1e-3", "trainer.max_epochs=1", "logger=none",
+        "calibrate=false", "test=false", f"paths.cache={tmp_path / 'cache'}",
+    ]  # fmt: skip
+    # Dropout is off because each process draws its own.
+    assert command(*words, "trainer=cpu", "trainer.accumulate_grad_batches=2", f"run_dir={tmp_path / 'one'}") == 0
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.accumulate_grad_batches=1")
+    done = run_cli(*words, *two, f"run_dir={tmp_path / 'two'}", cwd=tmp_path, timeout=180)
+    assert done.returncode == 0, done.stderr
+    files = [tmp_path / run / "checkpoints" / "last.ckpt" for run in ("one", "two")]
+    one, both = (torch.load(file, weights_only=True)["state_dict"] for file in files)
+    assert one.keys() == both.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(both[key], value, msg=key)

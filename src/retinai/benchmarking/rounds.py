@@ -31,7 +31,8 @@ class Measured:
 
     Args:
         row: The row.
-        seconds: (what, batch) -> seconds per call, the median of each round; what is `network` or `grade`.
+        seconds: (what, batch) -> seconds per call, the median of each round; what is `network`, `grade`, or
+            `processor`: those of all threads while the network runs, which other work on the machine hardly adds to.
         stages: batch -> stage of `grade` -> seconds per call, the median of each round.
         megabytes: batch -> peak memory of the process up to then.
         facts: `parameters`, `macs`, `bytes`, `load_seconds`.
@@ -207,7 +208,9 @@ def _one_round(
     for what in WHATS:
         answer = process.ask(what, batch=batch, calls=calls[one.row.key, what])
         one.seconds.setdefault((what, batch), []).append(median(answer["seconds"]))
-        if what == "grade":
+        if what == "network":
+            one.seconds.setdefault(("processor", batch), []).append(median(answer["processor"]))
+        else:
             kept = one.stages.setdefault(batch, {})
             for stage in answer["stages"][0]:
                 kept.setdefault(stage, []).append(median([spent[stage] for spent in answer["stages"]]))

@@ -76,6 +76,7 @@ def _row(
         if reference is not None
         else {},
         "network_ms": {str(b): spread(one.seconds["network", b], 1000 / b) for b in batches},
+        "network_processor_ms": {str(b): spread(one.seconds["processor", b], 1000 / b) for b in batches},
         "jpeg_to_grade_ms": {str(b): spread(one.seconds["grade", b], 1000 / b) for b in batches},
         "jpeg_to_grade_vs_network": {
             str(b): ratio(one.seconds["grade", b], one.seconds["network", b]) for b in batches
@@ -133,7 +134,8 @@ def _details(
     if best is None or reference is None:
         return None
     batch = min(by_key[best["key"]].megabytes)
-    against = ratio(reference.seconds["network", batch], by_key[best["key"]].seconds["network", batch])
+    ours, theirs = by_key[best["key"]].seconds, reference.seconds
+    against = ratio(theirs["network", batch], ours["network", batch])
     return {
         "row": best["key"],
         "name": best["name"],
@@ -142,6 +144,7 @@ def _details(
         "kept": best["kept"],
         "metric": best["metric"],
         "value": best["value"],
+        "by_processor_time": ratio(theirs["processor", batch], ours["processor", batch])["median"],
         **against,
     }
 

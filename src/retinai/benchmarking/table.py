@@ -42,7 +42,7 @@ def _headline(result: Mapping[str, Any]) -> str:
     return (
         f"**{details['name']} is {details['median']:.1f} times faster than ResNet-101 in PyTorch eager** (rounds "
         f"{details['low']:.1f} to {details['high']:.1f}; batch {details['batch']}, {details['input_size']} px, network "
-        f"alone); it {kept}."
+        f"alone; by the time of all processors {details['by_processor_time']:.1f}); it {kept}."
     )
 
 

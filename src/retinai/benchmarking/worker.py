@@ -44,7 +44,8 @@ class Worker:
             order: `do` (`network`, `grade`, `peak`, `facts`) with `batch` and `calls`.
 
         Returns:
-            `seconds` per call and for `grade` the `stages` of each call; `megabytes`; or facts.
+            `seconds` per call, for `network` `processor` seconds of all threads too, and for `grade` the
+            `stages` of each call; `megabytes`; or facts.
         """
         what = order["do"]
         if what == "peak":
@@ -57,12 +58,13 @@ class Worker:
     def _network(self, batch: int, calls: int) -> dict[str, Any]:
         if batch not in self._alone:
             self._alone[batch] = self.contender.alone(batch)
-        run, seconds = self._alone[batch], []
+        run, seconds, processor = self._alone[batch], [], []
         for _ in range(calls):
-            begin = time.perf_counter()
+            worked, begin = time.process_time(), time.perf_counter()
             run()
             seconds.append(time.perf_counter() - begin)
-        return {"seconds": seconds}
+            processor.append(time.process_time() - worked)
+        return {"seconds": seconds, "processor": processor}
 
     def _grade(self, batch: int, calls: int) -> dict[str, Any]:
         seconds, stages = [], []

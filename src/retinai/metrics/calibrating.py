@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
 from retinai.metrics.calibration import calibration_error
-from retinai.metrics.operating_points import choose_operating_points, referable_score
+from retinai.metrics.operating_points import choose_operating_points, is_referable, referable_score
 from retinai.metrics.predictions import Predictions
 from retinai.metrics.temperature import BOUNDS, fit_temperature, negative_log_likelihood
 
@@ -48,7 +48,7 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
     calibration["operating_points"] = {}
     if task.referable_from is not None:
         score = referable_score(after.probabilities, task)
-        points, more = choose_operating_points(score, targets >= task.referable_from)
+        points, more = choose_operating_points(score, is_referable(targets, task))
         calibration["operating_points"] = points
         notes += more
     return calibration, notes
@@ -85,8 +85,7 @@ def calibration_results(
 
 
 def _at_point(after: Predictions, point: Mapping[str, Any], weights: NDArray[np.float32]) -> dict[str, Any]:
-    border = after.task.referable_from
-    ill = after.labelled >= border
+    ill = is_referable(after.labelled, after.task)
     referred = referable_score(after.probabilities, after.task) >= point["threshold"]
     counts = weights.astype(np.float64)
     return {

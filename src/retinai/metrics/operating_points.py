@@ -28,9 +28,26 @@ def referable_score(probabilities: NDArray[Any], task: Task) -> NDArray[np.float
     Raises:
         ValueError: If the task has none.
     """
+    return np.asarray(probabilities, dtype=np.float64)[:, _border(task) :].sum(axis=1)
+
+
+def is_referable(grades: NDArray[np.int64], task: Task) -> NDArray[np.bool_]:
+    """Return whether each grade is referred, shape (N,).
+
+    Args:
+        grades: Shape (N,).
+        task: A task with a border of referral.
+
+    Raises:
+        ValueError: If the task has none.
+    """
+    return grades >= _border(task)
+
+
+def _border(task: Task) -> int:
     if task.referable_from is None:
         raise ValueError(f"task {task.name!r} does not say from which grade an eye is referred")
-    return np.asarray(probabilities, dtype=np.float64)[:, task.referable_from :].sum(axis=1)
+    return task.referable_from
 
 
 def choose_operating_points(

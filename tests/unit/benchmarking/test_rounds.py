@@ -64,7 +64,8 @@ def test_a_row_that_cannot_be_loaded_says_why_and_the_others_go_on(tmp_path: Pat
     assert "process ended with code 1" in found[2].reason and "TypeError" in found[2].reason
     good = found[1]
     assert good.reason == "" and {key: len(times) for key, times in good.seconds.items()} == {
-        ("network", 1): 2, ("grade", 1): 2, ("network", 3): 1, ("grade", 3): 1,
+        ("network", 1): 2, ("processor", 1): 2, ("grade", 1): 2,
+        ("network", 3): 1, ("processor", 3): 1, ("grade", 3): 1,
     }  # fmt: skip
     assert set(good.stages[1]) == set(STAGES) and len(good.stages[3]["decode"]) == 1
     assert good.stages[3]["decode"][0] > good.stages[1]["decode"][0]  # three photographs, not one

@@ -23,6 +23,7 @@ def measured(
     one.seconds = {
         ("network", 1): network, ("grade", 1): grade,
         ("network", 32): [32 * s for s in network], ("grade", 32): [32 * s for s in grade],
+        ("processor", 1): [2 * s for s in network], ("processor", 32): [64 * s for s in network],
     }  # fmt: skip
     stages = {"decode": [0.004] * 3, "prepare": [0.001] * 3, "topology": [topology] * 3, "network": network}
     one.stages = {1: stages, 32: stages}
@@ -61,6 +62,7 @@ def test_the_best_row_that_keeps_its_metric_is_set_against_resnet101(rows: list[
     details = result["student_vs_resnet101_details"]
     assert details["row"] == "student-openvino-int8" and details["rounds"] == pytest.approx([25, 30, 30])
     assert (details["batch"], details["input_size"], details["kept"]) == (1, 224, True)
+    assert details["by_processor_time"] == pytest.approx(30)
     by_key = {row["key"]: row for row in result["rows"]}
     assert by_key["student-openvino-int8"]["change"] == pytest.approx(-0.003)
     assert by_key["student-pytorch"]["value"] == 0.8 and by_key["resnet101"]["value"] is None

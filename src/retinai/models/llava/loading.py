@@ -76,6 +76,7 @@ def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
         ConfigError: If processor and network do not fit.
     """
     check_machine(settings)
+    quiet_transformers()
     with _folder_of(settings) as source:
         config = _read_config(source, settings)
         _require_gpu(settings, _billions(config))
@@ -124,7 +125,6 @@ def _read_config(source: str, settings: LlavaSettings) -> Any:
 def _read(source: str, settings: LlavaSettings, loader: str, what: str, **options: Any) -> Any:
     import transformers
 
-    quiet_transformers()
     try:
         return getattr(transformers, loader).from_pretrained(source, revision=settings.revision or "main", **options)
     except (OSError, ValueError, KeyError) as error:

@@ -13,7 +13,7 @@ finished() { grep -qs '"status": "finished"' "$runs/$1/run.json"; }
 
 # submit [option of sbatch]... -- [word for the job]...: prints the number of the new job.
 submit() {
-  local options=("--job-name=$name" "--cpus-per-task=$CPUS" "--mem=$MEM" "--time=$TIME_LIMIT")
+  local options=("--job-name=$name" "--ntasks-per-node=$TASKS" "--cpus-per-task=$CPUS" "--mem=$MEM" "--time=$TIME_LIMIT")
   [[ -z $PARTITION ]] || options+=("--partition=$PARTITION")
   [[ -z $ACCOUNT ]] || options+=("--account=$ACCOUNT")
   [[ -z $QOS ]] || options+=("--qos=$QOS")

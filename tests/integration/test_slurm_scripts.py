@@ -18,7 +18,7 @@ from retinai.config.compose import compose
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = ("slurm/llava_idrid.sbatch", "slurm/llava_aptos.sbatch")
-SITE = ("PARTITION", "ACCOUNT", "QOS", "GPUS", "CPUS", "MEM", "TIME_LIMIT", "DRY_RUN")
+SITE = ("PARTITION", "ACCOUNT", "QOS", "GPUS", "TASKS", "CPUS", "MEM", "TIME_LIMIT", "DRY_RUN")
 TINY = (
     "backbone=llava_tiny",
     "trainer=cpu",

@@ -78,7 +78,8 @@ def test_a_phase_trains_what_it_is_named_after(script: str, data: str, phase: st
 
 def test_the_site_decides_where_jobs_run() -> None:
     submitted, trained = said(SCRIPTS[0], PARTITION="gpu", ACCOUNT="eye", QOS="eye-high", CPUS="4")
-    assert {"--partition=gpu", "--account=eye", "--qos=eye-high", "--gpus=a100:1", "--cpus-per-task=4"} <= {*submitted}
+    asked = "--partition=gpu --account=eye --qos=eye-high --gpus=a100:1 --ntasks-per-node=1 --cpus-per-task=4"
+    assert {*asked.split()} <= {*submitted}
     assert submitted[-1] == SCRIPTS[0]
     assert "trainer=gpu" in trained
     submitted, _ = said(SCRIPTS[0], GPUS="")

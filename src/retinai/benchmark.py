@@ -62,9 +62,9 @@ def _students(cfg: DictConfig, student: Student, scratch: Path) -> tuple[list[Ro
     from retinai.benchmarking.students import export_rows, make_twin
 
     rows, checks = export_rows(student, cfg, list(cfg.students), scratch, print)
-    if cfg.twin:
+    if cfg.twins:
         twin = make_twin(student, scratch)
-        more, others = export_rows(twin, cfg, list(cfg.students), scratch, print)
+        more, others = export_rows(twin, cfg, list(cfg.twins), scratch, print)
         # Its metric means nothing, but an export that failed is told.
         rows, checks = rows + more, checks | {key: check for key, check in others.items() if "reason" in check}
     return rows, checks
@@ -139,7 +139,7 @@ def _check_options(cfg: DictConfig) -> None:
     from retinai.benchmarking.rows import BESIDE
     from retinai.benchmarking.students import ENGINES
 
-    for key, valid in (("students", ENGINES), ("beside", tuple(BESIDE))):
+    for key, valid in (("students", ENGINES), ("twins", ENGINES), ("beside", tuple(BESIDE))):
         unknown = [str(name) for name in cfg[key] if name not in valid]
         if unknown:
             raise UserError(f"{key}={','.join(unknown)} is unknown (valid: {', '.join(valid)})")
@@ -151,10 +151,10 @@ def _check_options(cfg: DictConfig) -> None:
     if cfg.batch < 2:
         raise UserError(f"batch={cfg.batch} must be 2 or more: single photographs are measured in any case")
     needed = {"openvino": "openvino", "onnx": "onnxruntime"}
-    for package in {needed[str(name).split("-")[0]] for name in cfg.students}:
+    for package in {needed[str(name).split("-")[0]] for name in [*cfg.students, *cfg.twins]}:
         if find_spec(package) is None:
             raise MissingExtraError(package, "export")
-    if cfg.twin and find_spec("gudhi") is None:
+    if cfg.twins and find_spec("gudhi") is None:
         raise MissingExtraError("gudhi", "topology")
 
 
@@ -217,7 +217,7 @@ def _notes(cfg: DictConfig, student: Student) -> list[str]:
         notes.append(
             "The student is untrained: its times count, its grades mean nothing. Give a trained one with ckpt=."
         )
-    if cfg.twin:
+    if cfg.twins:
         notes.append("Twins are untrained networks like the student, with topology where it has none, for their times.")
     if cfg.quick:
         notes.append("quick=true: two rounds of one call each, to see that everything works; the times say nothing.")

@@ -18,7 +18,7 @@ def test_a_quick_benchmark_leaves_rows_ratio_table_and_figure(
     tiny_checkpoint: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "speed"
-    words = ["quick=true", "students=[onnx-fp32]", "beside=[resnet101]", "twin=false", f"run_dir={out}"]
+    words = ["quick=true", "students=[onnx-fp32]", "beside=[resnet101]", "twins=[]", f"run_dir={out}"]
     assert command("benchmark", f"ckpt={tiny_checkpoint}", *words, f"paths.cache={tmp_path / 'cache'}") == 0
     printed = capsys.readouterr().out
     result = json.loads((out / "benchmark.json").read_text())

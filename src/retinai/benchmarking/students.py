@@ -71,7 +71,8 @@ def open_student(cfg: DictConfig, scratch: Path) -> Student:
         path = Path(cfg.ckpt)
         module = load_module(path)
         if cfg.quick:
-            _limit(cfg, module)
+            _limit(cfg, module.data_config)
+            cfg.int8_photographs = 4
         if "onnx" not in module.export_formats:
             raise UserError(
                 f"ckpt={path} is a checkpoint of model {module.model_name!r}, which has no form without PyTorch; "
@@ -104,16 +105,15 @@ def make_twin(student: Student, scratch: Path) -> Student:
     return _describe(twin, path, False, "twin")
 
 
-def _limit(cfg: DictConfig, module: FundusModule) -> None:
-    """Compare on a handful of photographs."""
+def _limit(cfg: DictConfig, own: dict[str, Any]) -> None:
+    """Let a handful of photographs of every split do."""
     from omegaconf import OmegaConf, open_dict
 
     with open_dict(cfg):
-        if cfg.get("data") is None and module.data_config:
-            cfg.data = OmegaConf.create(module.data_config)
+        if cfg.get("data") is None and own:
+            cfg.data = OmegaConf.create(own)
         if cfg.get("data") is not None:
             cfg.data.limit = 6
-        cfg.int8_photographs = 4
 
 
 # What a classifier is made of; a student of teachers has more arguments, which only its training needs.
@@ -172,6 +172,8 @@ def _export(student: Student, cfg: DictConfig, engine: str, precision: str, out:
     with _quiet():
         module = load_module(student.checkpoint)
         export_cfg = OmegaConf.create(own | wanted | given)
+        if not student.trained:
+            _limit(export_cfg, module.data_config)  # there is no agreement to measure
         getattr(importlib.import_module(place), function)(export_cfg, module, out)
     return json.loads((out / "model.json").read_text(encoding="utf-8"))["check"]
 

@@ -34,7 +34,8 @@ else:
     bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
         llm_int8_skip_modules=["lm_head", "model.vision_tower", "model.multi_modal_projector"])
-    base = LlavaForConditionalGeneration.from_pretrained(f"{folder}/base", dtype=torch.bfloat16, quantization_config=bits)
+    base = LlavaForConditionalGeneration.from_pretrained(
+        f"{folder}/base", dtype=torch.bfloat16, quantization_config=bits)
     model = PeftModel.from_pretrained(base, folder)
 model.eval()
 processor = AutoProcessor.from_pretrained(folder)
@@ -71,7 +72,7 @@ def test_phase_1_ends_like_any_run(idrid_run: Path) -> None:
     assert predictions["true_findings"].notna().any()
     page = (idrid_run / "report.html").read_text()
     assert "got a valid grade" in page and "lesions of the masks" in page
-    assert (idrid_run / "checkpoints" / "best.ckpt").stat().st_size < 2_000_000  # 3.9 million weights, frozen ones left out
+    assert (idrid_run / "checkpoints" / "best.ckpt").stat().st_size < 2_000_000  # not 3.9 million weights
 
 
 def test_phase_2_goes_on_from_the_newest_phase_1(
@@ -139,6 +140,21 @@ def _graded(checkpoint: Path, root: Path, folder: Path) -> tuple[list[float], Pa
     images = Collate(module.preprocessing, module.task).normalise(prepared[None])
     with torch.no_grad():
         return module.predict_probabilities(images)[0].tolist(), folder / "prepared.png"
+
+
+def test_an_answer_beyond_the_context_is_told_before_the_first_step(
+    synthetic_aptos: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = tmp_path / "aptos.jsonl"
+    assert command("prepare", "format=llava_jsonl", "data=aptos", f"data.root={synthetic_aptos}", f"out={lines}") == 0
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    long = next(row for row in rows if row["split"] == "train")
+    long["conversations"][1]["value"] += " microaneurysms" * 2000
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [word for word in QUICK if not word.startswith("data.limit")]
+    assert command("train", *words, "data=llava_jsonl", f"data.jsonl={lines}", f"run_dir={tmp_path / 'run'}") == 2
+    told = capsys.readouterr().err
+    assert f"photograph {long['id']}: the conversation" in told and "holds 1024" in told
 
 
 def test_a_large_network_without_a_gpu_is_told_before_any_data_is_read(

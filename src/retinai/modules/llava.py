@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from retinai.config.build import TARGET, build
 from retinai.data.text.parsing import parse_grade
 from retinai.data.text.prompts import PromptTemplates
-from retinai.errors import ConfigError
+from retinai.errors import ConfigError, UserError
 from retinai.models.llava.adapters import read_tuning, report_tuning
 from retinai.models.llava.loading import check_fingerprint, check_machine
 from retinai.models.llava.network import LlavaNetwork, build_llava
@@ -126,6 +126,21 @@ class LlavaGrader(FundusModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # Training.
+
+    def on_fit_start(self) -> None:
+        """Check that every conversation that the data brings fits into the context, before the first step.
+
+        Raises:
+            UserError: If one is too long; names its photograph.
+        """
+        super().on_fit_start()
+        data: Any = getattr(self.trainer, "datamodule", None)
+        for extra in data.make_extras() if data is not None else ():
+            for name, turn in getattr(extra, "turns", {}).items():
+                try:
+                    self.network.conversations.encode([turn])
+                except UserError as error:
+                    raise UserError(f"photograph {name}: {error}") from error
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the answers of a batch."""

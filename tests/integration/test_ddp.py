@@ -44,7 +44,7 @@ def test_two_processes_of_llava_learn_what_one_does(
     # Dropout is off because each process draws its own.
     assert command(*words, "trainer=cpu", "trainer.accumulate_grad_batches=2", f"run_dir={tmp_path / 'one'}") == 0
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.accumulate_grad_batches=1")
-    done = run_cli(*words, *two, f"run_dir={tmp_path / 'two'}", cwd=tmp_path, timeout=180)
+    done = run_cli(*words, *two, f"run_dir={tmp_path / 'two'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     files = [tmp_path / run / "checkpoints" / "last.ckpt" for run in ("one", "two")]
     one, both = (torch.load(file, weights_only=True)["state_dict"] for file in files)

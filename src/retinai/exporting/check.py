@@ -56,7 +56,8 @@ class Tolerance:
             found.append(f"a probability differs by {comparison['largest_difference']:.4f} (limit {self.difference:g})")
         before, after = comparison["checkpoint"][name], comparison["folder"][name]
         if before is not None and (after is None or before - after > self.drop + 1e-9):
-            found.append(f"{name} falls from {before:.4f} to {_shown(after)} (limit {self.drop:g})")
+            changed = f"{comparison['changed_decisions']} of {comparison['photographs']} photographs decided otherwise"
+            found.append(f"{name} falls from {before:.4f} to {_shown(after)} ({changed}, limit {self.drop:g})")
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,12 +93,18 @@ def load_runs(places: Sequence[str]) -> list[Run]:
         if any((place / name).exists() for name in _RECORDS):
             folders = [place]
         else:
-            folders = sorted({p.parent for name in _RECORDS for p in place.rglob(name)})
+            folders = sorted({p.parent for name in _RECORDS for p in place.rglob(name)}, key=_by_numbers)
             folders = [folder for folder in folders if (folder / "metrics.json").exists()]
             if not folders:
                 raise UserError(f"{place} holds no run with results (run.json and metrics.json)")
         runs |= {folder.resolve(): _load(folder) for folder in folders}
     return list(runs.values())
+
+
+def _by_numbers(folder: Path) -> list[tuple[bool, int, str]]:
+    """Return a sorting key that puts job 2 of a multirun before job 10."""
+    parts = re.split(r"(\d+)", str(folder))
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _load(folder: Path) -> Run:

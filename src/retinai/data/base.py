@@ -1,37 +1,33 @@
 """The base of all datamodules: a subclass reads its owner's labels, everything else happens here.
 
-`setup` tells the story: read and check the labels, drop bad files, find duplicates, split, drop
-what leaks, take a handful when asked to, and count the classes.
+What happens between the owner's labels and the parts of a run is told in `curation.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
-import numpy as np
 import pandas as pd
 
 from retinai.config.build import show_base_options
 from retinai.data import split_files, splits
+from retinai.data.curation import Curation
 from retinai.data.dataset import FundusDataset
 from retinai.data.extras import Extra
 from retinai.data.loading import EpochLoader, make_loader
 from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
-from retinai.data.table import SPLITS, check_files, check_table, few
+from retinai.data.table import SPLITS, check_files, check_table
 from retinai.data.task import Task
 from retinai.data.text.findings import Findings, FindingsExtra
 from retinai.data.text.measured import measure_files
 from retinai.data.topology import TopologyExtra, TopologySettings, engine
 from retinai.data.views import source_of
 from retinai.errors import ConfigError, DataError
-
-_LABELLED = ("train", "val", "test")
 
 
 class FundusDataModule(lightning.LightningDataModule):
@@ -197,32 +193,33 @@ class FundusDataModule(lightning.LightningDataModule):
         """
         if self._ready:
             return
-        self.notes = []
         table = check_table(self.read_table(), self.task, self.label_file)
         check_files(table, self.root)
-        self._everything = table
-        self._reasons: dict[str, str] = {}
-        self._records: dict[str, Any] = {}
-        if self.limit is not None:
-            # A handful is for a quick look, so only its own files are read and compared.
-            table = self._split(table, splits.link_groups(table))
-            table = self._drop(table, ~splits.handful(table, self.limit, self.task, self.split_seed), "data.limit")
-        table = self._drop_bad_images(table)
-        duplicates = self._duplicates(table)
-        table = self._drop_leaks(table, duplicates)
-        if self.limit is None:
-            table = self._split(table, splits.link_groups(table, duplicates))
-            table = self._drop_leaks(table, duplicates)
-        self.table = table.reset_index(drop=True)
-        self._finish()
+        self._curation = Curation(
+            name=str(self.name),
+            root=self.root,
+            task=self.task,
+            cache_dir=self.cache_dir,
+            plan=self.plan,
+            folds=self.folds,
+            split_file=self.split_file,
+            limit=self.limit,
+            on_bad_image=self.on_bad_image,
+            near_duplicates=self.near_duplicates,
+        )
+        self.table = self._curation.curate(table)
+        self.class_counts = self._curation.class_counts(self.table)
+        self.fingerprint = self._curation.fingerprint(self.table)
+        shared = splits.shared_patients(self.table)
+        if shared:
+            self._curation.notes.append(f"{shared} patients occur in more than one of train, val and test")
+        self.notes = self._curation.notes
         self._ready = True
 
     @property
     def left_out(self) -> pd.DataFrame:
         """Rows of the owner's table that are not used, with the reason in `note`."""
-        rows = self._everything[self._everything["id"].isin(list(self._reasons))].copy()
-        rows["note"] = [self._reasons[i] for i in rows["id"]]
-        return rows.assign(split=splits.LEFT_OUT)
+        return self._curation.left_out()
 
     def dataset(self, split: str) -> FundusDataset:
         """Return the data set of a split; only `train` is augmented.
@@ -233,7 +230,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.setup()
         table = self.split_table(split)
         if split == "predict":
-            table = self._drop_bad_images(table)
+            table = self._curation.drop_bad_images(table)
         return FundusDataset(table, self.preprocessing, **self._dataset_options(split))
 
     def split_table(self, split: str) -> pd.DataFrame:
@@ -320,85 +317,5 @@ class FundusDataModule(lightning.LightningDataModule):
     def write_splits(self, path: str | Path) -> None:
         """Write every photograph's split to CSV, those left out too; `split_file=` reads it back."""
         self.setup()
-        order = {name: place for place, name in enumerate(self._everything["id"])}
         rows = pd.concat([self.table.assign(note=""), self.left_out])
-        split_files.write_splits(path, rows.sort_values("id", key=lambda ids: ids.map(order)), self.task)
-
-    # The steps of setup.
-
-    def _drop(self, table: pd.DataFrame, mask: np.ndarray, reason: str) -> pd.DataFrame:
-        self._reasons |= dict.fromkeys(table.loc[mask, "id"], reason)
-        return table[~mask].reset_index(drop=True)
-
-    def _drop_bad_images(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Scan the files and drop or refuse the bad ones; the unlabelled only when they are asked for."""
-        from retinai.data.file_index import FileIndex
-
-        wanted = table if (table["split"] == "predict").all() else table[table["split"] != "predict"]
-        records = FileIndex(self.cache_dir).scan(wanted["path"].tolist())
-        self._records |= records
-        reasons = {path: record.reason for path, record in records.items() if record.reason}
-        if not reasons:
-            return table
-        shown = [f"{os.path.relpath(path, self.root)} ({reason})" for path, reason in sorted(reasons.items())]
-        if self.on_bad_image == "error":
-            raise DataError(
-                f"{len(shown)} photographs of {self.name} cannot be used: {'; '.join(shown)}; "
-                "mend or remove them, or leave them out with data.on_bad_image=skip"
-            )
-        self.notes.append(f"{len(shown)} unusable photographs left out: {few(shown)}")
-        return self._drop(table, table["path"].isin(list(reasons)).to_numpy(), "unusable")
-
-    def _duplicates(self, table: pd.DataFrame) -> list[list[str]]:
-        """Find photographs that occur more than once, and say so."""
-        from retinai.data.duplicates import find_duplicates
-
-        known = {path: self._records[path] for path in table["path"] if path in self._records}
-        groups = [list(group.paths) for group in find_duplicates(known, near=self.near_duplicates)]
-        target_of = dict(zip(table["path"], table["target"], strict=True))
-        conflicting = sum(len({target_of[path] for path in group}) > 1 for group in groups)
-        if groups:
-            self.notes.append(
-                f"{len(groups)} photographs occur more than once ({sum(map(len, groups))} files), "
-                f"{conflicting} of them with different labels; each group stays on one side of a split"
-            )
-        return groups
-
-    def _drop_leaks(self, table: pd.DataFrame, duplicates: Sequence[Sequence[str]]) -> pd.DataFrame:
-        leaking = splits.leaking_rows(table, duplicates)
-        if leaking.any():
-            names = table.loc[leaking, "id"].tolist()
-            self.notes.append(f"{len(names)} photographs left out because they also occur in test or val: {few(names)}")
-        return self._drop(table, leaking, "also in test or val")
-
-    def _split(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
-        """Fill the split column."""
-        if self.split_file is not None:
-            kept = split_files.read_splits(self.split_file, self._everything, self.task)
-            by_id = dict(zip(self._everything["id"], kept, strict=True))
-            table = table.assign(split=[by_id[i] for i in table["id"]])
-            return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), f"left out by {self.split_file}")
-        if self.folds is not None:
-            official = (table["split"] == "test").to_numpy()
-            table, groups = self._drop(table, official, "official test part"), groups[~official]
-        return self.plan.apply(table, groups)
-
-    def _finish(self) -> None:
-        """Count the classes, check that training can see them all, and take the fingerprint."""
-        train = self.table[self.table["split"] == "train"]
-        counts = splits.indicator(train["target"].tolist(), self.task).sum(axis=0)
-        self.class_counts = [int(n) for n in counts]
-        absent = [f"{name} ({i})" for i, name in enumerate(self.task.classes) if counts[i] == 0]
-        if absent:
-            sentence = f"class {few(absent)} is absent from the training part of {self.name}"
-            if self.limit is None:
-                raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
-            self.notes.append(sentence)
-        shared = splits.shared_patients(self.table)
-        if shared:
-            self.notes.append(f"{shared} patients occur in more than one of train, val and test")
-        digest = hashlib.sha256()
-        for row in self.table.sort_values("id").to_dict("records"):
-            sha256 = getattr(self._records.get(row["path"]), "sha256", "")
-            digest.update(f"{row['id']}|{row['target']}|{row['split']}|{sha256}\n".encode())
-        self.fingerprint = digest.hexdigest()[:16]
+        split_files.write_splits(path, self._curation.in_owners_order(rows), self.task)

@@ -1,0 +1,130 @@
+"""LLaVA's speed side by side: grading against free text, training against TRL, and 7 billion parameters on a GPU.
+
+    python benchmarks/llava.py                 some six minutes on 2 cores; with a GPU the 7B rows too
+    python benchmarks/llava.py shape=tiny      no 7B rows (shape=7b: only those)
+    python benchmarks/llava.py quick=true      fewer rounds and photographs, for a first look
+    python benchmarks/llava.py out=FOLDER      where llava.json goes (default: outputs/benchmarks)
+
+1. One grade by the likelihoods of the five sentences against a free text of exactly 64 tokens.
+2. A training step through `LlavaGrader` against TRL's SFTTrainer: same network file, 4-bit quantisation, adapters,
+   projector, texts, pixels, order, accumulation and optimiser, both with gradient checkpointing. Tokens, labels,
+   pixels and the number of trained parameters are compared before the clock starts.
+3. With a GPU: the same at the shape of LLaVA-1.5-7B with random weights, its memory and photographs per second. It
+   writes 14 GB of weights into the temporary folder and loads them as those of the hub would be.
+
+The contenders take turns on two threads; shown are medians, and of the ratios the median over rounds. Nothing fails
+on a time. Needs pip install ".[llava,benchmark]".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+THREADS = 2
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, str(THREADS))
+
+if TYPE_CHECKING:
+    from benchmarks.common import Result
+
+SHAPES = {"auto": ("tiny", "7b"), "tiny": ("tiny",), "7b": ("7b",)}
+
+
+def main() -> None:
+    """Run the comparisons, print the table, write `llava.json`."""
+    options = {"shape": "auto", "quick": "false", "out": "outputs/benchmarks"}
+    for word in sys.argv[1:]:
+        key, _, value = word.partition("=")
+        if key not in options:
+            sys.exit(f"error: unknown option {word!r}; valid: {', '.join(f'{k}=' for k in options)} (see {__file__})")
+        options[key] = value
+    if options["shape"] not in SHAPES:
+        sys.exit(f"error: shape={options['shape']} is unknown; valid: {', '.join(SHAPES)}")
+    require_packages()
+    quick = options["quick"].lower() == "true"
+    results, machine = measure(SHAPES[options["shape"]], quick)
+
+    from retinai.files import write_json
+
+    target = Path(options["out"]) / "llava.json"
+    write_json(target, {"machine": machine, "quick": quick, "results": [result.to_dict() for result in results]})
+    show(results, machine)
+    print(f"written: {target}")
+
+
+def require_packages() -> None:
+    """Leave with the pip line if a package is missing."""
+    import importlib.util
+
+    from retinai.errors import MissingExtraError
+    from retinai.models.llava.loading import require_llava_packages
+
+    try:
+        require_llava_packages()
+        for package in ("trl", "datasets"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "benchmark")
+    except MissingExtraError as error:
+        sys.exit(f"error: {error}")
+
+
+def measure(shapes: tuple[str, ...], quick: bool) -> tuple[list[Result], dict[str, Any]]:
+    """Run everything.
+
+    Args:
+        shapes: Of `tiny` and `7b`; the latter is not measured without a GPU.
+        quick: Fewer rounds and photographs.
+
+    Returns:
+        The results and the facts of the machine.
+    """
+    import torch
+
+    from benchmarks import llava_rows
+    from retinai.models.llava.loading import quiet_transformers
+
+    torch.set_num_threads(THREADS)
+    quiet_transformers()
+    gpu = torch.cuda.is_available()
+    before = os.getloadavg()[0]
+    results: list[Result] = []
+    for shape in shapes:
+        if shape == "7b" and not gpu:
+            results += llava_rows.not_measured(shape)
+            continue
+        with tempfile.TemporaryDirectory(prefix="retinai_llava_") as scratch:
+            results += llava_rows.measure(shape, Path(scratch), llava_rows.QUICK if quick else llava_rows.FULL)
+    device = torch.cuda.get_device_name() if gpu else "CPU"
+    load = {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)}
+    return results, {"device": device, "threads": THREADS, "torch": str(torch.__version__), "load": load}
+
+
+def show(results: list[Result], machine: dict[str, Any]) -> None:
+    """Print the results as a table.
+
+    Args:
+        results: What was measured.
+        machine: Facts of the machine.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, load {machine['load']}"
+    table = Table(title=title, title_justify="left")
+    for header in ("comparison", "measured", "goal", "per photograph: median (low to high)"):
+        table.add_column(header, overflow="fold")
+    for result in results:
+        summary = result.to_dict()["summary"]
+        times = "\n".join(f"{k}: {s['median']:.3f} s ({s['low']:.3f} to {s['high']:.3f})" for k, s in summary.items())
+        measured = "not measured" if result.ratio is None else f"{result.ratio:.2f}"
+        table.add_row(result.name, measured, result.goal, times)
+    Console(width=max(110, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    main()

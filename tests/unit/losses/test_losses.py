@@ -26,7 +26,9 @@ from retinai.losses.regression import fit_cutoffs, quadratic_kappa
 from retinai.modules.validation import decide
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+NAMES = sorted(
+    path.stem for path in CONF.glob("*.yaml") if path.stem != "answer"
+)  # that one goes with model=llava only
 COUNTS = {"grade": [40, 8, 20, 4, 6], "multilabel": [30, 12, 9]}
 
 

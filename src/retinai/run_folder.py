@@ -37,7 +37,7 @@ def choose_run_folder(cfg: DictConfig) -> Path:
 
     Raises:
         UserError: If `run_dir` already holds a run and `resume` is not set, or `resume` is set and
-            it holds none.
+            it holds none, or one of another length.
     """
     if not is_first_process():
         return _folder_of_first_process(cfg)
@@ -52,7 +52,22 @@ def choose_run_folder(cfg: DictConfig) -> Path:
         raise UserError(f"resume=true, but {folder} holds no run ({RECORD} is missing); check run_dir=")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run_dir={folder} is a file; choose a folder")
+    if cfg.resume:
+        _check_same_length(cfg, folder)
     return folder
+
+
+def _check_same_length(cfg: DictConfig, folder: Path) -> None:
+    """Refuse another number of epochs than the run began with: its learning rate is planned over them."""
+    file = folder / "config.yaml"
+    begun = OmegaConf.select(OmegaConf.load(file), "trainer.max_epochs") if file.exists() else None
+    asked = cfg.trainer.max_epochs
+    if begun is not None and begun != asked:
+        raise UserError(
+            f"{folder} was begun with trainer.max_epochs={begun}, over which its learning rate is planned, and "
+            f"resume=true is given {asked}; resume with {begun}, or train on in a run of its own: "
+            f"+init=ckpt init.path={folder / 'checkpoints' / 'last.ckpt'}"
+        )
 
 
 def is_first_process() -> bool:

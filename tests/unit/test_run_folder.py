@@ -34,6 +34,16 @@ def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
         run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path / 'none'}", "resume=true"]))
 
 
+def test_resuming_for_another_number_of_epochs_is_refused(tmp_path: Path) -> None:
+    """A one-cycle schedule has an end; stepping beyond it was a traceback."""
+    words = [f"run_dir={tmp_path}", "trainer.max_epochs=3"]
+    with run_folder.recording(tmp_path, seed=0):
+        run_folder.open_run_folder(tmp_path, compose("train", words))
+    assert run_folder.choose_run_folder(compose("train", [*words, "resume=true"])) == tmp_path
+    with pytest.raises(UserError, match=r"begun with trainer\.max_epochs=3.*given 5.*\+init=ckpt"):
+        run_folder.choose_run_folder(compose("train", [words[0], "trainer.max_epochs=5", "resume=true"]))
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

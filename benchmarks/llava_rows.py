@@ -39,7 +39,7 @@ class Plan:
         return max(self.graded, (llava_training.WARM + self.steps) * self.accumulate)
 
 
-FULL = Plan(rounds=5, graded=6, steps=5, accumulate=4)
+FULL = Plan(rounds=9, graded=3, steps=3, accumulate=4)
 QUICK = Plan(rounds=2, graded=1, steps=1, accumulate=2)
 
 

@@ -1,6 +1,6 @@
 """LLaVA's speed side by side: grading against free text, training against TRL, and 7 billion parameters on a GPU.
 
-    python benchmarks/llava.py                 some six minutes on 2 cores; with a GPU the 7B rows too
+    python benchmarks/llava.py                 two minutes on 2 cores; with a GPU the 7B rows too
     python benchmarks/llava.py shape=tiny      no 7B rows (shape=7b: only those)
     python benchmarks/llava.py quick=true      fewer rounds and photographs, for a first look
     python benchmarks/llava.py out=FOLDER      where llava.json goes (default: outputs/benchmarks)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint benchmark clean
+.PHONY: train test lint benchmark benchmark-llava clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
@@ -17,6 +17,9 @@ lint: .venv/.installed-dev
 
 benchmark: .venv/.installed
 	$(BIN)/python benchmarks/run.py
+
+benchmark-llava: .venv/.installed-dev
+	$(BIN)/python benchmarks/llava.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from retinai.exporting.quantise import (
     after_the_head,
     after_the_last_weights,
     calibration_inputs,
+    first_weights,
     quantise_onnx,
     quantise_openvino,
 )
@@ -69,6 +71,28 @@ def test_int8_of_a_regression_is_close_and_its_last_steps_are_exact(tmp_path: Pa
     model = quantise_openvino(convert(graph, tmp_path), iter([{"photograph": p} for p in pixels]), transformer=False)
     fakes = [o.get_friendly_name() for o in model.get_ordered_ops() if o.get_type_name() == "FakeQuantize"]
     assert fakes and not set(fakes) & set(after_the_last_weights(model))
+    convolutions = [o for o in model.get_ordered_ops() if o.get_type_name() == "Convolution"]
+    assert not weights_in_int8(convolutions[0]) and all(weights_in_int8(o) for o in convolutions[1:])
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     got = np.concatenate([compiled(p)["probability"] for p in pixels])
     assert 1e-6 < np.abs(got - expected).max() < 0.08
+
+
+def weights_in_int8(operation: Any) -> bool:
+    weights = operation.input_value(1).get_node()
+    return weights.get_type_name() != "Constant"  # a constant of 8 bits needs its scale
+
+
+def test_every_bias_is_a_constant_that_quantisation_can_correct(tmp_path: Path) -> None:
+    backbone = section("backbone", "resnet18", architecture="test_efficientnet", weights="none", input_size=SIZE)
+    module = make_classifier(backbone=backbone).eval()
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)  # untrained it is zero, and left out
+    model = convert(PixelsToProbabilities(module, None).eval(), tmp_path)
+    convolutions = [o for o in model.get_ordered_ops() if o.get_type_name() in ("Convolution", "GroupConvolution")]
+    assert first_weights(model) == [convolutions[0].get_friendly_name()]
+    for convolution in convolutions:
+        readers = [target.get_node() for target in convolution.output(0).get_target_inputs()]
+        (add,) = (reader for reader in readers if reader.get_type_name() == "Add")
+        assert "Constant" in [value.get_node().get_type_name() for value in add.input_values()]

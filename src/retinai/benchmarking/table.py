@@ -49,7 +49,7 @@ def _headline(result: Mapping[str, Any]) -> str:
 def _goals(goals: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for goal in goals:
-        measured = "not measured" if goal["measured"] is None else f"{goal['measured']:.3g}"
+        measured = "not measured" if goal["measured"] is None else f"{goal['measured']:z.3g}"
         verdict = {True: "met", False: "missed", None: "-"}[goal["met"]]
         lines.append(
             [goal["goal"], f"{'at most' if goal['at_most'] else 'at least'} {goal['target']:g}", measured, verdict]

@@ -128,7 +128,7 @@ def quantise_openvino(model: Any, inputs: Iterator[dict[str, Any]], transformer:
     overflow with 8, which was most of the error of a small network, and they cost little.
 
     Args:
-        model: The float32 model, its constants folded; NNCF finds no bias otherwise.
+        model: The float32 model, simplified as by `retinai.exporting.openvino.convert`; NNCF finds no bias otherwise.
         inputs: What ranges are measured on.
         transformer: Whether it is one; NNCF then treats attention apart.
 

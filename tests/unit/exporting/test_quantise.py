@@ -83,7 +83,7 @@ def weights_in_int8(operation: Any) -> bool:
     return weights.get_type_name() != "Constant"  # a constant of 8 bits needs its scale
 
 
-def test_every_bias_is_a_constant_that_quantisation_can_correct(tmp_path: Path) -> None:
+def test_quantisation_finds_every_bias_and_silu(tmp_path: Path) -> None:
     backbone = section("backbone", "resnet18", architecture="test_efficientnet", weights="none", input_size=SIZE)
     module = make_classifier(backbone=backbone).eval()
     for name, parameter in module.named_parameters():
@@ -91,6 +91,7 @@ def test_every_bias_is_a_constant_that_quantisation_can_correct(tmp_path: Path) 
             torch.nn.init.normal_(parameter)  # untrained it is zero, and left out
     model = convert(PixelsToProbabilities(module, None).eval(), tmp_path)
     convolutions = [o for o in model.get_ordered_ops() if o.get_type_name() in ("Convolution", "GroupConvolution")]
+    assert "Swish" in [o.get_type_name() for o in model.get_ops()]
     assert first_weights(model) == [convolutions[0].get_friendly_name()]
     for convolution in convolutions:
         readers = [target.get_node() for target in convolution.output(0).get_target_inputs()]

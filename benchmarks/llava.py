@@ -37,12 +37,9 @@ SHAPES = {"auto": ("tiny", "7b"), "tiny": ("tiny",), "7b": ("7b",)}
 
 def main() -> None:
     """Run the comparisons, print the table, write `llava.json`."""
-    options = {"shape": "auto", "quick": "false", "out": "outputs/benchmarks"}
-    for word in sys.argv[1:]:
-        key, _, value = word.partition("=")
-        if key not in options:
-            sys.exit(f"error: unknown option {word!r}; valid: {', '.join(f'{k}=' for k in options)} (see {__file__})")
-        options[key] = value
+    from benchmarks.common import print_results, read_options
+
+    options = read_options(sys.argv[1:], {"shape": "auto", "quick": "false", "out": "outputs/benchmarks"}, __file__)
     if options["shape"] not in SHAPES:
         sys.exit(f"error: shape={options['shape']} is unknown; valid: {', '.join(SHAPES)}")
     require_packages()
@@ -53,7 +50,8 @@ def main() -> None:
 
     target = Path(options["out"]) / "llava.json"
     write_json(target, {"machine": machine, "quick": quick, "results": [result.to_dict() for result in results]})
-    show(results, machine)
+    title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, load {machine['load']}"
+    print_results(results, title, "per photograph", digits=3)
     print(f"written: {target}")
 
 
@@ -102,28 +100,6 @@ def measure(shapes: tuple[str, ...], quick: bool) -> tuple[list[Result], dict[st
     device = torch.cuda.get_device_name() if gpu else "CPU"
     load = {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)}
     return results, {"device": device, "threads": THREADS, "torch": str(torch.__version__), "load": load}
-
-
-def show(results: list[Result], machine: dict[str, Any]) -> None:
-    """Print the results as a table.
-
-    Args:
-        results: What was measured.
-        machine: Facts of the machine.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, load {machine['load']}"
-    table = Table(title=title, title_justify="left")
-    for header in ("comparison", "measured", "goal", "per photograph: median (low to high)"):
-        table.add_column(header, overflow="fold")
-    for result in results:
-        summary = result.to_dict()["summary"]
-        times = "\n".join(f"{k}: {s['median']:.3f} s ({s['low']:.3f} to {s['high']:.3f})" for k, s in summary.items())
-        measured = "not measured" if result.ratio is None else f"{result.ratio:.2f}"
-        table.add_row(result.name, measured, result.goal, times)
-    Console(width=max(110, Console().width)).print(table)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.common import Result, ratio_of, side_by_side
 from benchmarks.llava_setup import Setup
+from benchmarks.watches import wait
 from retinai.models.llava import likelihood
 
 TOKENS = 64  # of free text, no fewer and no more
@@ -34,30 +35,25 @@ def compare(setup: Setup, photographs: int, rounds: int) -> Result:
     base.generation_config.min_new_tokens = TOKENS  # the end of an answer is not to be chosen
     try:
         _check(module, images[0])
-        ways = {"scoring": lambda image: module(image), "generation": lambda image: _write(module, image)}
-        used: dict[str, list[float]] = {name: [] for name in ways}
+        ways: dict[str, Any] = {"scoring": module, "generation": partial(_write, module)}
 
-        def per_photograph(name: str) -> float:
-            begin, spent = time.perf_counter(), time.process_time()
+        def grade(way: str) -> None:
             with torch.inference_mode():
                 for image in images:
-                    ways[name](image)
+                    ways[way](image)
             wait()
-            used[name].append((time.process_time() - spent) / len(images))
-            return (time.perf_counter() - begin) / len(images)
 
-        seconds = side_by_side({name: lambda name=name: per_photograph(name) for name in ways}, rounds)  # type: ignore[misc]
+        times = side_by_side({way: partial(grade, way) for way in ways}, rounds, items=len(images))
     finally:
         base.generation_config.min_new_tokens = kept
-    processor = {name: times[1:] for name, times in used.items()}  # the first round is thrown away
     shared, own = module.network.conversations.continuations(module.prompts.question(), module.candidates)
     details = {
         "shape": setup.shape, "photographs": len(images), "batch": 1, "tokens_written": TOKENS,
         "tokens_shared": len(shared), "tokens_scored": [len(tokens) for tokens in own],
-        "ratio_of_processor_seconds": ratio_of(processor, "generation", "scoring"),
+        "ratio_of_processor_seconds": ratio_of(times.processor, "generation", "scoring"),
     }  # fmt: skip
-    ratio = ratio_of(seconds, "generation", "scoring")
-    return Result(*row(setup.shape), ratio, seconds, details)
+    ratio = ratio_of(times.seconds, "generation", "scoring")
+    return Result(*row(setup.shape), ratio, times.seconds, details)
 
 
 def row(shape: str) -> tuple[str, str]:
@@ -82,9 +78,3 @@ def _check(module: Any, image: Tensor) -> None:
         scores = module(image)
     if scores.shape != (1, module.task.num_classes) or not bool(scores.isfinite().all()):
         raise RuntimeError(f"scoring gave {scores.tolist()}, not one finite number per grade")
-
-
-def wait() -> None:
-    """Wait for the GPU, where there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

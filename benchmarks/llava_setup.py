@@ -31,7 +31,8 @@ class Setup:
         shape: `tiny` or `7b`.
         folder: The network in the format of `save_pretrained`.
         module: Ours, built from that folder.
-        loader: Photographs with conversations, one at a time, always in the same order.
+        data: Photographs with conversations, prepared.
+        loader: The same one at a time, always in the same order.
         turns: (question, answer) per id.
         accumulate: Photographs per step of the optimiser.
     """
@@ -39,14 +40,10 @@ class Setup:
     shape: str
     folder: Path
     module: LlavaGrader
+    data: FundusDataset
     loader: EpochLoader
     turns: dict[str, tuple[str, str]]
     accumulate: int
-
-    @property
-    def data(self) -> FundusDataset:
-        """The photographs, prepared."""
-        return self.loader.dataset  # type: ignore[return-value]
 
 
 def prepare(shape: str, folder: Path, photographs: int, accumulate: int) -> Setup:
@@ -82,7 +79,7 @@ def prepare(shape: str, folder: Path, photographs: int, accumulate: int) -> Setu
     loader = make_loader(dataset, datamodule.task, batch_size=1, num_workers=0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     turns: Any = next(getattr(extra, "turns", None) for extra in extras if extra.name == "conversation")
-    return Setup(shape, network, module.to(device), loader, turns, accumulate)
+    return Setup(shape, network, module.to(device), dataset, loader, turns, accumulate)
 
 
 def write_conversations(folder: Path, photographs: int) -> Path:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import time
 import warnings
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.common import Result, ratio_of, side_by_side
-from benchmarks.llava_grading import wait
+from benchmarks.common import Result, Spent, ratio_of, side_by_side
 from benchmarks.llava_setup import Setup
+from benchmarks.watches import LightningWatch, Stopwatch
 from retinai.callbacks.quiet import quiet_lightning
 from retinai.models.llava.encoding import IGNORED
 from retinai.models.llava.loading import quantisation
@@ -22,43 +22,10 @@ CLIP = 1.0
 WARM = 1  # first steps of the optimiser in a run, not counted
 
 
-class Stopwatch:
-    """Seconds and processor seconds from the end of the warm-up to the end of the last step of the optimiser."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def step(self) -> None:
-        """Note that a step of the optimiser has ended."""
-        wait()
-        self.steps += 1
-        now = (time.perf_counter(), time.process_time())
-        if self.steps == WARM:
-            self.begin = now
-        self.end = now
-
-    @property
-    def taken(self) -> tuple[float, float]:
-        """Seconds and processor seconds."""
-        return self.end[0] - self.begin[0], self.end[1] - self.begin[1]
-
-
-class LightningWatch(lightning.Callback):
-    """Tells a stopwatch of Lightning's steps."""
-
-    def __init__(self, watch: Stopwatch, accumulate: int) -> None:
-        self.watch, self.accumulate = watch, accumulate
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note the end of the last batch of a step."""
-        if (batch_idx + 1) % self.accumulate == 0:
-            self.watch.step()
-
-
 class TransformersWatch(TrainerCallback):
     """Tells a stopwatch of the steps of transformers' Trainer."""
 
-    watch = Stopwatch()
+    watch = Stopwatch(WARM)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the end of a step."""
@@ -80,28 +47,21 @@ def compare(setup: Setup, steps: int, rounds: int, scratch: Any) -> Result:
     trainer, watch = make_sft(setup, WARM + steps, scratch)
     same = check_same(setup, trainer)
     count = steps * setup.accumulate
-    used: dict[str, list[float]] = {"retinai": [], "trl": []}
 
-    def run(name: str) -> float:
-        if name == "trl":
-            watch.watch = Stopwatch()
-            trainer.train()
-            _check_steps(watch.watch, WARM + steps, "TRL")
-            taken, spent = watch.watch.taken
-        else:
-            taken, spent = train_ours(setup, WARM + steps)
-        used[name].append(spent / count)
-        return taken / count
+    def theirs() -> Spent:
+        watch.watch = Stopwatch(WARM)
+        trainer.train()
+        _check_steps(watch.watch, WARM + steps, "TRL")
+        return watch.watch.taken
 
-    seconds = side_by_side({name: lambda name=name: run(name) for name in used}, rounds)  # type: ignore[misc]
-    processor = {name: times[1:] for name, times in used.items()}
+    times = side_by_side({"retinai": partial(train_ours, setup, WARM + steps), "trl": theirs}, rounds, items=count)
     details = {
         "shape": setup.shape, "photographs": count, "batch": 1, "accumulate": setup.accumulate,
         "gradient_checkpointing": True, "optimizer": "AdamW, 8 bits", **same,
-        "ratio_of_processor_seconds": ratio_of(processor, "retinai", "trl"),
+        "ratio_of_processor_seconds": ratio_of(times.processor, "retinai", "trl"),
     }  # fmt: skip
-    ratio = ratio_of(seconds, "retinai", "trl")
-    return Result(*row(setup.shape), ratio, seconds, details)
+    ratio = ratio_of(times.seconds, "retinai", "trl")
+    return Result(*row(setup.shape), ratio, times.seconds, details)
 
 
 def row(shape: str) -> tuple[str, str]:
@@ -109,11 +69,11 @@ def row(shape: str) -> tuple[str, str]:
     return f"{shape}: training, retinai / TRL's SFTTrainer", "<= 1.0"
 
 
-def train_ours(setup: Setup, steps: int) -> tuple[float, float]:
-    """Train through Lightning as `retinai train` does and return seconds and processor seconds after the warm-up."""
+def train_ours(setup: Setup, steps: int) -> Spent:
+    """Train through Lightning as `retinai train` does and return what it took after the warm-up."""
     quiet_lightning()
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
-    watch = Stopwatch()
+    watch = Stopwatch(WARM)
     trainer = lightning.Trainer(
         max_steps=steps,
         accumulate_grad_batches=setup.accumulate,

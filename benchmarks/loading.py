@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -79,7 +80,7 @@ def compare(
         for _ in loaders[name]:
             pass
 
-    seconds = side_by_side({name: lambda name=name: epoch(name) for name in loaders}, rounds)  # type: ignore[misc]
+    times = side_by_side({name: partial(epoch, name) for name in loaders}, rounds)
     megabytes = sum(Path(path).stat().st_size for path in table["path"]) / len(table) / 1e6
     details = {
         "photographs": len(table),
@@ -87,5 +88,5 @@ def compare(
         "megabytes_each": round(megabytes, 2),
         "side": preprocessing.input_size,
     }
-    ratio = ratio_of(seconds, "originals", "prepared")
-    return Result("epoch of the loader: originals / prepared", ">= 10", ratio, seconds, details)
+    ratio = ratio_of(times.seconds, "originals", "prepared")
+    return Result("epoch of the loader: originals / prepared", ">= 10", ratio, times.seconds, details)

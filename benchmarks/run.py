@@ -25,12 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 def main() -> None:
     """Run the comparisons, print the table, write `benchmarks.json`."""
-    options = {"quick": "false", "out": "outputs/benchmarks"}
-    for word in sys.argv[1:]:
-        key, _, value = word.partition("=")
-        if key not in options:
-            sys.exit(f"error: unknown option {word!r}; valid: {', '.join(f'{k}=' for k in options)} (see {__file__})")
-        options[key] = value
+    from benchmarks.common import print_results, read_options
+
+    options = read_options(sys.argv[1:], {"quick": "false", "out": "outputs/benchmarks"}, __file__)
     quick = options["quick"].lower() == "true"
     with tempfile.TemporaryDirectory() as scratch:
         results, machine = measure(Path(scratch), quick)
@@ -39,7 +36,8 @@ def main() -> None:
 
     target = Path(options["out"]) / "benchmarks.json"
     write_json(target, {"machine": machine, "quick": quick, "results": [result.to_dict() for result in results]})
-    show(results, machine)
+    title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}"
+    print_results(results, title, "times", digits=2)
     print(f"written: {target}")
 
 
@@ -100,27 +98,6 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     results.insert(2, in_memory)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return results, {"device": device, "threads": threads, "torch": str(torch.__version__)}
-
-
-def show(results: list[Any], machine: dict[str, Any]) -> None:
-    """Print the results as a table.
-
-    Args:
-        results: What was measured.
-        machine: Facts of the machine.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}"
-    table = Table(title=title, title_justify="left")
-    for header in ("comparison", "measured", "goal", "times: median (low to high)"):
-        table.add_column(header, overflow="fold")
-    for result in results:
-        summary = result.to_dict()["summary"]
-        times = "\n".join(f"{k}: {s['median']:.2f} s ({s['low']:.2f} to {s['high']:.2f})" for k, s in summary.items())
-        table.add_row(result.name, f"{result.ratio:.2f}", result.goal, times)
-    Console(width=max(100, Console().width)).print(table)
 
 
 if __name__ == "__main__":

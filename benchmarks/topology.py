@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,7 +27,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks.common import Result, ratio_of, side_by_side  # noqa: E402
+from benchmarks.common import Result, ratio_of, read_options, side_by_side  # noqa: E402
 from retinai.data.fundus import prepare_photograph  # noqa: E402
 from retinai.data.images import read_photograph  # noqa: E402
 from retinai.data.preprocessing import Preprocessing  # noqa: E402
@@ -44,12 +44,8 @@ NAMES = ("retinai", "general complex", "general complex and gudhi's images")
 
 def main() -> None:
     """Measure, print the medians per photograph with their ranges and processor times, write `topology.json`."""
-    options = {"images": "", "n": "12", "rounds": "5", "out": "outputs/benchmarks"}
-    for word in sys.argv[1:]:
-        key, _, value = word.partition("=")
-        if key not in options:
-            sys.exit(f"error: unknown option {word!r}; valid: {', '.join(f'{k}=' for k in options)} (see {__file__})")
-        options[key] = value
+    defaults = {"images": "", "n": "12", "rounds": "5", "out": "outputs/benchmarks"}
+    options = read_options(sys.argv[1:], defaults, __file__)
     cv2.setNumThreads(THREADS)
     with tempfile.TemporaryDirectory() as scratch:
         photographs = read_photographs(options["images"], int(options["n"]), Path(scratch))
@@ -129,21 +125,16 @@ def compare(photographs: list[np.ndarray], settings: TopologySettings, rounds: i
             way(photographs[0], settings), persistence_images(photographs[0], settings), rtol=1e-4, atol=1e-6
         )
 
-    processor: dict[str, list[float]] = {name: [] for name in NAMES}
-
-    def per_photograph(name: str) -> float:
-        begin, used = time.perf_counter(), time.process_time()
+    def draw(name: str) -> None:
         for photograph in photographs:
             ways[name](photograph, settings)
-        processor[name].append((time.process_time() - used) / len(photographs))
-        return (time.perf_counter() - begin) / len(photographs)
 
-    seconds = side_by_side({name: lambda name=name: per_photograph(name) for name in NAMES}, rounds)  # type: ignore[misc]
-    # The first round is thrown away. Other work on the machine lengthens the seconds, but hardly these.
-    used = {name: statistics.median(times[1:]) for name, times in processor.items()}
+    times = side_by_side({name: partial(draw, name) for name in NAMES}, rounds, items=len(photographs))
+    # Other work on the machine lengthens the seconds, but hardly these.
+    used = {name: statistics.median(taken) for name, taken in times.processor.items()}
     details = {"photographs": len(photographs), "side": settings.size, "processor_seconds": used}
-    ratio = ratio_of(seconds, NAMES[1], NAMES[0])
-    return Result("topology: general complex / retinai", ">= 5, and <= 10 ms", ratio, seconds, details)
+    ratio = ratio_of(times.seconds, NAMES[1], NAMES[0])
+    return Result("topology: general complex / retinai", ">= 5, and <= 10 ms", ratio, times.seconds, details)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterable
 from copy import deepcopy
@@ -13,8 +12,9 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.common import Result, ratio_of, side_by_side
+from benchmarks.common import Result, Spent, ratio_of, side_by_side
 from benchmarks.loading import loader_of
+from benchmarks.watches import LightningWatch, Stopwatch
 from retinai.callbacks.quiet import quiet_lightning
 from retinai.data.cache import PreparedCache
 from retinai.data.preprocessing import Preprocessing
@@ -41,17 +41,6 @@ class Batches(Dataset[dict[str, Any]]):
         return self.batches[index]
 
 
-class Stopwatch(lightning.Callback):
-    """Seconds from the end of the warm-up to the end of the last step."""
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note the time."""
-        _wait()
-        if batch_idx == WARM - 1:
-            self.begin = time.perf_counter()
-        self.end = time.perf_counter()
-
-
 def compare_with_bare_loop(module: FundusModule, batches: list[dict[str, Any]], rounds: int) -> Result:
     """Time training steps through Lightning and the module against a plain loop over the same network.
 
@@ -65,13 +54,13 @@ def compare_with_bare_loop(module: FundusModule, batches: list[dict[str, Any]], 
     quiet_lightning()
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
 
-    def framework() -> float:
-        watch = Stopwatch()
+    def framework() -> Spent:
+        watch = Stopwatch(WARM)
         trainer = lightning.Trainer(
             max_epochs=1,
             devices=1,
             gradient_clip_val=CLIP,
-            callbacks=[watch],
+            callbacks=[LightningWatch(watch)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -79,15 +68,15 @@ def compare_with_bare_loop(module: FundusModule, batches: list[dict[str, Any]], 
             limit_val_batches=0,
         )
         trainer.fit(deepcopy(module), DataLoader(Batches(batches), batch_size=None))
-        return watch.end - watch.begin
+        return watch.taken
 
-    def bare() -> float:
+    def bare() -> Spent:
         return plain_loop(deepcopy(module), batches, len(batches))
 
-    seconds = side_by_side({"framework": framework, "bare": bare}, rounds)
+    times = side_by_side({"framework": framework, "bare": bare}, rounds)
     details = {"steps": len(batches) - WARM, "batch": len(batches[0]["image"]), "backbone": module.backbone_name}
-    ratio = ratio_of(seconds, "framework", "bare")
-    return Result("training step: framework / bare loop", "<= 1.05", ratio, seconds, details)
+    ratio = ratio_of(times.seconds, "framework", "bare")
+    return Result("training step: framework / bare loop", "<= 1.05", ratio, times.seconds, details)
 
 
 def compare_with_memory(
@@ -112,7 +101,7 @@ def compare_with_memory(
     """
     loader = loader_of(table, cache, preprocessing, augment, batch_size)
     memory = list(loader)
-    seconds = side_by_side(
+    times = side_by_side(
         {
             "memory": lambda: plain_loop(deepcopy(module), memory, len(memory)),
             "prepared": lambda: plain_loop(deepcopy(module), loader, len(memory)),
@@ -120,12 +109,12 @@ def compare_with_memory(
         rounds,
     )
     details = {"steps": len(memory) - WARM, "batch": batch_size, "loader_processes": 0}
-    ratio = ratio_of(seconds, "memory", "prepared")
-    return Result("training throughput: prepared / in memory", ">= 0.95", ratio, seconds, details)
+    ratio = ratio_of(times.seconds, "memory", "prepared")
+    return Result("training throughput: prepared / in memory", ">= 0.95", ratio, times.seconds, details)
 
 
-def plain_loop(module: FundusModule, batches: Iterable[dict[str, Any]], steps: int) -> float:
-    """Train without the framework and return the seconds after the warm-up.
+def plain_loop(module: FundusModule, batches: Iterable[dict[str, Any]], steps: int) -> Spent:
+    """Train without the framework and return what it took after the warm-up.
 
     Args:
         module: Gives the network and the objective; nothing else of it is used.
@@ -137,20 +126,13 @@ def plain_loop(module: FundusModule, batches: Iterable[dict[str, Any]], steps: i
     weights = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=5e-4, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, total_steps=steps)
-    begin = time.perf_counter()
-    for number, batch in enumerate(batches):
+    watch = Stopwatch(WARM)
+    for batch in batches:
         loss = objective(network(batch["image"].to(device)), batch["target"].to(device))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
         optimizer.step()
         scheduler.step()
-        _wait()
-        if number == WARM - 1:
-            begin = time.perf_counter()
-    return time.perf_counter() - begin
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        watch.step()
+    return watch.taken

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,69 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Text of a table or of JSON lines that is larger than this is a mistake: it is read into memory as a whole.
+MAX_TEXT_BYTES = 2**30
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class UnreadableError(Exception):
+    """A file whose bytes cannot be had.
+
+    Args:
+        reason: Why, in one short clause, such as `no such file`; it does not name the file.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def read_regular(path: str | Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file; pipes and devices, which may never end, are refused without being read.
+
+    Links are followed.
+
+    Args:
+        path: The file.
+        max_bytes: Size above which the file is refused.
+
+    Raises:
+        UnreadableError: If the file is missing, not a regular file, larger than `max_bytes`, or cannot be read.
+    """
+    try:
+        _check_regular(os.stat(path), max_bytes)  # noqa: PTH116 (before it is opened: that alone can wake a device)
+        # Another file may have come to its place since: opening never waits for a pipe, and it is looked at again.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as stream:
+            _check_regular(os.fstat(handle), max_bytes)
+            data = stream.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise UnreadableError("no such file") from None
+    except OSError as error:
+        raise UnreadableError(f"cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a zero byte, or a character that the file system has no bytes for
+        raise UnreadableError("no such file: its name is one that no file can have") from error
+    if len(data) > max_bytes:  # it grew, or its system tells no size
+        raise UnreadableError(_too_large(max_bytes))
+    return data
+
+
+def _check_regular(state: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        kind = next((name for test, name in _KINDS if test(state.st_mode)), "something else")
+        raise UnreadableError(f"{kind}, not a file")
+    if state.st_size > max_bytes:
+        raise UnreadableError(_too_large(max_bytes))
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"larger than {max_bytes / 2**20:,.0f} MiB"
 
 
 @contextmanager

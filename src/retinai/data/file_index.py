@@ -91,7 +91,7 @@ def file_signature(path: str | Path) -> Signature | None:
     """Return size, mtime_ns, ctime_ns and inode of a file, or None if there is none."""
     try:
         state = os.stat(path)  # noqa: PTH116
-    except OSError:
+    except (OSError, ValueError):  # a ValueError: no file can have this name
         return None
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 

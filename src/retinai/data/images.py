@@ -13,10 +13,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from retinai.errors import UserError
+from retinai.files import UnreadableError, read_regular
 
 # A 60-megapixel camera passes; a file that unpacks to gigabytes does not. Stays below the size at
 # which Pillow itself begins to warn.
 MAX_PIXELS = 80_000_000
+# What MAX_PIXELS need with 16 bits per colour and no compression, with room for metadata.
+MAX_BYTES = 512 * 2**20
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "PPM", "GIF")
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"RIFF": "WEBP"}
 # Chunks that leave the colours of a PNG alone; a file with any other is read by Pillow.
@@ -43,17 +46,15 @@ class BadImageError(UserError):
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a photograph's file; only regular files of up to MAX_BYTES are opened.
 
     Raises:
-        BadImageError: If the file is missing, empty, a folder, or cannot be read.
+        BadImageError: If the file is missing, empty, too large, a folder, pipe or device, or cannot be read.
     """
     try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise BadImageError(path, "no such file") from None
-    except OSError as error:
-        raise BadImageError(path, f"cannot be read ({error.strerror})") from error
+        data = read_regular(path, MAX_BYTES)
+    except UnreadableError as error:
+        raise BadImageError(path, error.reason) from error
     if not data:
         raise BadImageError(path, "empty file")
     return data

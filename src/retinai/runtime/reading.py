@@ -82,5 +82,5 @@ def read_all(
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116 (a Path for each of a million names takes its time)
-    except OSError:
+    except (OSError, ValueError):
         return 0  # the reader says what is wrong with it

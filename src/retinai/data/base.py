@@ -26,7 +26,7 @@ from retinai.data.task import Task
 from retinai.data.text.findings import Findings, FindingsExtra
 from retinai.data.text.measured import measure_files
 from retinai.data.topology import TopologyExtra, TopologySettings, engine
-from retinai.data.views import source_of
+from retinai.data.views import check_views
 from retinai.errors import ConfigError, DataError
 
 
@@ -120,7 +120,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.findings = findings
         self.views = [v if isinstance(v, Preprocessing) else Preprocessing.from_dict(dict(v)) for v in views or ()]
         if self.views:
-            source_of(self.preprocessing, self.views)  # refuses what no resizing can bring together
+            check_views(self.preprocessing, self.views)
         self.topology = TopologySettings.from_dict(topology) if isinstance(topology, Mapping) else topology
         self.extras = list(extras or ())
         if self.topology is not None:
@@ -257,7 +257,7 @@ class FundusDataModule(lightning.LightningDataModule):
 
             augmentation = build_augmentation(self.augment)
         views = self.views if split == "train" else []
-        cache = PreparedCache(self.cache_dir, source_of(self.preprocessing, views))
+        cache = PreparedCache(self.cache_dir, self.preprocessing)
         options: dict[str, Any] = {"cache": cache, "augmentation": augmentation, "seed": self.seed}
         return options | {"extras": self._extras_of(split), "views": views}
 

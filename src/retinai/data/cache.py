@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import time
 from collections.abc import Sequence
@@ -35,6 +36,13 @@ class PreparedCache:
         self.preprocessing = preprocessing
         self.folder = self.cache_dir / preprocessing.pixel_key()
         self.index = FileIndex(self.cache_dir)
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> PreparedCache:
+        """Return the cache of the same photographs prepared in another way; both share one index of files."""
+        other = copy.copy(self)
+        other.preprocessing = preprocessing
+        other.folder = self.cache_dir / preprocessing.pixel_key()
+        return other
 
     def load(self, path: str | Path) -> np.ndarray | None:
         """Return the prepared pixels of a photograph, or None if there are none for its present content.

@@ -18,7 +18,6 @@ from retinai.data.images import read_mask, read_photograph
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.samplers import Draw
 from retinai.data.task import Task
-from retinai.data.views import shrink, shrink_mask, source_of
 
 if TYPE_CHECKING:
     from retinai.data.cache import PreparedCache
@@ -37,11 +36,9 @@ class FundusDataset(Dataset[dict[str, Any]]):
         masks: Lesion masks per id: {id: {lesion: path}}; a lesion without a file is absent.
         mask_names: The lesions, in the order of the mask channels.
         extras: What a sample carries besides.
-        views: How other networks (teachers) want to see the same augmented photograph. The cache then holds
-            photographs as `source` says.
-
-    Attributes:
-        source: How photographs are prepared before augmentation: as the largest of the sizes asked for.
+        views: How other networks (teachers) want to see the same photograph. Each view is prepared from the
+            original at its own size and varied like the input, so that a network trains on the very pixels
+            that it would train on alone.
     """
 
     def __init__(
@@ -63,8 +60,8 @@ class FundusDataset(Dataset[dict[str, Any]]):
         self.targets: list[Any] = table["target"].tolist()
         self.preprocessing = preprocessing
         self.views = tuple(views)
-        self.source = source_of(preprocessing, self.views)
         self.cache = cache
+        self.view_caches = [cache and cache.with_preprocessing(view) for view in self.views]
         self.augmentation = augmentation
         self.seed = seed
         self.masks = masks
@@ -97,41 +94,47 @@ class FundusDataset(Dataset[dict[str, Any]]):
         sample: dict[str, Any] = {"id": self.ids[index]}
         if self.targets[index] is not None:
             sample["target"] = self.targets[index]
-        masks: list[np.ndarray] = []
-        if self.masks is None:
-            image = self._photograph(index)
-        else:
-            image, masks = self._photograph_with_masks(index)
-            sample["has_mask"] = self.ids[index] in self.masks
-        size = self.preprocessing.input_size
+        image, *views = self._photographs(index)
         for extra in self.extras:
-            sample[extra.name] = extra.load(self.ids[index], self.paths[index], shrink(image, size))
+            sample[extra.name] = extra.load(self.ids[index], self.paths[index], image)
+        masks: list[np.ndarray] = []
+        if self.masks is not None:
+            masks = self._prepared_masks(index)
+            sample["has_mask"] = self.ids[index] in self.masks
         if self.augmentation is not None:
             seed = (self.seed, draw.epoch, index, draw.repeat)
             image, masks = self.augmentation(image, masks, seed=seed)
-        sample["image"] = shrink(image, size)
-        for number, view in enumerate(self.views):
-            sample[f"view_{number}"] = shrink(image, view.input_size)
+            views = [self.augmentation(view, seed=seed)[0] for view in views]
+        sample["image"] = image
+        sample |= {f"view_{number}": view for number, view in enumerate(views)}
         if self.masks is not None:
-            sample["mask"] = np.stack([shrink_mask(mask, size) for mask in masks], axis=-1)
+            sample["mask"] = np.stack(masks, axis=-1)
         return sample
 
-    def _photograph(self, index: int) -> np.ndarray:
+    def _photographs(self, index: int) -> list[np.ndarray]:
+        """Return the prepared photograph and its views; the original is decoded at most once."""
         path = self.paths[index]
-        prepared = self.cache.load(path) if self.cache is not None else None
-        return prepared if prepared is not None else prepare_photograph(read_photograph(path), self.source)
+        ways = [(self.preprocessing, self.cache), *zip(self.views, self.view_caches, strict=True)]
+        prepared = [cache.load(path) if cache is not None else None for _, cache in ways]
+        if all(image is not None for image in prepared):
+            return [image for image in prepared if image is not None]
+        original = read_photograph(path)
+        return [
+            prepare_photograph(original, preprocessing) if image is None else image
+            for image, (preprocessing, _) in zip(prepared, ways, strict=True)
+        ]
 
-    def _photograph_with_masks(self, index: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the photograph and one uint8 mask per lesion, empty where there is no file."""
-        size = self.source.input_size
+    def _prepared_masks(self, index: int) -> list[np.ndarray]:
+        """Return one uint8 mask per lesion, empty where there is no file."""
+        size = self.preprocessing.input_size
         masks = {name: np.zeros((size, size), np.uint8) for name in self.mask_names}
         files = dict((self.masks or {}).get(self.ids[index], {}))
         if files:
             # The field of view is found on the original, so a photograph with masks is always opened.
             original = read_photograph(self.paths[index])
             drawn = {n: _fit(read_mask(files[n]), original.shape) for n in self.mask_names if n in files}
-            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.source).items()}
-        return self._photograph(index), list(masks.values())
+            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.preprocessing).items()}
+        return list(masks.values())
 
 
 def _fit(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

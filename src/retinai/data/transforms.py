@@ -26,6 +26,9 @@ _OWN_PIXELS = ("Normalize", "ToFloat", "FromFloat", "ToTensorV2", "ToTensor3D")
 class Augmentation:
     """A pipeline whose randomness is a function of the numbers that it is called with.
 
+    Each transform draws from a stream of its own, so that how much one of them draws (noise: a number per
+    pixel) does not change what the next one does: a photograph prepared at two sizes is varied in the same way.
+
     Args:
         transforms: albumentations transforms, in order.
     """
@@ -46,10 +49,12 @@ class Augmentation:
         Returns:
             The photograph and the masks, shapes and types as given.
         """
-        state = np.random.SeedSequence(seed).generate_state(2, np.uint64)
         # Compose.set_random_seed would give each transform a generator of the same seed, and so, for
-        # instance, flip always both ways or not at all. One shared generator keeps the draws apart.
-        self.pipeline.set_random_state(np.random.Generator(np.random.PCG64(state[0])), random.Random(int(state[1])))
+        # instance, flip always both ways or not at all.
+        streams = [self.pipeline, *self.pipeline.transforms]
+        states = np.random.SeedSequence(seed).generate_state(2 * len(streams), np.uint64).tolist()
+        for stream, numbers, words in zip(streams, states[::2], states[1::2], strict=True):
+            stream.set_random_state(np.random.Generator(np.random.PCG64(numbers)), random.Random(words))
         if masks is None or not len(masks):
             return self.pipeline(image=image)["image"], []
         out = self.pipeline(image=image, masks=list(masks))

@@ -1,57 +1,31 @@
-"""The same augmented photograph for several networks: each at its own size, with its own mean and std."""
+"""The same photograph for several networks: each prepared from the original at its own size, varied alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
-
 from retinai.data.preprocessing import Preprocessing
 from retinai.errors import ConfigError
 
-# What decides the pixels besides the size; a view is resized, it cannot be cropped or evened out anew.
-_SHARED = ("crop", "ben_graham", "clahe")
 
+def check_views(preprocessing: Preprocessing, views: Sequence[Preprocessing]) -> None:
+    """Refuse networks that would look at different parts of a photograph.
 
-def source_of(preprocessing: Preprocessing, views: Sequence[Preprocessing]) -> Preprocessing:
-    """Return the preprocessing of the photograph that the input and all views are made from: the largest of them.
+    Size, interpolation and contrast may differ, because each view is prepared from the original; flips and
+    rotations move two crops alike only where the crops are of one kind.
 
     Args:
         preprocessing: Of the network that is trained.
-        views: Of the others.
+        views: Of the others (teachers).
 
     Raises:
-        ConfigError: If crop or contrast options differ, with a sentence for each difference.
+        ConfigError: If a crop differs.
     """
     problems = [
-        f"data.preprocess.{key}={_word(getattr(preprocessing, key))}, but the other network (a teacher) was trained "
-        f"with {_word(getattr(view, key))}; set data.preprocess.{key}={_word(getattr(view, key))}"
+        f"data.preprocess.crop={preprocessing.crop}, but the other network (a teacher) was trained "
+        f"with {view.crop}; set data.preprocess.crop={view.crop}"
         for view in views
-        for key in _SHARED
-        if getattr(view, key) != getattr(preprocessing, key)
+        if view.crop != preprocessing.crop
     ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return max([preprocessing, *views], key=lambda p: p.input_size)
-
-
-def shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """Return a square photograph at a smaller side by averaging areas, or as it is.
-
-    Args:
-        image: uint8, shape (S, S, 3).
-        size: The side wanted, at most S.
-    """
-    if image.shape[0] == size:
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def shrink_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Return a square mask (S, S) at a smaller side; lesions of a pixel are kept or lost as in `prepare_masks`."""
-    return mask if mask.shape[0] == size else cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _word(value: object) -> str:
-    return str(value).lower()

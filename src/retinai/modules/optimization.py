@@ -120,6 +120,7 @@ class SchedulerSettings:
             return OneCycleLR(
                 optimizer, max_lr=highest, total_steps=max(steps, 3), pct_start=pct, div_factor=start,
                 final_div_factor=self.start_factor / self.final_factor,
+                cycle_momentum=False,  # else PyTorch replaces the first of optimizer.betas
             )  # fmt: skip
         shape = _warm_constant if self.name == "constant" else _warm_cosine
         warm = round(self.warmup * steps)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from tiny_trees import PREPROCESSING, write_aptos, write_image
 
 from retinai.data.aptos import AptosDataModule
 from retinai.data.dataset import FundusDataset
-from retinai.data.fundus import prepare_photograph
 from retinai.data.images import read_photograph
 from retinai.data.loading import make_loader
 from retinai.data.preprocessing import Preprocessing
@@ -22,12 +23,13 @@ from retinai.data.samplers import Draw
 from retinai.data.table import as_targets
 from retinai.data.task import DR_GRADE
 from retinai.data.transforms import build_augmentation
-from retinai.data.views import shrink, source_of
+from retinai.data.views import check_views
 from retinai.errors import ConfigError
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
 LARGE = replace(PRE, input_size=80, mean=(0.4, 0.3, 0.2), std=(0.25, 0.2, 0.15))
 SMALL = replace(PRE, input_size=20)
+AUGMENTS = Path(__file__).parents[3] / "conf" / "augment"
 AUGMENT = [
     {"name": "HorizontalFlip", "params": {"p": 0.5}},
     {"name": "Affine", "params": {"rotate": [-20, 20], "p": 1}},
@@ -41,17 +43,38 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"p{i}" for i in range(4)], "path": paths, "target": as_targets([0, 1, 2, 3])})
 
 
-def test_everyone_sees_the_same_augmented_photograph_in_their_own_way(table: pd.DataFrame) -> None:
-    pipeline = build_augmentation(AUGMENT)
-    assert pipeline is not None
-    dataset = FundusDataset(table, PRE, augmentation=pipeline, seed=3, views=[LARGE, SMALL])
-    sample = dataset[Draw(2, 1, 0)]
-    whole = prepare_photograph(read_photograph(table["path"][1]), replace(PRE, input_size=80))
-    augmented, _ = pipeline(whole, seed=(3, 2, 1, 0))
-    assert np.array_equal(sample["view_0"], augmented)
-    for key, side in (("image", 32), ("view_1", 20)):
-        assert np.array_equal(sample[key], cv2.resize(augmented, (side, side), interpolation=cv2.INTER_AREA))
+@pytest.mark.parametrize("spec", [AUGMENT, *("standard", "strong", "upright")], ids=str)
+def test_each_network_sees_the_pixels_that_it_would_see_alone(table: pd.DataFrame, spec: Any) -> None:
+    """A student that is taught trains on the pixels of a student alone, its teacher on the teacher's."""
+    pipeline = build_augmentation(yaml.safe_load((AUGMENTS / f"{spec}.yaml").read_text()) if spec != AUGMENT else spec)
+    taught = FundusDataset(table, PRE, augmentation=pipeline, seed=3, views=[LARGE, SMALL])
+    for key, preprocessing in (("image", PRE), ("view_0", LARGE), ("view_1", SMALL)):
+        alone = FundusDataset(table, preprocessing, augmentation=pipeline, seed=3)
+        for draw in (Draw(2, 1, 0), Draw(0, 3, 1)):
+            assert np.array_equal(taught[draw][key], alone[draw]["image"])
 
+
+def test_two_sizes_are_moved_alike(tmp_path: Path) -> None:
+    """A marked corner of the eye is at the same place in both, whatever noise is drawn before the move."""
+    mark = np.zeros((400, 400, 3), np.uint8)
+    cv2.circle(mark, (140, 110), 40, (255, 255, 255), -1)
+    cv2.imwrite(str(tmp_path / "mark.png"), mark)
+    table = pd.DataFrame({"id": ["m"], "path": [str(tmp_path / "mark.png")], "target": as_targets([0])})
+    whole = [replace(p, crop="none") for p in (PRE, LARGE)]
+    pipeline = build_augmentation([{"name": "GaussNoise", "params": {"std_range": [0.02, 0.05], "p": 0.7}}, *AUGMENT])
+    dataset = FundusDataset(table, whole[0], augmentation=pipeline, views=whole[1:])
+    places = []
+    for epoch in range(12):
+        sample = dataset[Draw(epoch, 0, 0)]
+        marked = [sample[key].mean(axis=2) > 128 for key in ("image", "view_0")]
+        centres = [(np.argwhere(seen).mean(axis=0) + 0.5) / len(seen) for seen in marked]
+        assert np.abs(centres[0] - centres[1]).max() < 0.02
+        places.append(tuple(centres[0].round(1)))
+    assert len(set(places)) > 3
+
+
+def test_a_batch_carries_every_view_with_its_own_normalisation(table: pd.DataFrame) -> None:
+    dataset = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT), seed=3, views=[LARGE, SMALL])
     batch = next(iter(make_loader(dataset, DR_GRADE, batch_size=4)))
     assert {k: tuple(batch[k].shape) for k in ("image", "view_0", "view_1")} == {
         "image": (4, 3, 32, 32), "view_0": (4, 3, 80, 80), "view_1": (4, 3, 20, 20),
@@ -61,11 +84,15 @@ def test_everyone_sees_the_same_augmented_photograph_in_their_own_way(table: pd.
     np.testing.assert_allclose(back.numpy(), expected, atol=1e-6)
 
 
-def test_a_view_is_nearly_what_its_own_preparation_gives(table: pd.DataFrame) -> None:
-    photograph = read_photograph(table["path"][0])
-    direct = prepare_photograph(photograph, SMALL).astype(float)
-    by_way = shrink(prepare_photograph(photograph, replace(SMALL, input_size=80)), 20).astype(float)
-    assert np.abs(direct - by_way).mean() < 1.0  # of 255: two averages after another are one, but for rounding
+def test_a_taught_student_trains_on_photographs_as_sharp_as_those_it_is_tested_on(idrid_root: Path) -> None:
+    """Real photographs: the deviation of the Laplacian of a training input equals that of a test input."""
+    paths = sorted(map(str, (idrid_root / "B. Disease Grading").rglob("*.jpg")))[:3]
+    photographs = pd.DataFrame({"id": paths, "path": paths, "target": as_targets([0, 1, 2])})
+    test = FundusDataset(photographs, replace(PRE, input_size=160))
+    train = FundusDataset(photographs, replace(PRE, input_size=160), views=[replace(PRE, input_size=320)])
+    for index in range(3):
+        sharp = [cv2.Laplacian(d[index]["image"], cv2.CV_64F).std() for d in (train, test)]
+        assert sharp[0] == pytest.approx(sharp[1], rel=0.01)
 
 
 def test_masks_follow_the_students_size(table: pd.DataFrame, tmp_path: Path) -> None:
@@ -76,22 +103,24 @@ def test_masks_follow_the_students_size(table: pd.DataFrame, tmp_path: Path) -> 
     assert sample["mask"].shape == (32, 32, 1) and set(np.unique(sample["mask"])) <= {0, 1} and sample["mask"].any()
 
 
-def test_only_training_has_views_and_the_cache_is_of_the_largest_size(tmp_path: Path) -> None:
+def test_only_training_has_views_and_each_size_has_its_cache(tmp_path: Path) -> None:
     root = str(write_aptos(tmp_path / "aptos", [i % 5 for i in range(40)]))
     common = {"root": root, "preprocessing": PRE, "cache": tmp_path / "cache", "num_workers": 0, "batch_size": 4}
     datamodule = AptosDataModule(**common, views=[LARGE.to_dict()])
     assert "view_0" in next(iter(datamodule.train_dataloader()))
     assert "view_0" not in next(iter(datamodule.val_dataloader()))
-    sides = {split: datamodule.dataset(split).cache.preprocessing.input_size for split in ("train", "val")}
-    assert sides == {"train": 80, "val": 32}
-    plain = AptosDataModule(**common)
-    assert plain.dataset("train").source == PRE
+    dataset = datamodule.dataset("train")
+    sizes = [cache.preprocessing.input_size for cache in (dataset.cache, *dataset.view_caches)]
+    assert sizes == [32, 80] and datamodule.dataset("val").view_caches == []
+    expected = [dataset[0]["image"], dataset[0]["view_0"]]
+    for cache in (dataset.cache, *dataset.view_caches):
+        cache.prepare(dataset.paths, workers=0, progress=None)
+    Path(dataset.paths[0]).touch()  # still the same content, so both sizes are found
+    assert all(np.array_equal(a, b) for a, b in zip(expected, [dataset[0]["image"], dataset[0]["view_0"]], strict=True))
+    assert all(cache.load(dataset.paths[0]) is not None for cache in (dataset.cache, *dataset.view_caches))
 
 
-def test_what_no_resizing_can_bring_together_is_refused_at_once() -> None:
-    other = replace(LARGE, ben_graham=True, crop="none")
-    with pytest.raises(ConfigError) as caught:
-        AptosDataModule(root="nowhere", preprocessing=PRE, views=[other])
-    assert len(caught.value.problems) == 2
-    assert "set data.preprocess.ben_graham=true" in str(caught.value)
-    assert source_of(PRE, [SMALL]) is PRE
+def test_another_part_of_the_eye_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"set data\.preprocess\.crop=none"):
+        AptosDataModule(root="nowhere", preprocessing=PRE, views=[replace(LARGE, ben_graham=True, crop="none")])
+    check_views(PRE, [replace(LARGE, clahe=True)])

@@ -78,3 +78,16 @@ def test_senseless_settings() -> None:
         SchedulerSettings(name="steps")
     with pytest.raises(ConfigError, match="max_epochs"):
         rates(SchedulerSettings("cosine"), math.inf)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["onecycle", "cosine", "constant"])
+def test_no_schedule_changes_the_betas_of_the_optimiser(name: str) -> None:
+    """PyTorch's OneCycleLR replaces the first of the betas unless it is told not to."""
+    weight = torch.nn.Parameter(torch.zeros(2))
+    settings = OptimizerSettings(name="adamw", lr=1e-3, betas=(0.8, 0.95))
+    optimizer = settings.build([{"params": [weight], "lr": 1e-3, "weight_decay": 0.0}])
+    schedule = SchedulerSettings(name=name, warmup=0.3).build(optimizer, 10)
+    for _ in range(9):
+        assert optimizer.param_groups[0]["betas"] == (0.8, 0.95)
+        optimizer.step()
+        schedule.step()

@@ -149,7 +149,8 @@ def cache_lines(cache: PreparedCache) -> list[str]:
     """Return what to print of the cache of prepared photographs."""
     count, size = cache.size()
     return [
-        f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}"
+        *(f"note: {note}" for note in cache.notes),
+        f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}",
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -11,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from retinai.data.arrays import file_of, read_array, write_array
 from retinai.data.file_index import Entry, FileIndex, FileRecord, examine
 from retinai.data.fundus import prepare_photograph
+from retinai.data.parallel import run_parallel
 from retinai.data.preprocessing import Preprocessing
 from retinai.errors import UserError
-from retinai.files import atomic_path
 
 _LEFTOVER_AGE = 3600.0  # seconds after which a temporary file belongs to a killed job
 
@@ -24,11 +24,15 @@ class PreparedCache:
     """A folder of prepared photographs: `<cache_dir>/<settings>/<aa>/<sha256 of the source>.npy`.
 
     A changed source has another hash, and changed settings another folder, so nothing stale is ever
-    found. Arrays are uncompressed: reading one is about as fast as the disk.
+    found. Arrays are uncompressed, so that reading one is about as fast as the disk, and carry a checksum:
+    a damaged one is not served, and `prepare` makes it anew.
 
     Args:
         cache_dir: Folder of prepared photographs and of the file index.
         preprocessing: How a photograph becomes the input.
+
+    Attributes:
+        notes: Sentences about what `prepare` found damaged.
     """
 
     def __init__(self, cache_dir: str | Path, preprocessing: Preprocessing) -> None:
@@ -36,6 +40,7 @@ class PreparedCache:
         self.preprocessing = preprocessing
         self.folder = self.cache_dir / preprocessing.pixel_key()
         self.index = FileIndex(self.cache_dir)
+        self.notes: list[str] = []
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> PreparedCache:
         """Return the cache of the same photographs prepared in another way; both share one index of files."""
@@ -76,7 +81,7 @@ class PreparedCache:
     def prepare(
         self, paths: Sequence[str], workers: int | str | None = None, progress: str | None = "preparing photographs"
     ) -> dict[str, FileRecord]:
-        """Check and prepare photographs, decoding each that is new or has changed once.
+        """Check and prepare photographs, decoding each that is new, changed or damaged in the cache once.
 
         Args:
             paths: Original files.
@@ -91,8 +96,16 @@ class PreparedCache:
         """
         self._remove_leftovers()
         self.index.refresh()
+        self.notes = self.index.drop_damaged()
         unique = list(dict.fromkeys(map(str, paths)))
-        todo = [path for path in unique if not self._is_done(self.index.lookup(path))]
+        known = {path: self.index.lookup(path) for path in unique}
+        # Every byte of what is there is read, which takes its time with many photographs.
+        checking = progress and "checking the cache"
+        done = dict(run_parallel(self._is_done, [r for r in known.values() if r is not None], 0, checking))
+        todo = [path for path, record in known.items() if record is None or not done[record.path]]
+        damaged = {r.sha256 for r in known.values() if r and r.sha256 and not done[r.path] and self._file(r).exists()}
+        if damaged:
+            self.notes.append(f"prepared photographs that were damaged or of an older kind, made anew: {len(damaged)}")
         fresh = self.index.run(partial(_prepare_one, self.cache_dir, self.preprocessing), todo, workers, progress)
         return fresh | {path: self._record(path) for path in unique if path not in fresh}
 
@@ -105,15 +118,18 @@ class PreparedCache:
         record = self.index.lookup(path)
         return record if record is not None else examine(path).record
 
-    def _is_done(self, record: FileRecord | None) -> bool:
-        if record is None or not (record.reason or record.phash):
-            return False
-        return bool(record.reason) or self._read(record.sha256, look=True) is not None
+    def _is_done(self, record: FileRecord) -> tuple[str, bool]:
+        """Return a record's path, and whether there is nothing left to do for it."""
+        if not (record.reason or record.phash):
+            return record.path, False
+        return record.path, bool(record.reason) or self._read(record.sha256) is not None
 
-    def _read(self, sha256: str, look: bool = False) -> np.ndarray | None:
-        """Read a prepared file; `look` maps it only, which still shows a wrong length."""
+    def _file(self, record: FileRecord) -> Path:
+        return file_of(self.folder, record.sha256)
+
+    def _read(self, sha256: str) -> np.ndarray | None:
         size = self.preprocessing.input_size
-        return read_array(file_of(self.folder, sha256), (size, size, 3), np.uint8, look)
+        return read_array(file_of(self.folder, sha256), (size, size, 3), np.uint8)
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files of jobs that were killed long ago."""
@@ -133,33 +149,3 @@ def _prepare_one(cache_dir: Path, preprocessing: Preprocessing, path: str) -> En
         write_array(target, prepare_photograph(image, preprocessing))
 
     return examine(path, keep)
-
-
-def file_of(folder: Path, sha256: str) -> Path:
-    """Return where a folder of the cache keeps what belongs to a content."""
-    return folder / sha256[:2] / f"{sha256}.npy"
-
-
-def read_array(file: Path, shape: tuple[int, ...], dtype: type, look: bool = False) -> np.ndarray | None:
-    """Return a kept array; None where there is none, or it is damaged or of another shape or type.
-
-    Args:
-        file: The file.
-        shape: The shape that it must have.
-        dtype: The type that it must have.
-        look: Map it only, which still shows a wrong length.
-    """
-    try:
-        array = np.load(file, mmap_mode="r" if look else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # not there, or damaged from outside: it is made anew
-    return array if array.shape == shape and array.dtype == dtype else None
-
-
-def write_array(file: Path, array: np.ndarray) -> None:
-    """Keep an array, whole or not at all."""
-    # Through memory, because numpy's own writer hides the reason when a disk is full.
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    with atomic_path(file) as temporary:
-        temporary.write_bytes(buffer.getbuffer())

@@ -86,7 +86,9 @@ class Curation:
         from retinai.data.file_index import FileIndex
 
         wanted = table if (table["split"] == "predict").all() else table[table["split"] != "predict"]
-        records = FileIndex(self.cache_dir).scan(wanted["path"].tolist())
+        index = FileIndex(self.cache_dir)
+        self.notes += index.drop_damaged()
+        records = index.scan(wanted["path"].tolist())
         self.records |= records
         reasons = {path: record.reason for path, record in records.items() if record.reason}
         if not reasons:

@@ -1,15 +1,12 @@
 """What is known of each photograph's file: content hash, perceptual hash, size, or why it is bad.
 
-The index is a file of JSON lines that only grows, so that a killed job loses at most the line it was
-writing, and several jobs may add to it at once. An entry counts only as long as the file's size,
+The index is a file of checked JSON lines that only grows. An entry counts only as long as the file's size,
 modification time, change time and inode stay as they were; the change time cannot be set back.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,20 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from retinai.data.checked_lines import LineFile
 from retinai.data.fundus import prepare_photograph
 from retinai.data.images import MAX_PIXELS, BadImageError, decode_photograph, read_bytes
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.preprocessing import Preprocessing
-from retinai.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows; a line is still written in one piece
-    fcntl = None  # type: ignore[assignment]
 
 INDEX_NAME = "file_index.jsonl"
 # Raised when the checks or the perceptual hash change, so that old entries are not believed.
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 HASH_SIDE = 16  # the perceptual hash has HASH_SIDE^2 bits
 _HASH_VIEW = Preprocessing(input_size=4 * HASH_SIDE, mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -157,10 +149,11 @@ class FileIndex:
 
     cache_dir: Path
     _entries: dict[str, Entry] = field(default_factory=dict, init=False, repr=False)
-    _read_to: int = field(default=0, init=False, repr=False)
+    _lines: LineFile = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.cache_dir = Path(self.cache_dir)
+        self._lines = LineFile(self.file, INDEX_VERSION)
         self.refresh()
 
     @property
@@ -242,23 +235,25 @@ class FileIndex:
             return
         self._entries[_key(entry.record.path)] = entry
         values = {**asdict(entry.record), "path": _key(entry.record.path)}
-        line = {"v": INDEX_VERSION, **values, "signature": entry.signature, "read_at": entry.read_at}
-        # It starts with a line break too: a line torn by a killed job then costs no other.
-        _append(self.file, b"\n" + json.dumps(line).encode() + b"\n")
+        self._lines.append({**values, "signature": entry.signature, "read_at": entry.read_at})
 
     def refresh(self) -> None:
-        """Read what this or another job has added since the last reading; torn lines are passed over."""
-        if not self.file.exists():
-            return
-        with self.file.open("rb") as handle:
-            handle.seek(self._read_to)
-            text = handle.read()
-        whole = text.rfind(b"\n") + 1
-        self._read_to += whole
-        for line in text[:whole].split(b"\n"):
-            entry = _parse(line)
-            if entry is not None:
-                self._entries[entry.record.path] = entry
+        """Read what this or another job has added since the last reading; damaged lines are passed over.
+
+        Raises:
+            UserError: If a folder or the like stands in the index's place, or it cannot be read.
+        """
+        for values in self._lines.read_new():
+            signature, read_at = tuple(map(int, values.pop("signature"))), float(values.pop("read_at"))
+            entry = Entry(FileRecord(**values), signature, read_at)  # type: ignore[arg-type]
+            self._entries[entry.record.path] = entry
+
+    def drop_damaged(self) -> list[str]:
+        """Remove the damaged lines that were met and return a sentence that tells how many, or none."""
+        count = self._lines.drop_damaged()
+        if not count:
+            return []
+        return [f"damaged lines of {self.file} dropped: {count}; their photographs are read again"]
 
     def _known(self, path: str) -> FileRecord:
         record = self._entries[_key(path)].record
@@ -267,42 +262,3 @@ class FileIndex:
 
 def _key(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100
-
-
-def _parse(line: bytes) -> Entry | None:
-    """Return the entry of a line, or None for an empty, torn or outdated one."""
-    try:
-        values = json.loads(line)
-        if values.pop("v") != INDEX_VERSION:
-            return None
-        signature, read_at = tuple(map(int, values.pop("signature"))), float(values.pop("read_at"))
-        return Entry(FileRecord(**values), signature, read_at)  # type: ignore[arg-type]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _append(path: Path, text: bytes) -> None:
-    """Add bytes at the end of a file, whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            _append_locked(handle, text)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise UserError(
-            f"{path} could not be written ({error.strerror}); free some space or choose another place: paths.cache="
-        ) from error
-
-
-def _append_locked(handle: int, text: bytes) -> None:
-    if fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    end = os.fstat(handle).st_size
-    try:
-        if os.write(handle, text) != len(text):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        os.ftruncate(handle, end)
-        raise

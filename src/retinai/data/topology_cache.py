@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retinai.data.cache import file_of, read_array, write_array
+from retinai.data.arrays import file_of, read_array, write_array
 from retinai.data.file_index import FileIndex, FileRecord
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.preprocessing import Preprocessing

@@ -53,7 +53,7 @@ def test_the_cache_gives_what_is_computed_on_the_way(photographs: list[str], cac
         for reader in (cache, fresh):
             np.testing.assert_array_equal(reader.load(path), computed(path))
     assert cache.load(photographs[3]) is None  # the bad file
-    assert cache.size() == (3, 3 * (4 * 8 * 8 * 4 + 128))
+    assert cache.size() == (3, 3 * (4 * 8 * 8 * 4 + 128 + 4))
 
 
 def test_the_extra_reads_the_cache_and_computes_without(photographs: list[str], cache: TopologyCache) -> None:

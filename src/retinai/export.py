@@ -80,5 +80,7 @@ def _check_options(cfg: DictConfig) -> None:
             raise UserError(f"{key}={value} must be a number from 0")
     if not isinstance(cfg.int8_photographs, int) or cfg.int8_photographs < 1:
         raise UserError(f"int8_photographs={cfg.int8_photographs} must be a whole number from 1")
+    if not isinstance(cfg.int8_reduce_range, bool):
+        raise UserError(f"int8_reduce_range={cfg.int8_reduce_range} must be true or false")
     if cfg.split not in ("test", "val", "train"):
         raise UserError(f"split={cfg.split} has no labels to compare on (valid: test, val, train)")

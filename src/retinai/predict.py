@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +60,15 @@ def _with_checkpoint(
 def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, Any]) -> tuple[pd.DataFrame, Task, str]:
     from retinai.prediction.layouts import choose_layout
     from retinai.runtime import Grader
+    from retinai.runtime.cpu import CpuWarning
 
     if cfg.accelerator not in ("auto", "cpu"):
         raise UserError(f"accelerator={cfg.accelerator}: a folder of `retinai export` runs on the CPU")
-    grader = Grader(str(cfg.model.folder), threads=cfg.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CpuWarning)  # told below, in the manner of a command
+        grader = Grader(str(cfg.model.folder), threads=cfg.threads)
+    for note in grader.notes:
+        print(f"warning: {note}", file=sys.stderr)
     layout = choose_layout(str(cfg.format), grader.task, photographs)
     batch_size, workers = options["batch_size"], options["num_workers"]
     table = grader.predict_photographs(photographs, batch_size=batch_size, workers=workers, progress=True)

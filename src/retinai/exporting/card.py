@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.files import write_text
+from retinai.runtime.cpu import Cpu
 
 _ENGINES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -54,7 +55,7 @@ def _purpose(facts: dict[str, Any]) -> str:
 def _check(facts: dict[str, Any]) -> str:
     check, place = facts["check"], facts["checked_on"]
     lines = [
-        f"On {check['photographs']} photographs of {place['data']} ({place['split']} split), "
+        f"On a CPU {_cpu(facts)} and {check['photographs']} photographs of {place['data']} ({place['split']} split), "
         f"{check['changed_decisions']} decided otherwise; largest difference of a probability "
         f"{check['largest_difference']:.2g}.",
         "",
@@ -91,12 +92,27 @@ def _limits(facts: dict[str, Any]) -> str:
         "- It sees nothing that it was not trained on: other diseases pass unnoticed.",
     ]
     if facts["precision"] == "int8":
-        lines.append(
-            "- int8 arithmetic differs between processors; check a folder once on the kind of machine that uses it."
-        )
+        lines.append("- int8 arithmetic differs between CPUs. " + _int8_weights(bool(facts["int8_reduce_range"])))
     if facts["precision"] == "bf16":
-        lines.append("- bf16 saves time only on processors that compute in bfloat16; others compute in float32.")
+        lines.append("- bf16 saves time only on CPUs that compute in bfloat16; others compute in float32.")
+    if facts["precision"] != "fp32":
+        lines.append(
+            f"- Checked for CPUs that compute {_cpu(facts).arithmetic(facts['precision'])}, and for no others; "
+            "`retinai predict` warns on any other. Grade photographs whose grades you know there first."
+        )
     return "\n".join(lines)
+
+
+def _int8_weights(reduced: bool) -> str:
+    if reduced:
+        return "The weights keep to 7 bits, so that CPUs without VNNI (AVX2 only, or AVX-512) cut off no sum."
+    return "The weights take 8 bits: for CPUs with VNNI or AMX only; others cut off sums, and grades can be wrong."
+
+
+def _cpu(facts: dict[str, Any]) -> Cpu:
+    cpu = Cpu.from_dict(facts["checked_on"]["cpu"])
+    assert cpu is not None
+    return cpu
 
 
 def _on(value: bool) -> str:

@@ -16,6 +16,7 @@ from retinai.exporting.check import Tolerance, compare, print_comparison
 from retinai.exporting.graph import PixelsToProbabilities
 from retinai.exporting.quantise import calibration_inputs
 from retinai.files import write_json
+from retinai.runtime.cpu import this_cpu
 from retinai.runtime.folder import FORMAT, MANIFEST, hash_file, manifest_digest
 
 if TYPE_CHECKING:
@@ -140,10 +141,12 @@ def _facts(
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "trained_on": str((module.data_config or {}).get("name", "unknown")),
         "int8_photographs": int(cfg.int8_photographs) if cfg.precision == "int8" else None,
+        "int8_reduce_range": bool(cfg.int8_reduce_range) if cfg.precision == "int8" else None,
         "checked_on": {
             "data": str(datamodule.name),
             "split": str(cfg.split),
             "data_fingerprint": datamodule.fingerprint,
+            "cpu": this_cpu().to_dict(),
         },
         "checkpoint_sha256": hash_file(cfg.ckpt),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -48,7 +48,7 @@ def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
         else:
             whole = folder / "whole.onnx"
             write_graph(graph, whole)
-            quantise_onnx(whole, folder / _NETWORK, calibration)
+            quantise_onnx(whole, folder / _NETWORK, calibration, reduce_range=bool(cfg.int8_reduce_range))
             whole.unlink()
         return _NETWORK
 

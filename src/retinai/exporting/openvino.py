@@ -43,7 +43,8 @@ def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
         model = convert(graph, folder)
         if calibration is not None:
             attends = bool(getattr(graph.module.network.backbone, "tokens", False))
-            model = quantise_openvino(model, calibration, transformer=attends)
+            reduced = bool(cfg.int8_reduce_range)
+            model = quantise_openvino(model, calibration, transformer=attends, reduce_range=reduced)
         # bfloat16 keeps 8 bits of what float16 stores, so the file is half the size and nothing is lost.
         openvino.save_model(model, folder / _NETWORK, compress_to_fp16=cfg.precision == "bf16")
         return _NETWORK

@@ -56,13 +56,14 @@ def calibration_inputs(
         yield inputs
 
 
-def quantise_onnx(source: Path, target: Path, inputs: Iterator[dict[str, Any]]) -> None:
+def quantise_onnx(source: Path, target: Path, inputs: Iterator[dict[str, Any]], reduce_range: bool = True) -> None:
     """Quantise an ONNX graph with ONNX Runtime's own tool: QDQ, weights per channel.
 
     Args:
         source: The float32 graph.
         target: The file to write.
         inputs: What ranges are measured on.
+        reduce_range: Keep weights to -64..64, so that CPUs without VNNI cut off no sum, see `retinai.runtime.cpu`.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -81,6 +82,7 @@ def quantise_onnx(source: Path, target: Path, inputs: Iterator[dict[str, Any]]) 
             Reader(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_QUANTISED,
@@ -122,16 +124,19 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def quantise_openvino(model: Any, inputs: Iterator[dict[str, Any]], transformer: bool) -> Any:
+def quantise_openvino(
+    model: Any, inputs: Iterator[dict[str, Any]], transformer: bool, reduce_range: bool = True
+) -> Any:
     """Quantise an `openvino.Model` with NNCF, weights per channel, biases corrected layer by layer.
 
-    The weights that the pixels meet first stay in full precision: NNCF gives them 7 bits, for processors that would
-    overflow with 8, which was most of the error of a small network, and they cost little.
+    The weights that the pixels meet first stay in full precision: rounding them was most of the error of a small
+    network, and they cost little.
 
     Args:
         model: The float32 model, simplified as by `retinai.exporting.openvino.convert`; NNCF finds no bias otherwise.
         inputs: What ranges are measured on.
         transformer: Whether it is one; NNCF then treats attention apart.
+        reduce_range: Keep weights to -64..64, so that CPUs without VNNI cut off no sum, see `retinai.runtime.cpu`.
 
     Returns:
         The quantised model.
@@ -145,6 +150,7 @@ def quantise_openvino(model: Any, inputs: Iterator[dict[str, Any]], transformer:
     activations = (o.get_type_name() for o in model.get_ops() if o.get_friendly_name() not in end)
     presets = nncf.QuantizationPreset
     preset = presets.PERFORMANCE if _SKEWED.isdisjoint(activations) else presets.MIXED  # zero points cost time
+    overflow = nncf.OverflowFix.ENABLE if reduce_range else nncf.OverflowFix.DISABLE
     exact = nncf.IgnoredScope(names=[*first_weights(model), *end], validate=False)
     with _quiet():
         return nncf.quantize(
@@ -155,6 +161,7 @@ def quantise_openvino(model: Any, inputs: Iterator[dict[str, Any]], transformer:
             fast_bias_correction=False,  # takes longer, and errs less on some networks
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             ignored_scope=exact,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
         )
 
 

@@ -13,6 +13,7 @@ from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
 from retinai.data.topology import TopologySettings
 from retinai.errors import ConfigError, UserError
+from retinai.runtime.cpu import Cpu
 
 FORMAT = 1
 MANIFEST = "model.json"
@@ -37,6 +38,8 @@ class ModelFolder:
         decision: How probabilities become decisions, see `retinai.metrics.predictions.decide`.
         topology: Settings of the persistence images that the network reads beside the photograph, or None.
         calibration: `{"temperature", "decision", "operating_points"}` as the checkpoint held it, or None.
+        checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.
+        reduced: Whether its int8 weights keep to 7 bits.
         facts: Everything in `model.json`, as plain values.
     """
 
@@ -49,6 +52,8 @@ class ModelFolder:
     decision: str
     topology: TopologySettings | None
     calibration: dict[str, Any] | None
+    checked_on: Cpu | None
+    reduced: bool
     facts: dict[str, Any]
 
 
@@ -115,6 +120,8 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         decision=facts["decision"],
         topology=None if facts["topology"] is None else TopologySettings.from_dict(facts["topology"]),
         calibration=facts["calibration"],
+        checked_on=Cpu.from_dict((facts.get("checked_on") or {}).get("cpu")),
+        reduced=facts.get("int8_reduce_range") is True,
         facts=dict(facts),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from retinai.data.task import Task
 from retinai.errors import UserError
 from retinai.prediction.layouts import Photographs, find_photographs, name_photographs
 from retinai.prediction.table import prediction_table
+from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
 from retinai.runtime.folder import ModelFolder, read_folder
 from retinai.runtime.reading import Reading, read_all
@@ -30,6 +32,7 @@ class Grader:
 
     Attributes:
         folder: What `model.json` says, see `ModelFolder`.
+        notes: What somebody should know who grades with it on this CPU; given as a `CpuWarning` each, too.
 
     Raises:
         UserError: If the folder is no export, of another format, incomplete or changed, or `threads` is below 1.
@@ -41,6 +44,9 @@ class Grader:
             raise UserError(f"threads={threads} must be a whole number from 1")
         self.folder: ModelFolder = read_folder(folder)
         file = self.folder.path / self.folder.network
+        self.notes = cpu_notes(self.folder.precision, self.folder.checked_on, self.folder.reduced)
+        for note in self.notes:
+            warnings.warn(note, CpuWarning, stacklevel=2)
         self._engine = open_engine(self.folder.engine, file, self.folder.precision, threads)
 
     @property

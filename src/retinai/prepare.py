@@ -158,12 +158,11 @@ def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
     """Return the checked label table; what is wrong with it is written to `problems.csv` before it is raised."""
     import pandas as pd
 
-    from retinai.data.table import check_table
     from retinai.errors import DataError
     from retinai.files import write_csv
 
     try:
-        return check_table(datamodule.read_table(), datamodule.task, datamodule.label_file)
+        return datamodule.checked_table()
     except DataError as error:
         row = {"path": str(datamodule.label_file), "id": "", "problem": str(error)}
         write_csv(folder / "problems.csv", pd.DataFrame([row]))

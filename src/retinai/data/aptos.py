@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pandas as pd
 
 from retinai.data.base import FundusDataModule
-from retinai.data.table import as_targets, parse_grades, read_labels
+from retinai.data.label_files import parse_grades, read_labels
+from retinai.data.table import as_targets
 from retinai.data.task import DR_GRADE
 
 
@@ -35,7 +37,7 @@ class AptosDataModule(FundusDataModule):
         labels = read_labels(file, ["id_code", "diagnosis"])
         grades = parse_grades(labels, "diagnosis", "id_code", self.task, file)
         table = self._rows(labels, grades, "train_images", "")
-        if (self.root / "test.csv").is_file():
+        if os.path.lexists(self.root / "test.csv"):  # a pipe or a link to nothing is told, not passed over
             unlabelled = read_labels(self.root / "test.csv", ["id_code"])
             table = pd.concat([table, self._rows(unlabelled, [None] * len(unlabelled), "test_images", "predict")])
         return table

@@ -21,7 +21,7 @@ from retinai.data.extras import Extra
 from retinai.data.loading import EpochLoader, make_loader
 from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
-from retinai.data.table import SPLITS, check_files, check_table
+from retinai.data.table import SPLITS, check_files, check_paths, check_table
 from retinai.data.task import Task
 from retinai.data.text.findings import Findings, FindingsExtra
 from retinai.data.text.measured import measure_files
@@ -68,6 +68,8 @@ class FundusDataModule(lightning.LightningDataModule):
     """
 
     root_variable: ClassVar[str] = ""
+    # Whether the table's names may only lead to photographs below the root.
+    paths_stay_below_root: ClassVar[bool] = True
     task: Task
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -193,7 +195,7 @@ class FundusDataModule(lightning.LightningDataModule):
         """
         if self._ready:
             return
-        table = check_table(self.read_table(), self.task, self.label_file)
+        table = self.checked_table()
         check_files(table, self.root)
         self._curation = Curation(
             name=str(self.name),
@@ -206,6 +208,7 @@ class FundusDataModule(lightning.LightningDataModule):
             limit=self.limit,
             on_bad_image=self.on_bad_image,
             near_duplicates=self.near_duplicates,
+            notes=self.notes,  # what was found while reading the labels comes first
         )
         self.table = self._curation.curate(table)
         self.class_counts = self._curation.class_counts(self.table)
@@ -213,8 +216,18 @@ class FundusDataModule(lightning.LightningDataModule):
         shared = splits.shared_patients(self.table)
         if shared:
             self._curation.notes.append(f"{shared} patients occur in more than one of train, val and test")
-        self.notes = self._curation.notes
         self._ready = True
+
+    def checked_table(self) -> pd.DataFrame:
+        """Return the owner's label table, checked, before files are looked at and parts are made.
+
+        Raises:
+            DataError: If the table cannot be used, or names photographs outside the root.
+        """
+        table = check_table(self.read_table(), self.task, self.label_file)
+        if self.paths_stay_below_root:
+            check_paths(table, self.root, self.label_file)
+        return table
 
     @property
     def left_out(self) -> pd.DataFrame:

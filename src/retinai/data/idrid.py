@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from retinai.data.base import FundusDataModule
-from retinai.data.table import as_targets, parse_grades, read_labels
+from retinai.data.label_files import parse_grades, read_labels
+from retinai.data.table import as_targets
 from retinai.data.task import DME_RISK, DR_GRADE
 from retinai.errors import ConfigError, DataError
 

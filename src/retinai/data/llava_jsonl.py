@@ -55,6 +55,9 @@ class LlavaJsonlDataModule(FundusDataModule):
             default the folder of the file.
     """
 
+    # A line gives the path of its photograph, which may lie anywhere: `retinai prepare` writes such files itself.
+    paths_stay_below_root = False
+
     def __init__(
         self, name: str = "llava_jsonl", jsonl: str | None = None, target: str = "grade", **options: Any
     ) -> None:

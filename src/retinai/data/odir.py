@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from retinai.data.base import FundusDataModule
+from retinai.data.label_files import parse_flags, read_labels
 from retinai.data.odir_keywords import decode_eyes
-from retinai.data.table import as_targets, few, parse_flags, read_labels
+from retinai.data.table import as_targets, few
 from retinai.data.task import ODIR_8, ODIR_COURSE
 from retinai.errors import ConfigError, DataError
 
@@ -120,7 +122,7 @@ class OdirDataModule(FundusDataModule):
         parts = [
             self._course_part(self.root / file, self.root / "images" / folder, split)
             for split, (file, folder) in _COURSE.items()
-            if split == "train" or (self.root / file).is_file()
+            if split == "train" or os.path.lexists(self.root / file)
         ]
         return pd.concat(parts, ignore_index=True)
 
@@ -176,5 +178,6 @@ class OdirDataModule(FundusDataModule):
         found = [p for name in names for depth in _DEPTHS for p in sorted(self.root.glob(depth + name)) if p.is_dir()]
         if files is not None:
             some = files.tolist()[:20]
-            found = [p for p in found if any((p / name).is_file() for name in some)]
+            # Not Path.is_file, which raises where a name is too long.
+            found = [p for p in found if any(os.path.isfile(p / name) for name in some)]  # noqa: PTH113
         return found[0] if found else self.root / names[0]

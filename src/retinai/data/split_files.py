@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from retinai.data.label_files import read_labels
 from retinai.data.splits import LEFT_OUT
-from retinai.data.table import SPLITS, few, read_labels
+from retinai.data.table import SPLITS, few
 from retinai.data.task import Task
 from retinai.errors import DataError
 from retinai.files import write_csv

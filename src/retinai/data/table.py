@@ -29,109 +29,6 @@ def few(items: Sequence[object], shown: int = _SHOWN) -> str:
     return ", ".join(str(i) for i in items[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """Read an owner's label file (CSV or xlsx) as text.
-
-    Header names lose their outer spaces, empty columns and empty rows are dropped. A column `row`
-    holds the line (or sheet row) that each entry comes from.
-
-    Args:
-        path: The file.
-        required: Columns that must be there.
-
-    Returns:
-        All columns as str, missing values as "", plus `row` (int).
-
-    Raises:
-        DataError: If the file is missing, empty, unreadable, has no rows, or lacks a column.
-    """
-    table = _read_text_table(path)
-    table.columns = pd.Index([str(c).strip().removeprefix("\ufeff") for c in table.columns])
-    unnamed = [c for c in table.columns if c == "" or c.startswith("Unnamed:")]
-    table = table.drop(columns=[c for c in unnamed if (table[c].str.strip() == "").all()])
-    missing = [c for c in required if c not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: column {few([repr(c) for c in missing])} is missing; "
-            f"found: {', '.join(map(repr, table.columns)) or 'nothing'}"
-        )
-    table = table.apply(lambda column: column.str.strip())
-    table["row"] = range(2, len(table) + 2)
-    table = table[(table[list(required)] != "").any(axis=1)].reset_index(drop=True)
-    if table.empty:
-        raise DataError(f"{path} has a header but no rows; fetch it again")
-    return table
-
-
-def _read_text_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(f"the label file {path} does not exist; check data.root and the layout in docs/data.md")
-    if path.stat().st_size == 0:
-        raise DataError(f"the label file {path} is empty; fetch it again")
-    try:
-        if path.suffix.lower() == ".xlsx":
-            return pd.read_excel(path, dtype=str, keep_default_na=False).fillna("")
-        # Blank lines are kept for now, so that row numbers are those of the file.
-        return pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig").fillna(
-            ""
-        )
-    except (ValueError, UnicodeError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"the label file {path} cannot be read ({reason}); fetch it again") from error
-    except Exception as error:
-        if type(error).__name__ in ("BadZipFile", "InvalidFileException"):
-            raise DataError(f"the label file {path} is not an xlsx workbook ({error}); fetch it again") from error
-        raise
-
-
-def parse_grades(labels: pd.DataFrame, column: str, id_column: str, task: Task, path: Path) -> list[int]:
-    """Return the grades of a label file's column as integers.
-
-    Args:
-        labels: A table of `read_labels`.
-        column: The column with the grades.
-        id_column: The column that names the photograph, for messages.
-        task: The task; grades go from 0 to C - 1.
-        path: The label file, for messages.
-
-    Raises:
-        DataError: If a grade is not a whole number from 0 to C - 1; names rows and ids.
-    """
-    numbers = pd.to_numeric(labels[column], errors="coerce")
-    wrong = ~(numbers.isin(range(task.num_classes)))
-    if wrong.any():
-        found = [
-            f"row {row} ({name}): {value!r}"
-            for row, name, value in labels.loc[wrong, ["row", id_column, column]].itertuples(index=False)
-        ]
-        raise DataError(
-            f"{path}: {column!r} must be a whole number from 0 to {task.num_classes - 1}; found {few(found)}"
-        )
-    return [int(n) for n in numbers]
-
-
-def parse_flags(labels: pd.DataFrame, columns: Sequence[str], id_column: str, path: Path) -> list[tuple[int, ...]]:
-    """Return the 0/1 columns of a multilabel file as one tuple per row.
-
-    Raises:
-        DataError: If a value is neither 0 nor 1; names rows and ids.
-    """
-    numbers = labels[list(columns)].apply(pd.to_numeric, errors="coerce")
-    wrong = ~numbers.isin([0, 1])
-    if wrong.any(axis=None):
-        found = [
-            f"row {labels['row'][row]} ({labels[id_column][row]}), {column}: {labels[column][row]!r}"
-            for row, column in zip(*_where(wrong), strict=True)
-        ]
-        raise DataError(f"{path}: labels must be 0 or 1; found {few(found)}")
-    return [tuple(int(v) for v in row) for row in numbers.to_numpy()]
-
-
-def _where(mask: pd.DataFrame) -> tuple[list[int], list[str]]:
-    rows, columns = mask.to_numpy().nonzero()
-    return [int(r) for r in rows], [str(mask.columns[int(c)]) for c in columns]
-
-
 def check_table(table: pd.DataFrame, task: Task, source_file: str | Path) -> pd.DataFrame:
     """Check a label table and return it with the standard columns, repeated rows dropped.
 
@@ -202,6 +99,27 @@ def as_targets(values: Sequence[object]) -> pd.Series:
     return pd.Series(list(values), dtype=object)
 
 
+def check_paths(table: pd.DataFrame, root: Path, source_file: str | Path) -> None:
+    """Refuse ids that lead out of the data set's folder: absolute ones, and those with `..`.
+
+    Links inside the folder are the owner's and are followed.
+
+    Raises:
+        DataError: If there are some; names the first five ids and their number.
+    """
+    inside = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118 (links must not be followed)
+    outside = [
+        name
+        for name, path in zip(table["id"], table["path"], strict=True)
+        if not os.path.normpath(path).startswith(inside)
+    ]
+    if outside:
+        raise DataError(
+            f"{source_file}: {len(outside)} ids lead out of {root}: {few(outside)}; an id is the name of a "
+            "photograph below that folder, not an absolute path or one with '..'"
+        )
+
+
 def check_files(table: pd.DataFrame, root: Path) -> None:
     """Check that every photograph of the table exists.
 
@@ -213,7 +131,7 @@ def check_files(table: pd.DataFrame, root: Path) -> None:
     for path in table["path"]:
         folder, name = os.path.split(path)
         if folder not in listed:
-            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()  # noqa: PTH112, PTH208
+            listed[folder] = _names_in(folder)
         if name not in listed[folder]:
             missing.append(os.path.relpath(path, root))
     if missing:
@@ -221,3 +139,10 @@ def check_files(table: pd.DataFrame, root: Path) -> None:
             f"{len(missing)} of {len(table)} photographs are missing under {root}: {few(missing)}; "
             "check that the images are unpacked as docs/data.md shows"
         )
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))  # noqa: PTH208
+    except (OSError, ValueError):  # a ValueError: no folder can have this name
+        return set()

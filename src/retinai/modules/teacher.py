@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from retinai.data.extras import Extra
+from retinai.data.label_files import read_labels
 from retinai.data.preprocessing import Preprocessing
-from retinai.data.table import read_labels
 from retinai.data.task import Task
 from retinai.data.topology import TopologyExtra
 from retinai.errors import CheckpointError

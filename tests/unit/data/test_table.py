@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from retinai.data.table import as_targets, check_files, check_table, parse_flags, parse_grades, read_labels
+from retinai.data.label_files import parse_flags, parse_grades, read_labels
+from retinai.data.table import as_targets, check_files, check_table
 from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.errors import DataError
 

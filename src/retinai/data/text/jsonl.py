@@ -14,7 +14,7 @@ from retinai.data.text.findings import Findings
 from retinai.data.text.parsing import parse_grade
 from retinai.data.text.prompts import PromptTemplates
 from retinai.errors import DataError
-from retinai.files import write_text
+from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular, write_text
 
 IMAGE = "<image>"
 SPLITS = ("train", "val", "test")
@@ -139,13 +139,10 @@ def read_conversations(path: str | Path, task: Task, images: str | Path | None =
         DataError: If the file is missing or empty, or lines cannot be used: tells every one with its number.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(
-            f"the conversation file {path} does not exist; write one with retinai prepare format=llava_jsonl"
-        )
+    data = _read(path)
     folder = Path(images) if images is not None else path.absolute().parent
     found, faults, first = list[Conversation](), list[str](), dict[str, int]()
-    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue
         try:
@@ -166,30 +163,63 @@ def read_conversations(path: str | Path, task: Task, images: str | Path | None =
     return found
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path, MAX_TEXT_BYTES)
+    except UnreadableError as error:
+        if error.reason != "no such file":
+            raise DataError(f"the conversation file {path} cannot be used: {error.reason}") from error
+        raise DataError(
+            f"the conversation file {path} does not exist; write one with retinai prepare format=llava_jsonl"
+        ) from error
+
+
 class _LineError(Exception):
     """Why a line cannot be used."""
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(raw.decode("utf-8"))
+        values = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_keys)
+        if b"\\u" in raw:
+            json.dumps(values, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError:
         raise _LineError("not UTF-8") from None
+    except UnicodeEncodeError:
+        raise _LineError("a character is written by half (a lone surrogate, \\ud800 to \\udfff)") from None
     except json.JSONDecodeError as error:
         whole = "; the file is one JSON array, write one object per line" if raw.lstrip()[:1] == b"[" else ""
         raise _LineError(f"no JSON ({error.msg}, column {error.colno}){whole}") from None
+    except RecursionError:
+        raise _LineError("nested too deeply") from None
+    except ValueError:
+        raise _LineError("a number has thousands of digits") from None
     if not isinstance(values, dict):
         raise _LineError(f"a JSON {type(values).__name__}, not an object with id, image and conversations")
     return values
 
 
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise _LineError(f"key {_shown(key)} stands there twice")
+        values[key] = value
+    return values
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def _conversation(values: dict[str, Any], line: int, task: Task, folder: Path) -> Conversation:
     name = values.get("id")
     if not isinstance(name, str | int) or isinstance(name, bool) or not str(name):
-        raise _LineError(f"id {name!r} is no name" if "id" in values else "no id")
+        raise _LineError(f"id {_shown(name)} is no name" if "id" in values else "no id")
     question, answer = _turns(values.get("conversations"))
     if values.get("task", task.name) != task.name:
-        raise _LineError(f"task {values['task']!r}, but {task.name!r} was asked for (data.target)")
+        raise _LineError(f"task {_shown(values['task'])}, but {task.name!r} was asked for (data.target)")
     return Conversation(
         id=str(name),
         path=_image(values.get("image"), folder),
@@ -227,8 +257,8 @@ def _image(image: Any, folder: Path) -> str:
     if not isinstance(image, str) or not image:
         raise _LineError("no image, the path of the photograph")
     file = Path(os.path.abspath(folder / image))  # noqa: PTH100 (resolve() would follow links)
-    if not file.is_file():
-        raise _LineError(f"image {image} does not exist in {folder}")
+    if not os.path.isfile(file):  # noqa: PTH113 (Path raises on names too long)
+        raise _LineError(f"image {image[:200]} does not exist in {folder}")
     return str(file)
 
 
@@ -239,7 +269,7 @@ def _grade(grade: Any, answer: str, task: Task) -> int:
             raise _LineError(f"no grade, and none can be read from the answer {answer[:60]!r}")
         return stated
     if not isinstance(grade, int) or isinstance(grade, bool) or not 0 <= grade < task.num_classes:
-        raise _LineError(f"grade {grade!r} must be a whole number from 0 to {task.num_classes - 1}")
+        raise _LineError(f"grade {_shown(grade)} must be a whole number from 0 to {task.num_classes - 1}")
     if stated is not None and stated != grade:
         raise _LineError(f"grade {grade}, but the answer says {stated}")
     return grade
@@ -248,7 +278,7 @@ def _grade(grade: Any, answer: str, task: Task) -> int:
 def _patient(patient: Any) -> str:
     if patient is None or (isinstance(patient, str | int) and not isinstance(patient, bool)):
         return "" if patient is None else str(patient)
-    raise _LineError(f"patient {patient!r} is no name")
+    raise _LineError(f"patient {_shown(patient)} is no name")
 
 
 def _one_of(values: dict[str, Any], key: str, allowed: Sequence[str]) -> str:
@@ -256,5 +286,5 @@ def _one_of(values: dict[str, Any], key: str, allowed: Sequence[str]) -> str:
     if value is None:
         return ""
     if value not in allowed:
-        raise _LineError(f"{key} {value!r} is unknown (valid: {', '.join(a for a in allowed if a)})")
+        raise _LineError(f"{key} {_shown(value)} is unknown (valid: {', '.join(a for a in allowed if a)})")
     return str(value)

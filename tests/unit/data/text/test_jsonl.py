@@ -109,6 +109,14 @@ FAULTS = [
     (line(1, task="dme_risk"), r"task 'dme_risk', but 'dr_grade' was asked for"),
     (line(1, findings={"present": []}), "no findings"),
     (line(1, split="train"), "line 1: no split, but other lines have one"),
+    (b'{"id": ' + b"[" * 100_000, "nested too deeply"),
+    (b'{"id": "a", "grade": ' + b"9" * 5000 + b"}", "a number has thousands of digits"),
+    (line(1, grade=10**4000), "grade 1000.*must be a whole number"),
+    (line(1, grade=float("nan")), "grade nan must be"),
+    (line(1, patient="\ud800"), "a lone surrogate"),
+    (line(1, image="a\0b.png"), "image a.*does not exist"),
+    (line(1, image="a" * 5000), "image a.*does not exist"),
+    (b'{"id": "a", "grade": 1, "grade": 2}', "key 'grade' stands there twice"),
 ]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from retinai.metrics.predictions import decide
 from retinai.metrics.temperature import scale
 from retinai.modules.checkpoint import store_calibration
 from retinai.modules.load import load_module
@@ -80,6 +81,9 @@ def test_training_keeps_a_calibration_and_every_command_uses_it(run: Path, comma
     mine = pd.read_csv(out, dtype={"id": str}).set_index("id").loc[tested.index]
     np.testing.assert_allclose(mine.filter(like="p_"), tested.filter(like="p_"), atol=1e-5)
     assert (mine["prediction"] == tested["prediction"]).all()
+    # The grade is the median of the probabilities beside it, in both tables.
+    for table in (mine, tested):
+        assert decide(table.filter(like="p_").to_numpy(), "median").tolist() == table["prediction"].tolist()
 
     plain = tmp_path / "plain.ckpt"
     plain.write_bytes(best.read_bytes())
@@ -87,7 +91,7 @@ def test_training_keeps_a_calibration_and_every_command_uses_it(run: Path, comma
     assert command("predict", f"ckpt={plain}", *loose[1:]) == 0
     raw = pd.read_csv(out, dtype={"id": str}).set_index("id").loc[tested.index]
     assert (raw["prediction"] == tested["prediction"]).all()
-    soft = scale(raw.filter(like="p_").to_numpy(), calibration["temperature"], "grade")
+    soft = scale(raw.filter(like="p_").to_numpy(), calibration["temperature"], "cumulative")
     np.testing.assert_allclose(soft, tested.filter(like="p_"), atol=1e-5)
 
 

@@ -30,14 +30,12 @@ class Contender:
         preprocessing: How a photograph becomes its input.
         topology: Settings of the persistence images that it reads, or None.
         decision: How its probabilities become decisions.
-        kind: Kind of its task.
         calibration: Of its checkpoint or folder, or None.
     """
 
     preprocessing: Preprocessing
     topology: TopologySettings | None = None
     decision = "argmax"
-    kind = "grade"
     calibration: dict[str, Any] | None = None
 
     def alone(self, batch: int) -> Callable[[], Any]:
@@ -81,7 +79,7 @@ class Contender:
         spent["network"] = time.perf_counter() - begin
         begin = time.perf_counter()
         decisions = decide(probabilities, self.decision)
-        stated(probabilities, self.calibration, self.kind)
+        stated(probabilities, self.calibration, self.decision)
         spent["decide"] = time.perf_counter() - begin
         return decisions, spent
 
@@ -100,8 +98,7 @@ class FolderContender(Contender):
         self.grader = Grader(folder, threads)
         self.folder = Path(folder)
         self.preprocessing, self.topology = self.grader.preprocessing, self.grader.folder.topology
-        self.decision, self.kind = self.grader.decision, self.grader.task.kind
-        self.calibration = self.grader.calibration
+        self.decision, self.calibration = self.grader.decision, self.grader.calibration
 
     def alone(self, batch: int) -> Callable[[], Any]:
         """Return a function that runs the network once."""
@@ -140,7 +137,7 @@ class TorchContender(Contender):
             self.network: Any = module.network
             self.predict: Callable[..., Any] = module.predict_probabilities
             self.preprocessing, self.topology, task = module.preprocessing, module.topology, module.task
-            self.decision, self.calibration, self.kind = module.decision, module.calibration, task.kind
+            self.decision, self.calibration = module.decision, module.calibration
         else:
             import timm
 

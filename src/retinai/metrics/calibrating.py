@@ -12,7 +12,7 @@ from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
 from retinai.metrics.calibration import calibration_error
 from retinai.metrics.operating_points import choose_operating_points, is_referable, referable_score
 from retinai.metrics.predictions import Predictions
-from retinai.metrics.temperature import BOUNDS, fit_temperature, negative_log_likelihood
+from retinai.metrics.temperature import BOUNDS, SCALINGS, fit_temperature, negative_log_likelihood
 
 # Fewer validation photographs would fit noise.
 MINIMUM = 20
@@ -25,8 +25,8 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
         predictions: Of the validation split, as the network gives them, with targets.
 
     Returns:
-        What travels in the checkpoint, plain values: `temperature`; `decision`
-        (`before_scaling`: decisions are made from the network's own probabilities); `n` photographs;
+        What travels in the checkpoint, plain values: `temperature`; `scaling`, what it was fitted for
+        (see `metrics.temperature.scale`); `n` photographs;
         `nll` and `calibration_error` `before` and `after`, on these photographs; `operating_points`
         (empty for tasks without referral). None where there is too little to fit on. And a sentence
         for everything that could not be fitted.
@@ -35,11 +35,12 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
     if len(predictions) < MINIMUM or len(np.unique(targets)) < 2:
         what = "photographs of one class" if len(predictions) >= MINIMUM else f"photographs (fewer than {MINIMUM})"
         return None, [f"no temperature, no operating points: the validation split has only {len(predictions)} {what}"]
-    temperature = fit_temperature(predictions.probabilities, targets, task.kind)
+    scaling = SCALINGS[predictions.decision]
+    temperature = fit_temperature(predictions.probabilities, targets, scaling)
     notes = []
     if not BOUNDS[0] * 1.1 < temperature < BOUNDS[1] / 1.1:
         notes.append(f"the temperature {temperature:.2f} lies at the end of its range, so it says little")
-    calibration: dict[str, Any] = {"temperature": temperature, "decision": "before_scaling", "n": len(predictions)}
+    calibration: dict[str, Any] = {"temperature": temperature, "scaling": scaling, "n": len(predictions)}
     after = predictions.calibrated(calibration)
     ones = np.ones((1, len(predictions)), dtype=np.float32)
     pairs = (("before", predictions), ("after", after))
@@ -97,7 +98,7 @@ def _at_point(after: Predictions, point: Mapping[str, Any], weights: NDArray[np.
 
 
 def _losses(predictions: Predictions) -> NDArray[np.float64]:
-    return negative_log_likelihood(predictions.probabilities, predictions.labelled, predictions.task.kind)
+    return negative_log_likelihood(predictions.probabilities, predictions.labelled, SCALINGS[predictions.decision])
 
 
 def _error(predictions: Predictions, weights: NDArray[np.float32]) -> NDArray[np.float64]:

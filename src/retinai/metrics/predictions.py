@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retinai.data.task import Task
 from retinai.errors import DataError
+from retinai.metrics.median import lies_above
 from retinai.metrics.temperature import stated
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Predictions:
         decision: How a probability becomes a decision: `argmax` (the most probable grade), `median`
             (the grade at which the cumulative probability reaches one half, for ordinal losses), or
             `threshold` (every label with a probability above 0.5).
-        decided: Decisions that were made before the probabilities were scaled, in the form of
-            `decisions`; None decides by the probabilities at hand.
+        decided: Decisions that were made already, in the form of `decisions`; None decides by the
+            probabilities at hand.
         answers: What a language model wrote; None of other models.
     """
 
@@ -101,7 +102,7 @@ class Predictions:
         """
         if calibration is None:
             return self
-        probabilities = stated(self.probabilities, calibration, self.task.kind)
+        probabilities = stated(self.probabilities, calibration, self.decision)
         return replace(self, probabilities=probabilities, decided=self.decisions)
 
     def to_frame(self) -> pd.DataFrame:
@@ -184,8 +185,7 @@ def decide(probabilities: NDArray[np.float64], decision: str) -> NDArray[np.int6
     if decision == "threshold":
         return (probabilities > THRESHOLD).astype(np.int64)
     if decision == "median":
-        # The number of grades k with P(grade > k) > 1/2: the rule of CORAL (Cao et al. 2020, eq. 3) and CORN.
-        return (np.cumsum(probabilities, axis=1)[:, :-1] < 0.5).sum(axis=1)
+        return lies_above(probabilities).sum(axis=1)
     return probabilities.argmax(axis=1)
 
 

@@ -227,7 +227,7 @@ class FundusModule(LightningModule):
         self._validation.clear()
         if not self.trainer.sanity_checking:
             self.objective.fit(self._everywhere(logits), self._everywhere(targets))
-        self.metrics.update(self.objective.probabilities(logits), targets)
+        self.metrics.update(self.objective.probabilities(logits).float(), targets)
 
     def _everywhere(self, values: Tensor) -> Tensor:
         """Return the rows of all processes, so that every one fits the same."""

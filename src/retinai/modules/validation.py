@@ -10,15 +10,16 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from retinai.data.task import Task
+from retinai.metrics.median import lies_above
 
 
 def decide(probabilities: Tensor, decision: str) -> Tensor:
-    """Return the decisions that class probabilities lead to.
+    """Return the decisions that class probabilities lead to, as `retinai.metrics.predictions.decide` does.
 
     Args:
         probabilities: Shape (B, C).
         decision: `argmax`; `median`, the first grade whose cumulative probability reaches one half; or
-            `threshold`, each label with a probability of one half or more.
+            `threshold`, each label with a probability above one half.
 
     Returns:
         Grades, int64 (B,), or labels, int64 (B, C).
@@ -29,10 +30,10 @@ def decide(probabilities: Tensor, decision: str) -> Tensor:
     if decision == "argmax":
         return probabilities.argmax(dim=1)
     if decision == "median":
-        # The last grade takes what rounding leaves, so its column is not counted.
-        return (probabilities.cumsum(dim=1)[:, :-1] < 0.5).sum(dim=1)
+        above = lies_above(probabilities.detach().cpu().numpy())
+        return torch.from_numpy(above.sum(axis=1)).to(probabilities.device)
     if decision == "threshold":
-        return (probabilities >= 0.5).long()
+        return (probabilities > 0.5).long()
     raise ValueError(f"decision {decision!r} is unknown; valid: argmax, median, threshold")
 
 

@@ -31,7 +31,8 @@ def prediction_table(
         probabilities: As the network gives them, shape (N, C); the rows of files that could not be read are
             not looked at.
         reasons: Why a file could not be read, N; empty where it could.
-        calibration: Of the checkpoint or the folder; `p_<class>` is scaled by it, decisions are made before.
+        calibration: Of the checkpoint or the folder; `p_<class>` is scaled by it, which
+            changes no decision.
 
     Returns:
         Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
@@ -40,7 +41,7 @@ def prediction_table(
     good = np.array([reason == "" for reason in reasons], dtype=bool)
     probabilities = np.where(good[:, None], probabilities, np.nan)
     decisions = decide(probabilities[good], decision)
-    probabilities = stated(probabilities, calibration, task.kind)
+    probabilities = stated(probabilities, calibration, decision)
     predicted = np.full(len(reasons), None, dtype=object)
     if task.kind == "grade":
         predicted[good] = decisions.tolist()

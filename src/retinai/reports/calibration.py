@@ -22,8 +22,7 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
     effect = "softer" if temperature > 1 else "sharper"
     said = [
         f"The probabilities of this report are scaled with temperature {temperature:.2f} ({effect} than the network's "
-        "own), fitted on the validation split. The decided grades and labels are those of the network's own "
-        "probabilities, so no decision changes."
+        "own), fitted on the validation split. The scaling changes no decision."
     ]
     rows = [
         [label, with_interval(results[key]["before"]), with_interval(results[key]["after"])]

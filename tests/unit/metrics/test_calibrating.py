@@ -14,7 +14,7 @@ from retinai.data.task import DME_RISK, DR_GRADE, ODIR_COURSE
 from retinai.metrics.calibrating import MINIMUM, calibration_results, fit_calibration
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.predictions import Predictions, concatenate, decide
-from retinai.metrics.temperature import scale
+from retinai.metrics.temperature import SCALINGS, scale
 
 
 def overconfident(n: int, decision: str = "argmax", seed: int = 0, task=DR_GRADE) -> Predictions:
@@ -22,7 +22,7 @@ def overconfident(n: int, decision: str = "argmax", seed: int = 0, task=DR_GRADE
     honest = rng.dirichlet(np.full(task.num_classes, 0.5), n)
     targets = np.array([rng.choice(task.num_classes, p=p) for p in honest])
     ids = [f"{i:03}" for i in range(n)]
-    return Predictions(task, ids, ids, [i[:2] for i in ids], targets, scale(honest, 0.4, "grade"), decision)
+    return Predictions(task, ids, ids, [i[:2] for i in ids], targets, scale(honest, 0.4, SCALINGS[decision]), decision)
 
 
 def labels(n: int) -> Predictions:
@@ -30,7 +30,7 @@ def labels(n: int) -> Predictions:
     honest = rng.random((n, 3))
     targets = (rng.random((n, 3)) < honest).astype(int)
     ids = [str(i) for i in range(n)]
-    return Predictions(ODIR_COURSE, ids, ids, ids, targets, scale(honest, 0.4, "multilabel"), "threshold")
+    return Predictions(ODIR_COURSE, ids, ids, ids, targets, scale(honest, 0.4, "sigmoid"), "threshold")
 
 
 def test_an_overconfident_model_is_softened_and_the_file_holds_plain_values() -> None:
@@ -38,7 +38,7 @@ def test_an_overconfident_model_is_softened_and_the_file_holds_plain_values() ->
     assert calibration is not None and notes == []
     assert calibration["temperature"] == pytest.approx(2.5, rel=0.15)  # 1 / 0.4
     assert json.loads(json.dumps(calibration)) == calibration
-    assert calibration["decision"] == "before_scaling" and calibration["n"] == 400
+    assert calibration["scaling"] == "softmax" and calibration["n"] == 400
     for key in ("nll", "calibration_error"):
         assert calibration[key]["after"] < calibration[key]["before"]
     assert set(calibration["operating_points"]) == {"sensitivity_90", "specificity_90", "youden"}
@@ -50,7 +50,7 @@ def test_results_on_other_photographs_agree_with_scikit_learn() -> None:
     assert calibration is not None
     test = overconfident(150, seed=1)
     results = calibration_results(test, calibration, resamples=200)
-    soft = scale(test.probabilities, calibration["temperature"], "grade")
+    soft = scale(test.probabilities, calibration["temperature"], "softmax")
     for when, p in (("before", test.probabilities), ("after", soft)):
         assert results["nll"][when]["value"] == pytest.approx(log_loss(test.targets, p, labels=range(5)), rel=1e-3)
     assert results["nll"]["after"]["high"] < results["nll"]["before"]["low"]
@@ -67,12 +67,15 @@ def test_results_on_other_photographs_agree_with_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("decision", ["argmax", "median"])
-def test_decisions_are_those_before_the_scaling_also_from_a_file(decision: str) -> None:
+def test_decisions_are_those_of_the_scaled_probabilities_too_also_from_a_file(decision: str) -> None:
     before = overconfident(300, decision)
-    after = before.calibrated({"temperature": 2.5})
+    after = before.calibrated({"temperature": 2.5, "scaling": SCALINGS[decision]})
     assert after.decisions.tolist() == before.decisions.tolist()
-    if decision == "median":  # the case for which the rule exists
-        assert decide(after.probabilities, decision).tolist() != before.decisions.tolist()
+    assert decide(after.probabilities, decision).tolist() == before.decisions.tolist()
+    if decision == "median":  # as it was scaled once, which moved medians
+        old = before.calibrated({"temperature": 2.5})
+        assert old.decisions.tolist() == before.decisions.tolist()
+        assert decide(old.probabilities, decision).tolist() != before.decisions.tolist()
     text = after.to_frame().to_csv(index=False)
     again = Predictions.from_frame(pd.read_csv(io.StringIO(text), dtype={"id": str}), DR_GRADE, decision)
     assert again.decisions.tolist() == before.decisions.tolist()

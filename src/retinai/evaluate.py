@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from retinai.data.base import FundusDataModule
+    from retinai.data.known_split import KnownSplit
     from retinai.metrics.predictions import Predictions
     from retinai.modules.base import FundusModule
 
 RECORD = "evaluation.json"
+# Keys of the data section that decide a split, where none is followed.
+_SPLIT_KEYS = ("folds", "fold", "split_seed", "val_fraction", "test_fraction")
 
 
 def run(cfg: DictConfig) -> None:
@@ -37,6 +40,7 @@ def run(cfg: DictConfig) -> None:
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)
+    notes = [*notes, *_overlap(module, datamodule, str(cfg.split))]
     print_notes([*datamodule.notes, *notes])
     predictions = predict_split(module, datamodule, cfg.split, make_predictor(cfg.accelerator))
     folder = folder or _default_folder(checkpoint, str(datamodule.name), str(cfg.split))
@@ -155,8 +159,9 @@ def _default_folder(checkpoint: Path, data: str, split: str) -> Path:
 def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[FundusDataModule, list[str]]:
     """Build the data that is asked for, or that of the training, seen as the module sees it.
 
-    On the data set that the module was trained on, the split of the training run is followed: another
-    seed would put photographs that it was trained on into the test part.
+    On the data set that the module was trained on, also on a copy with other photographs, the split of the
+    training is followed: another seed would put photographs that it was trained on into the test part.
+    `data.split_file=FILE` is followed instead, and `data.split_file=null` splits anew.
 
     Args:
         cfg: With `data` (None: that of the training), `paths`, and perhaps `batch_size` and `num_workers`.
@@ -186,19 +191,69 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
         if module.tells_findings:
             cfg.data.findings = True
         cfg.seed = int(module.hparams.get("seed", 0))
-        notes = _follow_training_split(cfg, own, _run_folder(checkpoint))
+        known, notes = _training_split(cfg, own, module, checkpoint)
     datamodule = make_datamodule(cfg, module.preprocessing, topology=module.topology)
     _check_task(checkpoint, module, datamodule)
+    if known is not None:
+        datamodule.follow(known)
     return datamodule, notes
 
 
-def _follow_training_split(cfg: DictConfig, own: dict[str, Any], run_folder: Path) -> list[str]:
-    same = cfg.data.get("name") == own.get("name") and cfg.data.get("target") == own.get("target")
-    split = run_folder / "split.csv"
-    if not same or cfg.data.get("split_file") or "split_file" not in cfg.data or not split.exists():
+def _training_split(
+    cfg: DictConfig, own: dict[str, Any], module: FundusModule, checkpoint: Path
+) -> tuple[KnownSplit | None, list[str]]:
+    """Return the split to follow, None for none, and sentences; `cfg.data` is cleared of what counts no more."""
+    if any(cfg.data.get(key) != own.get(key) for key in ("name", "target")):
+        return None, []
+    typed = _typed_keys()
+    if "data.split_file" in typed:
+        told = "the photographs are split anew, as data.split_file=null asks"
+        return None, [] if cfg.data.split_file else [told]
+    known = _known_split(module, checkpoint)
+    if known is None:
+        return None, [
+            f"it is not known which photographs {checkpoint} was trained on (neither it nor its run folder holds a "
+            "split), so they are split anew with the training's seed; some of them may stand in this part"
+        ]
+    idle = [f"data.{key}" for key in _SPLIT_KEYS if f"data.{key}" in typed]
+    for key, value in (("split_file", None), ("folds", None), ("fold", 0)):
+        if key in cfg.data:
+            cfg.data[key] = value
+    if not idle:
+        return known, []
+    return known, [f"{', '.join(idle)}: not used, since the split of the training is followed (data.split_file=null)"]
+
+
+def _known_split(module: FundusModule, checkpoint: Path) -> KnownSplit | None:
+    """Return the split that the checkpoint holds, or, for one of an earlier version, its run folder."""
+    from retinai.data.known_split import KnownSplit
+
+    file = _run_folder(checkpoint) / "split.csv"
+    if module.split is not None:
+        return KnownSplit.from_dict(module.split)
+    return KnownSplit.of_file(file) if file.exists() else None
+
+
+def _typed_keys() -> set[str]:
+    """Return the keys that were given on the command line."""
+    from hydra.core.hydra_config import HydraConfig
+
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {word.partition("=")[0].lstrip("+") for word in words}
+
+
+def _overlap(module: FundusModule, datamodule: FundusDataModule, split: str) -> list[str]:
+    """Say how many photographs of a part the module was trained or chosen on, where the part is not their own."""
+    from retinai.data.known_split import KnownSplit
+
+    same = datamodule.name == (module.data_config or {}).get("name")
+    if module.split is None or not same or split not in ("val", "test"):
         return []
-    cfg.data.split_file, cfg.data.folds, cfg.data.fold = str(split), None, 0
-    return [f"the split is that of the training run ({split})"]
+    known, ids = KnownSplit.from_dict(module.split), datamodule.split_table(split)["id"]
+    seen = sum(known.part_of(name) in (("train",) if split == "val" else ("train", "val")) for name in ids)
+    if not seen:
+        return []
+    return [f"{seen} of the {len(ids)} photographs of this part were trained or chosen on: its results are too kind"]
 
 
 def _check_task(checkpoint: Path, module: FundusModule, datamodule: FundusDataModule) -> None:

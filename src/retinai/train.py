@@ -35,8 +35,10 @@ def run(cfg: DictConfig) -> float | None:
     teachers = assemble.find_teachers(cfg)
     datamodule = assemble.make_datamodule(cfg, teachers=teachers)
     datamodule.setup()
+    for split in ("train", "val", *(["test"] if cfg.test else [])):
+        datamodule.split_table(split)  # a part without photographs is told before the training, not after it
     module = assemble.make_module(cfg, datamodule, teachers)
-    module.describe_data(assemble.plain(cfg.data), model=cfg.model.name)
+    module.describe_data(assemble.plain(cfg.data), cfg.model.name, datamodule.known_split().to_dict())
     notes = [
         *datamodule.notes,
         *teacher_notes(cfg, teachers, datamodule),

@@ -99,7 +99,7 @@ def make_twin(student: Student, scratch: Path) -> Student:
     own["backbone"]["weights"] = "none"
     own["topology"] = None if student.topology else TopologySettings().to_dict()
     twin = build({"_target_": "retinai.modules.classifier.Classifier", **own})
-    twin.describe_data(module.data_config, model=module.model_name)
+    twin.describe_data(module.data_config, model=module.model_name, split=module.split)
     path = scratch / "twin.ckpt"
     save(twin, path)
     return _describe(twin, path, False, "twin")

@@ -18,6 +18,7 @@ from retinai.data import split_files, splits
 from retinai.data.curation import Curation
 from retinai.data.dataset import FundusDataset
 from retinai.data.extras import Extra
+from retinai.data.known_split import KnownSplit
 from retinai.data.loading import EpochLoader, make_loader
 from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
@@ -130,6 +131,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.notes: list[str] = []
         self.label_file: str = name
         self._ready = False
+        self._known_split: KnownSplit | None = None
         self._measured: dict[str, Findings] | None = None
         problems = option_problems(self)
         if problems:
@@ -208,6 +210,7 @@ class FundusDataModule(lightning.LightningDataModule):
             limit=self.limit,
             on_bad_image=self.on_bad_image,
             near_duplicates=self.near_duplicates,
+            known=self._known_split,
             notes=self.notes,  # what was found while reading the labels comes first
         )
         self.table = self._curation.curate(table)
@@ -228,6 +231,18 @@ class FundusDataModule(lightning.LightningDataModule):
         if self.paths_stay_below_root:
             check_paths(table, self.root, self.label_file)
         return table
+
+    def follow(self, known: KnownSplit) -> None:
+        """Follow the split of a training instead of `folds` and `split_file`; comes before `setup`."""
+        if self._ready:
+            raise RuntimeError("the split was made already")
+        self._known_split = known
+
+    def known_split(self) -> KnownSplit:
+        """Return the part of every photograph, also of those left out, as a checkpoint keeps it."""
+        self.setup()
+        rows = pd.concat([self.table, self.left_out])
+        return KnownSplit.of_ids(rows["id"], rows["split"])
 
     @property
     def left_out(self) -> pd.DataFrame:
@@ -258,7 +273,8 @@ class FundusDataModule(lightning.LightningDataModule):
         table = self.table[self.table["split"] == split].reset_index(drop=True)
         if table.empty:
             there = [s for s in SPLITS if (self.table["split"] == s).any()]
-            raise DataError(f"{self.name} has no photographs in split {split!r}; it has {', '.join(there)}")
+            mend = "; with data.split_file= give it some" if self.split_file is not None else ""
+            raise DataError(f"{self.name} has no photographs in split {split!r}; it has {', '.join(there)}{mend}")
         return table
 
     def _dataset_options(self, split: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from retinai.data import split_files, splits
+from retinai.data.known_split import KnownSplit
 from retinai.data.table import few
 from retinai.data.task import Task
 from retinai.errors import DataError
@@ -33,6 +34,7 @@ class Curation:
         limit: A stratified handful of so many photographs per part.
         on_bad_image: `error` or `skip`.
         near_duplicates: Also treat nearly identical photographs as one.
+        known: The split of a training, to follow as far as it goes.
 
     Attributes:
         notes: Sentences about what was found and done.
@@ -50,6 +52,7 @@ class Curation:
     limit: int | None
     on_bad_image: str
     near_duplicates: bool
+    known: KnownSplit | None = None
     notes: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
@@ -67,13 +70,14 @@ class Curation:
         self._everything = table
         if self.limit is not None:
             # A handful is for a quick look, so only its own files are read and compared.
-            table = self._split(table, splits.link_groups(table))
+            table = self._split(table, [])
             table = self._drop(table, ~splits.handful(table, self.limit, self.task, self.plan.seed), "data.limit")
         table = self.drop_bad_images(table)
         duplicates = self._duplicates(table)
-        table = self._drop_leaks(table, duplicates)
+        if self.known is None:  # else the copy in the owner's test part would win over one that was trained on
+            table = self._drop_leaks(table, duplicates)
         if self.limit is None:
-            table = self._split(table, splits.link_groups(table, duplicates))
+            table = self._split(table, duplicates)
             table = self._drop_leaks(table, duplicates)
         return table.reset_index(drop=True)
 
@@ -117,16 +121,16 @@ class Curation:
         """Return the training photographs per class.
 
         Raises:
-            DataError: If a class has none and this is no handful.
+            DataError: If a class has none, this is no handful, and no training was done before.
         """
         train = table[table["split"] == "train"]
         counts = splits.indicator(train["target"].tolist(), self.task).sum(axis=0)
         absent = [f"{name} ({i})" for i, name in enumerate(self.task.classes) if counts[i] == 0]
         if absent:
             sentence = f"class {few(absent)} is absent from the training part of {self.name}"
-            if self.limit is None:
+            if self.limit is None and self.known is None:
                 raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
-            self.notes.append(sentence)
+            self.notes += [sentence] if self.known is None else []
         return [int(n) for n in counts]
 
     def fingerprint(self, table: pd.DataFrame) -> str:
@@ -163,13 +167,19 @@ class Curation:
             self.notes.append(f"{len(names)} photographs left out because they also occur in test or val: {few(names)}")
         return self._drop(table, leaking, "also in test or val")
 
-    def _split(self, table: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
+    def _split(self, table: pd.DataFrame, duplicates: Sequence[Sequence[str]]) -> pd.DataFrame:
         """Fill the split column."""
+        if self.known is not None:
+            parts, notes = self.known.assign(table, duplicates)
+            self.notes += notes
+            table = table.assign(split=parts)
+            return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), "left out in the training")
         if self.split_file is not None:
             kept = split_files.read_splits(self.split_file, self._everything, self.task)
             by_id = dict(zip(self._everything["id"], kept, strict=True))
             table = table.assign(split=[by_id[i] for i in table["id"]])
             return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), f"left out by {self.split_file}")
+        groups = splits.link_groups(table, duplicates)
         if self.folds is not None:
             official = (table["split"] == "test").to_numpy()
             table, groups = self._drop(table, official, "official test part"), groups[~official]

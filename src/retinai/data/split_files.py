@@ -37,7 +37,8 @@ def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
         One of SPLITS or LEFT_OUT per row.
 
     Raises:
-        DataError: If ids are unknown, missing or twice, a split name is wrong, or a target is another one.
+        DataError: If ids are unknown, missing or twice, a split name is wrong, a target is another one, or
+            labels are missing where they are needed or stand where they are not.
     """
     path = Path(path)
     found = read_labels(path, ["id", "split"])
@@ -56,9 +57,27 @@ def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
     missing = [i for i in table["id"] if i not in by_id]
     if missing:
         raise DataError(f"{path}: {len(missing)} ids of the data set are missing: {few(missing)}; give each a split")
+    _check_labels(path, table, by_id)
     if "target" in found.columns:
         _check_same_targets(path, table, dict(zip(found["id"], found["target"], strict=True)), task)
     return [by_id[i] for i in table["id"]]
+
+
+def _check_labels(path: Path, table: pd.DataFrame, by_id: dict[str, str]) -> None:
+    """Refuse photographs without a label in parts that need one, and labelled ones where none is looked at."""
+    rows = [(i, by_id[i], target is None) for i, target in zip(table["id"], table["target"], strict=True)]
+    bare = [f"{i} ({part})" for i, part, unlabelled in rows if unlabelled and part not in ("predict", LEFT_OUT)]
+    if bare:
+        raise DataError(
+            f"{path}: {len(bare)} photographs without a label stand in a part that needs one: {few(bare)}; "
+            f"give them split predict or {LEFT_OUT}"
+        )
+    labelled = [i for i, part, unlabelled in rows if part == "predict" and not unlabelled]
+    if labelled:
+        raise DataError(
+            f"{path}: {len(labelled)} labelled photographs stand in predict, which is for those without a label: "
+            f"{few(labelled)}; give them split train, val, test or {LEFT_OUT}"
+        )
 
 
 def _check_same_targets(path: Path, table: pd.DataFrame, written: dict[str, str], task: Task) -> None:

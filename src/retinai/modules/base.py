@@ -74,6 +74,7 @@ class FundusModule(LightningModule):
         self.class_counts = [int(n) for n in class_counts]
         self.seed = int(seed)
         self.data_config: dict[str, Any] = {}
+        self.split: dict[str, str] | None = None
         self.calibration: dict[str, Any] | None = None  # of `fit_calibration`; set when a checkpoint is loaded
         self.model_name = type(self).__name__.lower()
         self.optimizer_settings: OptimizerSettings = settings_from(optimizer, OptimizerSettings)
@@ -132,9 +133,12 @@ class FundusModule(LightningModule):
         """
         raise UserError(f"grading={grading} is for model=llava; this checkpoint is of model {self.model_name!r}")
 
-    def describe_data(self, data: Mapping[str, Any], model: str | None = None) -> None:
-        """Keep the data section (and the model's name) for the checkpoint."""
+    def describe_data(
+        self, data: Mapping[str, Any], model: str | None = None, split: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep the data section, the model's name and the split (of `KnownSplit.to_dict`) for the checkpoint."""
         self.data_config = plain(data)
+        self.split = plain(split)
         self.model_name = model or self.model_name
 
     def photograph_extras(self) -> list[Extra]:

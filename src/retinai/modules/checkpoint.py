@@ -42,6 +42,7 @@ def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
         "backbone": module.backbone_name,
         "model": module.model_name,
         "data": plain(module.data_config),
+        "split": plain(module.split),
         "calibration": plain(module.calibration),
         "frozen": None,
     }

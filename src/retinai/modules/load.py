@@ -41,6 +41,7 @@ def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
         raise CheckpointError(f"{path}: {error}") from error
     module.load_state_dict(checkpoint["state_dict"])
     module.data_config = extras["data"]
+    module.split = extras.get("split")
     module.calibration = extras.get("calibration")
     module.model_name = extras["model"]
     return module.eval()

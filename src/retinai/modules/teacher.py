@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from retinai.data.extras import Extra
-from retinai.data.label_files import read_labels
+from retinai.data.known_split import KnownSplit
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
 from retinai.data.topology import TopologyExtra
@@ -200,12 +200,17 @@ def teacher_notes(cfg: DictConfig, teachers: Teachers | None, datamodule: Fundus
 
 
 def _seen_in_training(checkpoint: Path, module: Classifier, datamodule: FundusDataModule) -> dict[str, set[str]]:
-    """Return the photographs of this data set that a teacher was trained and chosen on, as its run folder tells."""
+    """Return the photographs of this data set that a teacher was trained and chosen on, as far as it is known."""
     file = checkpoint.parent.parent / "split.csv"
-    if module.data_config.get("name") != datamodule.name or not file.is_file():
-        return {"train": set(), "val": set()}
-    table = read_labels(file, ["id", "split"])
-    return {split: set(table.loc[table["split"] == split, "id"]) for split in ("train", "val")}
+    seen: dict[str, set[str]] = {"train": set(), "val": set()}
+    if module.data_config.get("name") != datamodule.name or (module.split is None and not file.is_file()):
+        return seen
+    known = KnownSplit.of_file(file) if module.split is None else KnownSplit.from_dict(module.split)
+    for name in datamodule.table["id"]:
+        part = known.part_of(name)
+        if part in seen:
+            seen[part].add(name)
+    return seen
 
 
 def _content_hash(module: Classifier) -> str:

@@ -103,8 +103,11 @@ class FundusDataset(Dataset[dict[str, Any]]):
             sample["has_mask"] = self.ids[index] in self.masks
         if self.augmentation is not None:
             seed = (self.seed, draw.epoch, index, draw.repeat)
-            image, masks = self.augmentation(image, masks, seed=seed)
-            views = [self.augmentation(view, seed=seed)[0] for view in views]
+            image, masks = self.augmentation(image, masks, seed=seed, outside=self.preprocessing.outside)
+            views = [
+                self.augmentation(view, seed=seed, outside=way.outside)[0]
+                for view, way in zip(views, self.views, strict=True)
+            ]
         sample["image"] = image
         sample |= {f"view_{number}": view for number, view in enumerate(views)}
         if self.masks is not None:

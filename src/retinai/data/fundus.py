@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.preprocessing import GREY, Preprocessing
 from retinai.errors import ConfigError, DataError
 
 _SEARCH_SIDE = 512  # the field of view is looked for in a copy of this size
 _LEAST_AREA = 0.08  # a smaller bright region is not the field of view
-_GREY = 128  # what Graham's method puts outside the field of view
 _ENLARGE = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_LINEAR}
 
 
@@ -172,8 +171,8 @@ def subtract_local_colour(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     total = cv2.GaussianBlur(colour * weight[:, :, None], (0, 0), max(sigma, 0.5))
     share = cv2.GaussianBlur(weight, (0, 0), max(sigma, 0.5))
     mean = total / np.maximum(share, 1e-6)[:, :, None]
-    evened = np.clip(np.rint(4 * (colour - mean) + _GREY), 0, 255)
-    return np.where(inside[:, :, None], evened, _GREY).astype(np.uint8)
+    evened = np.clip(np.rint(4 * (colour - mean) + GREY), 0, 255)
+    return np.where(inside[:, :, None], evened, GREY).astype(np.uint8)
 
 
 def _view(image: np.ndarray, preprocessing: Preprocessing, found: FieldOfView | None = None) -> FieldOfView:

@@ -9,6 +9,8 @@ from typing import Any
 
 # Raised whenever the pixels that the same settings give change, so that no cache serves old ones.
 PIXEL_VERSION = 1
+# What Graham's method puts outside the field of view.
+GREY = 128
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Preprocessing:
     crop: str = "fov"
     ben_graham: bool = False
     clahe: bool = False
+
+    @property
+    def outside(self) -> int:
+        """Value of all channels outside the field of view in prepared pixels, 0 to 255."""
+        return GREY if self.ben_graham else 0
 
     def pixel_key(self) -> str:
         """Return a short key of all that decides the prepared pixels (mean and std do not)."""

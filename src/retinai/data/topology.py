@@ -20,6 +20,7 @@ import numpy as np
 
 from retinai.data.fundus import find_field_of_view, prepare_photograph
 from retinai.data.images import read_photograph
+from retinai.data.preprocessing import GREY
 from retinai.data.topology_settings import LAST_LEVEL, TopologySettings
 from retinai.errors import MissingExtraError
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from retinai.data.preprocessing import Preprocessing
 
 _LEVELS = LAST_LEVEL + 1  # births and deaths are whole numbers from 0 to 255
-_GREY = 128  # what Graham's contrast option puts outside the field of view
 _NOTHING = 1e-16  # densities below it only make denormal numbers, which are slow to multiply
 _MARGIN = 0.01  # of the side: pixels at the edge of the field of view are half dark
 # Where releases of gudhi keep their special case for rectangles of pixels.
@@ -109,7 +109,7 @@ def field_of_view(photograph: np.ndarray) -> np.ndarray:
         Mask, bool, (S, S); all true where no field of view stands out.
     """
     side = photograph.shape[0]
-    flat = (photograph == _GREY).all(axis=2)
+    flat = (photograph == GREY).all(axis=2)
     if np.concatenate([flat[0], flat[-1], flat[:, 0], flat[:, -1]]).mean() > 0.1:  # Graham's grey surround
         photograph = np.where(flat[:, :, None], np.uint8(0), photograph)
     view = find_field_of_view(photograph)

@@ -18,8 +18,11 @@ import albumentations as A  # noqa: N812
 import cv2
 
 from retinai.config.build import hint
+from retinai.data.preprocessing import GREY
 from retinai.errors import ConfigError
 
+# Some transforms fill the first channel alone when `fill` is one number; these take no other form.
+_ONE_NUMBER = ("ChannelDropout", "MaskDropout")
 _OWN_PIXELS = ("Normalize", "ToFloat", "FromFloat", "ToTensorV2", "ToTensor3D")
 
 
@@ -30,14 +33,20 @@ class Augmentation:
     pixel) does not change what the next one does: a photograph prepared at two sizes is varied in the same way.
 
     Args:
-        transforms: albumentations transforms, in order.
+        transforms: albumentations transforms, in order, for each value that can lie outside the field of view
+            (`Preprocessing.outside`): what they uncover or cover is filled with it.
     """
 
-    def __init__(self, transforms: Sequence[A.BasicTransform]) -> None:
-        self.pipeline = A.Compose(list(transforms), is_check_shapes=False)
+    def __init__(self, transforms: Mapping[int, Sequence[A.BasicTransform]]) -> None:
+        self.pipelines = {outside: A.Compose(list(t), is_check_shapes=False) for outside, t in transforms.items()}
 
     def __call__(
-        self, image: np.ndarray, masks: Sequence[np.ndarray] | None = None, *, seed: Sequence[int]
+        self,
+        image: np.ndarray,
+        masks: Sequence[np.ndarray] | None = None,
+        *,
+        seed: Sequence[int],
+        outside: int = 0,
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Augment a photograph and its masks in the same way.
 
@@ -45,19 +54,21 @@ class Augmentation:
             image: uint8, shape (S, S, 3).
             masks: uint8 masks, each of shape (S, S).
             seed: Non-negative numbers that name this call, such as (seed, epoch, index, repeat).
+            outside: What lies outside the field of view of this photograph: `Preprocessing.outside`.
 
         Returns:
             The photograph and the masks, shapes and types as given.
         """
+        pipeline = self.pipelines[outside]
         # Compose.set_random_seed would give each transform a generator of the same seed, and so, for
         # instance, flip always both ways or not at all.
-        streams = [self.pipeline, *self.pipeline.transforms]
+        streams = [pipeline, *pipeline.transforms]
         states = np.random.SeedSequence(seed).generate_state(2 * len(streams), np.uint64).tolist()
         for stream, numbers, words in zip(streams, states[::2], states[1::2], strict=True):
             stream.set_random_state(np.random.Generator(np.random.PCG64(numbers)), random.Random(words))
         if masks is None or not len(masks):
-            return self.pipeline(image=image)["image"], []
-        out = self.pipeline(image=image, masks=list(masks))
+            return pipeline(image=image)["image"], []
+        out = pipeline(image=image, masks=list(masks))
         return out["image"], list(out["masks"])
 
 
@@ -66,7 +77,8 @@ def build_augmentation(spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | N
 
     Args:
         spec: A list of `{name, params}`, or a mapping with such a list as `transforms`; `name` is a
-            class of albumentations and `params` its arguments.
+            class of albumentations and `params` its arguments. Transforms that uncover or cover something fill
+            it with what lies outside the field of view, unless `params` says `fill`; masks are filled with 0.
 
     Returns:
         The pipeline, or None when there is nothing to do.
@@ -82,13 +94,16 @@ def build_augmentation(spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | N
             raise ConfigError([f"augment does not know {hint(k, ('name', 'transforms'))}" for k in unknown])
         spec = spec.get("transforms") or []
     problems: list[str] = []
-    transforms = [_build_one(number, entry, problems) for number, entry in enumerate(spec)]
+    transforms = {
+        outside: [_build_one(number, entry, outside, problems) for number, entry in enumerate(spec)]
+        for outside in (0, GREY)
+    }
     if problems:
-        raise ConfigError(problems)
-    return Augmentation([t for t in transforms if t is not None]) if transforms else None
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Augmentation({k: [t for t in v if t is not None] for k, v in transforms.items()}) if spec else None
 
 
-def _build_one(number: int, entry: Mapping[str, Any], problems: list[str]) -> A.BasicTransform | None:
+def _build_one(number: int, entry: Mapping[str, Any], outside: int, problems: list[str]) -> A.BasicTransform | None:
     where = f"augment.transforms[{number}]"
     if not isinstance(entry, Mapping) or "name" not in entry or set(entry) - {"name", "params"}:
         problems.append(f"{where} must be {{name: ..., params: {{...}}}}, got {entry!r}")
@@ -106,6 +121,8 @@ def _build_one(number: int, entry: Mapping[str, Any], problems: list[str]) -> A.
     problems += [f"{where}: {name} does not know {hint(k, known)}" for k in unknown]
     if unknown:
         return None
+    if "fill" in known:
+        params = {"fill": outside if name in _ONE_NUMBER else (outside,) * 3} | params
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # albumentations warns where it drops a value

@@ -12,8 +12,6 @@ from torch.nn import functional
 from retinai.data.preprocessing import Preprocessing
 from retinai.errors import ConfigError
 
-_GREY = 128 / 255  # what Graham's contrast option puts outside the field of view
-
 
 @dataclass(frozen=True)
 class ConsistencySettings:
@@ -56,8 +54,7 @@ def draw_angles(count: int, degrees: float) -> Tensor:
 
 def background(preprocessing: Preprocessing) -> Tensor:
     """Return what lies outside the field of view in normalised photographs, shape (3,)."""
-    colour = _GREY if preprocessing.ben_graham else 0.0
-    return (colour - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
+    return (preprocessing.outside / 255 - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
 
 
 def rotate(images: Tensor, angles: Tensor, fill: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def test_masks_move_with_the_photograph(name):
 
 def test_border_of_a_rotation_is_black():
     augment = build_augmentation(
-        [{"name": "Affine", "params": {"rotate": [20, 20], "border_mode": "BORDER_CONSTANT", "fill": 0, "p": 1}}]
+        [{"name": "Affine", "params": {"rotate": [20, 20], "border_mode": "BORDER_CONSTANT", "p": 1}}]
     )
     image, _ = augment(np.full((64, 64, 3), 200, np.uint8), seed=(0,))
     assert image[0, 0].max() == 0 and image[32, 32].min() == 200

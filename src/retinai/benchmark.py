@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from retinai.benchmarking.networks import Network
     from retinai.benchmarking.rows import Row
-    from retinai.benchmarking.students import Student
 
 _PACKAGES = ("torch", "timm", "onnxruntime", "openvino", "nncf", "gudhi", "opencv-python-headless", "numpy")
+_ENGINE_KEYS = ("students", "twins", "reference", "beside_engines")
 
 
 def run(cfg: DictConfig) -> None:
@@ -31,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     """
     import tempfile
 
-    from retinai.benchmarking.students import open_student
+    from retinai.benchmarking.networks import open_student
     from retinai.benchmarking.summary import summarise
 
     _check_options(cfg)
@@ -41,8 +42,7 @@ def run(cfg: DictConfig) -> None:
         scratch = Path(place)
         photographs = _write_photographs(cfg, scratch)
         student = open_student(cfg, scratch)
-        rows, checks = _students(cfg, student, scratch)
-        rows += _beside(cfg, student.input_size)
+        rows, checks = _export_all(cfg, student, scratch)
         measured = _measure(cfg, [row for row in rows if "reason" not in checks.get(row.key, {})], photographs)
     measured = _in_order(rows, measured, checks)
     result = {
@@ -50,34 +50,29 @@ def run(cfg: DictConfig) -> None:
         "student": {"checkpoint": None if cfg.ckpt is None else str(cfg.ckpt), "name": student.name},
         "threads": int(cfg.threads),
         "quick": bool(cfg.quick),
+        "split": str(cfg.split),
         "machine": _machine(load_before),
-        "notes": _notes(cfg, student),
+        "notes": _notes(cfg, student, checks),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     _write(folder, result)
 
 
-def _students(cfg: DictConfig, student: Student, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
-    """Export the student and its twin; return all their rows, and what the exports say of agreement."""
-    from retinai.benchmarking.students import export_rows, make_twin
+def _export_all(cfg: DictConfig, student: Network, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """Export the student, its twin and the networks beside; return all rows, and what the exports say of agreement."""
+    from retinai.benchmarking.networks import export_rows, make_beside, make_twin
+    from retinai.benchmarking.rows import REFERENCE
 
     rows, checks = export_rows(student, cfg, list(cfg.students), scratch, print)
-    if cfg.twins:
-        twin = make_twin(student, scratch)
-        more, others = export_rows(twin, cfg, list(cfg.twins), scratch, print)
-        # Its metric means nothing, but an export that failed is told.
-        rows, checks = rows + more, checks | {key: check for key, check in others.items() if "reason" in check}
+    others = [(make_twin(student, scratch), list(cfg.twins))] if cfg.twins else []
+    for key in cfg.beside:
+        engines = cfg.reference if key == REFERENCE else cfg.beside_engines
+        others.append((make_beside(student, str(key), scratch), list(engines)))
+    for network, engines in others:
+        more, told = export_rows(network, cfg, engines, scratch, print)
+        # The metric of an untrained network means nothing, but an export that failed is told.
+        rows, checks = rows + more, checks | {key: check for key, check in told.items() if "reason" in check}
     return rows, checks
-
-
-def _beside(cfg: DictConfig, input_size: int) -> list[Row]:
-    from retinai.benchmarking.rows import BESIDE, Row, row_name
-
-    names = [BESIDE[key] for key in cfg.beside]
-    return [
-        Row(key, row_name(name, "pytorch", "fp32", False), "beside", "pytorch", "fp32", architecture, input_size)
-        for key, (name, architecture) in zip(cfg.beside, names, strict=True)
-    ]
 
 
 def _write_photographs(cfg: DictConfig, scratch: Path) -> list[Path]:
@@ -136,10 +131,11 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
 def _check_options(cfg: DictConfig) -> None:
     from importlib.util import find_spec
 
+    from retinai.benchmarking.networks import ENGINES
     from retinai.benchmarking.rows import BESIDE
-    from retinai.benchmarking.students import ENGINES
 
-    for key, valid in (("students", ENGINES), ("twins", ENGINES), ("beside", tuple(BESIDE))):
+    engines = dict.fromkeys(_ENGINE_KEYS, ENGINES)
+    for key, valid in {**engines, "beside": tuple(BESIDE)}.items():
         unknown = [str(name) for name in cfg[key] if name not in valid]
         if unknown:
             raise UserError(f"{key}={','.join(unknown)} is unknown (valid: {', '.join(valid)})")
@@ -148,10 +144,17 @@ def _check_options(cfg: DictConfig) -> None:
     for key in ("threads", "rounds", "rounds_batch", "batch"):
         if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
             raise UserError(f"{key}={cfg[key]} must be a whole number from 1")
+    if cfg.split not in ("val", "train"):
+        raise UserError(
+            f"split={cfg.split} cannot choose the fastest row that keeps its metric (valid: val, train); "
+            "the test photographs are told beside and choose nothing"
+        )
+    if not isinstance(cfg.int8_reduce_range, bool):
+        raise UserError(f"int8_reduce_range={cfg.int8_reduce_range} must be true or false")
     if cfg.batch < 2:
         raise UserError(f"batch={cfg.batch} must be 2 or more: single photographs are measured in any case")
     needed = {"openvino": "openvino", "onnx": "onnxruntime"}
-    for package in {needed[str(name).split("-")[0]] for name in [*cfg.students, *cfg.twins]}:
+    for package in {needed[str(name).split("-")[0]] for key in _ENGINE_KEYS for name in cfg[key]}:
         if find_spec(package) is None:
             raise MissingExtraError(package, "export")
     if cfg.twins and find_spec("gudhi") is None:
@@ -176,8 +179,10 @@ def _machine(load_before: str) -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue  # an engine that was not asked for
+    from retinai.runtime.cpu import this_cpu
+
     return {
-        "processor": _processor(),
+        "processor": str(this_cpu()),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "openmp_waits": os.environ.get("OMP_WAIT_POLICY", "default"),
@@ -187,36 +192,34 @@ def _machine(load_before: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
-    """Return the processor's name and the vector instructions that decide how fast low precision is."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = set(facts.get("flags", "").split())
-    have = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if name in flags]
-    return f"{facts.get('model name', platform.machine())} ({', '.join(have)})" if have else platform.machine()
-
-
 def _load() -> str:
     """Return the machine's load of the last minute: processes that ran or waited for a processor."""
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
-def _notes(cfg: DictConfig, student: Student) -> list[str]:
+def _notes(cfg: DictConfig, student: Network, checks: dict[str, dict[str, Any]]) -> list[str]:
     notes = [
         "Times are medians of rounds with the fastest and the slowest round, per photograph; the rows were measured "
-        "in turns, each in its own process. Ratios compare each round with the same round of ResNet-101.",
+        "in turns, each in its own process. Ratios compare each round with the same round of the other row.",
+        "PyTorch rows run in the memory format, channels last or contiguous, in which they were faster, each network "
+        "and batch by itself. int8 weights keep to "
+        f"{'7 bits, for any CPU' if cfg.int8_reduce_range else '8 bits, for CPUs with VNNI or AMX'}.",
+        "The networks beside the student are untrained, of the same task, and get the same pixels: their times count.",
         "GMAC: 10^9 multiply-adds of one photograph (many papers call these GFLOPs; as operations they are twice as "
         "many). Peak memory is that of the row's process, libraries included. The file of a PyTorch row is its "
         "weights. PyTorch's network alone starts from normalised photographs, that of the others from pixels.",
     ]
-    if not student.trained:
+    if student.trained:
+        notes.append(
+            f"The row was chosen by its metric on the {cfg.split} photographs; those of the test chose nothing."
+        )
+    else:
         notes.append(
             "The student is untrained: its times count, its grades mean nothing. Give a trained one with ckpt=."
         )
+    notes += sorted(
+        {f"No test figures: {check['test_reason']}." for check in checks.values() if "test_reason" in check}
+    )
     if cfg.twins:
         notes.append("Twins are untrained networks like the student, with topology where it has none, for their times.")
     if cfg.quick:

@@ -20,6 +20,8 @@ from retinai.metrics.temperature import stated
 if TYPE_CHECKING:
     from retinai.data.topology import TopologySettings
 
+# Calls that a memory format is tried with, or as many as fit into these seconds.
+_TRIES, _SECONDS = 5, 1.0
 STAGES = ("decode", "prepare", "topology", "network", "decide")
 
 
@@ -47,7 +49,10 @@ class Contender:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Return `parameters`, `macs` (None where they are those of the checkpoint) and `bytes` of the files."""
+        """Return `parameters`, `macs` (None where they are those of the checkpoint), `bytes` of the files.
+
+        PyTorch adds `memory_formats`: batch -> `channels_last` or `contiguous`.
+        """
         raise NotImplementedError
 
     def grade(self, jpegs: Sequence[bytes]) -> tuple[np.ndarray, dict[str, float]]:
@@ -116,36 +121,28 @@ class FolderContender(Contender):
 
 
 class TorchContender(Contender):
-    """A PyTorch network in eager mode: a checkpoint of retinai, or with `architecture` one of timm, untrained.
+    """A checkpoint of retinai in PyTorch, in eager mode and float32.
+
+    Convolutions are faster in one memory format or the other, depending on network, batch and CPU. Every network is
+    tried in both, at every size of batch, and runs in the one in which it was faster.
 
     Args:
-        checkpoint: A checkpoint; None with an architecture.
-        architecture: timm's name.
-        input_size: Side of the input of an architecture.
+        checkpoint: A checkpoint.
     """
 
-    def __init__(self, checkpoint: str | None = None, architecture: str | None = None, input_size: int = 224) -> None:
+    def __init__(self, checkpoint: str) -> None:
         import torch
 
         from retinai.data.dataset import Collate
-        from retinai.data.task import DR_GRADE
+        from retinai.modules.load import load_module
 
-        if checkpoint is not None:
-            from retinai.modules.load import load_module
-
-            module = load_module(checkpoint)
-            self.network: Any = module.network
-            self.predict: Callable[..., Any] = module.predict_probabilities
-            self.preprocessing, self.topology, task = module.preprocessing, module.topology, module.task
-            self.decision, self.calibration = module.decision, module.calibration
-        else:
-            import timm
-
-            task = DR_GRADE
-            self.network = timm.create_model(str(architecture), pretrained=False, num_classes=task.num_classes).eval()
-            self.predict = lambda images: self.network(images).softmax(dim=1)
-            self.preprocessing = Preprocessing(input_size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic")
+        module: Any = load_module(checkpoint)
+        self.network = module.network
+        self.predict: Callable[..., Any] = module.predict_probabilities
+        self.preprocessing, self.topology, task = module.preprocessing, module.topology, module.task
+        self.decision, self.calibration = module.decision, module.calibration
         self.collate = Collate(self.preprocessing, task)
+        self.memory_formats: dict[int, str] = {}
         self._mode = torch.inference_mode
 
     def _inputs(self, pixels: np.ndarray, topology: np.ndarray | None) -> tuple[Any, ...]:
@@ -155,14 +152,37 @@ class TorchContender(Contender):
         return (images,) if topology is None else (images, torch.from_numpy(topology))
 
     def alone(self, batch: int) -> Callable[[], Any]:
-        """Return a function that runs the network once, on normalised photographs."""
+        """Return a function that runs the network once, on normalised photographs, in its faster memory format.
+
+        The format holds for `probabilities` too, until this is called with another batch.
+        """
         inputs = self._inputs(*random_inputs(batch, self.preprocessing.input_size, self.topology))
 
         def run() -> Any:
             with self._mode():
                 return self.predict(*inputs)
 
+        self.memory_formats[batch] = self._choose_format(run)
         return run
+
+    def _choose_format(self, run: Callable[[], Any]) -> str:
+        """Set the memory format in which `run` is faster, and return its name."""
+        import torch
+
+        formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+        fastest: dict[str, float] = {}
+        for name, memory_format in formats.items():
+            self.network.use_memory_format(memory_format)
+            run()  # the first call in a format also prepares the weights
+            begin, times = time.perf_counter(), list[float]()
+            while not times or (len(times) < _TRIES and time.perf_counter() - begin < _SECONDS):
+                start = time.perf_counter()
+                run()
+                times.append(time.perf_counter() - start)
+            fastest[name] = min(times)
+        best = min(fastest, key=lambda name: fastest[name])
+        self.network.use_memory_format(formats[best])
+        return best
 
     def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
         """Return class probabilities, see `Contender`."""
@@ -184,6 +204,7 @@ class TorchContender(Contender):
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "macs": counter.get_total_flops() // 2,  # the counter takes a multiplication and an addition for two
             "bytes": buffer.getbuffer().nbytes,
+            "memory_formats": {str(batch): name for batch, name in self.memory_formats.items()},
         }
 
 
@@ -202,9 +223,7 @@ def open_contender(row: Row, threads: int) -> Contender:
     import torch
 
     torch.set_num_threads(threads)
-    if row.role == "beside":
-        return TorchContender(architecture=row.source, input_size=row.input_size)
-    return TorchContender(checkpoint=row.source)
+    return TorchContender(row.source)
 
 
 def random_inputs(batch: int, side: int, topology: TopologySettings | None) -> tuple[np.ndarray, np.ndarray | None]:

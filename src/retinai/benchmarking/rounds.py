@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.benchmarking.rows import Row
+from retinai.benchmarking.statistics import median
 
 # Seconds that one row's turn should take: long enough to time, short enough that the neighbours see the same machine.
 TURN = 0.4
@@ -35,7 +36,7 @@ class Measured:
             `processor`: those of all threads while the network runs, which other work on the machine hardly adds to.
         stages: batch -> stage of `grade` -> seconds per call, the median of each round.
         megabytes: batch -> peak memory of the process up to then.
-        facts: `parameters`, `macs`, `bytes`, `load_seconds`.
+        facts: `parameters`, `macs`, `bytes`, `load_seconds`, `memory_formats`.
         reason: Why there is nothing, if there is nothing.
     """
 
@@ -215,10 +216,3 @@ def _one_round(
             kept = one.stages.setdefault(batch, {})
             for stage in answer["stages"][0]:
                 kept.setdefault(stage, []).append(median([spent[stage] for spent in answer["stages"]]))
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median of numbers."""
-    import statistics
-
-    return float(statistics.median(values))

@@ -21,12 +21,13 @@ class Row:
     """One network in one engine.
 
     Args:
-        key: Short name, unique in a benchmark.
+        key: Short name, unique in a benchmark, see `row_key`.
         name: What people read.
         role: `student`, `twin` (the student's untrained twin with the other choice of topology) or `beside`.
+        network: `student`, `twin` or a key of `BESIDE`; rows of one network differ in engine and precision.
         engine: `pytorch`, `onnx` or `openvino`.
         precision: `fp32`, `bf16` or `int8`.
-        source: A checkpoint, an exported folder, or for `beside` an architecture of timm.
+        source: A checkpoint, or an exported folder.
         input_size: Side of the square input in pixels.
         topology: Whether the network reads persistence images.
     """
@@ -34,6 +35,7 @@ class Row:
     key: str
     name: str
     role: str
+    network: str
     engine: str
     precision: str
     source: str
@@ -45,7 +47,16 @@ class Row:
         return asdict(self)
 
 
-def row_name(student: str, engine: str, precision: str, topology: bool) -> str:
-    """Return what people read of a student's row."""
-    suffix = "" if engine == "pytorch" else f" {precision}"
-    return f"{student}{' + topology' if topology else ''}, {ENGINE_NAMES[engine]}{suffix}"
+def row_key(network: str, engine: str, precision: str) -> str:
+    """Return the key of a network's row, such as `resnet101-openvino-int8`; PyTorch has one precision, fp32."""
+    return f"{network}-pytorch" if engine == "pytorch" else f"{network}-{engine}-{precision}"
+
+
+def row_name(name: str, engine: str, precision: str, topology: bool) -> str:
+    """Return what people read of a row of the network that they call `name`."""
+    return f"{name}{' + topology' if topology else ''}, {engine_name(engine, precision)}"
+
+
+def engine_name(engine: str, precision: str) -> str:
+    """Return what people read of an engine and a precision, such as `OpenVINO int8`."""
+    return ENGINE_NAMES[engine] + ("" if engine == "pytorch" else f" {precision}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ INK, FAINT = "#222222", "#8a8a8a"
 _DPI = 150
 
 
-def new_figure(width: float = 5.2, height: float = 4.2, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float = 5.2, height: float = 4.2, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
     """Return a figure and its axes in reading order; no global state of matplotlib is touched.
 
     Args:
@@ -26,10 +29,11 @@ def new_figure(width: float = 5.2, height: float = 4.2, rows: int = 1, columns: 
         height: Inches.
         rows: Rows of axes.
         columns: Columns of axes.
+        heights: How the height is shared between the rows; None: evenly.
     """
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel().tolist()
     for one in axes:
         clean(one)
     return figure, axes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from retinai.benchmarking.contenders import STAGES, FolderContender, TorchContender, random_inputs
 from retinai.benchmarking.photographs import HEIGHT, WIDTH, fit, jpeg_photographs
@@ -13,7 +16,19 @@ from retinai.benchmarking.rounds import Measured, measure
 from retinai.benchmarking.rows import Row
 from retinai.benchmarking.worker import peak_memory
 from retinai.data.images import decode_photograph
+from retinai.data.preprocessing import Preprocessing
 from retinai.errors import UserError
+
+sys.path.append(str(Path(__file__).parents[1] / "modules"))
+from module_factory import SIZE, make_classifier, section
+
+
+def make_checkpoint(folder: Path) -> Path:
+    from retinai.benchmarking.untrained import save
+
+    backbone = section("backbone", "resnet18", weights="none", input_size=SIZE)
+    save(make_classifier(backbone=backbone), folder / "resnet18.ckpt")
+    return folder / "resnet18.ckpt"
 
 
 def test_photographs_are_jpegs_of_one_size_and_show_a_retina(tmp_path: Path) -> None:
@@ -24,27 +39,28 @@ def test_photographs_are_jpegs_of_one_size_and_show_a_retina(tmp_path: Path) -> 
         pixels = decode_photograph(data, "drawn")
         assert pixels.shape == (HEIGHT, WIDTH, 3)
         (tmp_path / f"{number}.jpg").write_bytes(data)
-        contender = TorchContender(architecture="resnet18", input_size=32)
-        assert prepare_retina(pixels, contender.preprocessing, "drawn").shape == (32, 32, 3)
+        preprocessing = Preprocessing(32, (0.5,) * 3, (0.5,) * 3)
+        assert prepare_retina(pixels, preprocessing, "drawn").shape == (32, 32, 3)
     assert fit(np.full((100, 100, 3), 255, np.uint8)).any(axis=(0, 2)).sum() == HEIGHT  # square: black at the sides
     assert len(jpeg_photographs(str(tmp_path), 5)) == 2
     with pytest.raises(UserError):
         jpeg_photographs(str(tmp_path / "nothing"), 2)
 
 
-def test_a_torch_contender_grades_and_counts() -> None:
-    contender = TorchContender(architecture="resnet18", input_size=64)
+def test_a_torch_contender_grades_and_counts(tmp_path: Path) -> None:
+    contender = TorchContender(str(make_checkpoint(tmp_path)))
     decisions, spent = contender.grade(jpeg_photographs(None, 2))
     assert decisions.shape == (2,) and tuple(spent) == STAGES
     assert spent["decode"] > 0 and spent["network"] > 0 and spent["topology"] < 1e-3
-    p = contender.probabilities(random_inputs(3, 64, None)[0], None)
+    p = contender.probabilities(random_inputs(3, SIZE, None)[0], None)
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
     contender.alone(2)()
     facts = contender.facts()
+    assert set(facts["memory_formats"]) == {"2"}
     # timm's own counts: 11.69 M parameters with 1000 classes of 512 weights and a bias each; here there are 5.
     assert facts["parameters"] == 11_689_512 - 995 * 513
     # By hand: published 1.814 G multiply-adds at 224 px with 1000 classes; convolutions go with the area.
-    assert facts["macs"] == pytest.approx((1.814e9 - 0.512e6) * (64 / 224) ** 2, rel=0.01)
+    assert facts["macs"] == pytest.approx((1.814e9 - 0.512e6) * (SIZE / 224) ** 2, rel=0.01)
     assert facts["bytes"] == pytest.approx(4 * facts["parameters"], rel=0.01)
 
 
@@ -52,9 +68,9 @@ def test_a_row_that_cannot_be_loaded_says_why_and_the_others_go_on(tmp_path: Pat
     jpeg = tmp_path / "0.jpg"
     jpeg.write_bytes(jpeg_photographs(None, 1)[0])
     rows = [
-        Row("gone", "gone", "student", "onnx", "fp32", str(tmp_path / "no_folder"), 32),
-        Row("small", "small", "beside", "pytorch", "fp32", "resnet18", 32),
-        Row("wrong", "wrong", "student", "onnx", "fp32", None, 32),  # type: ignore[arg-type]
+        Row("gone", "gone", "student", "student", "onnx", "fp32", str(tmp_path / "no_folder"), 32),
+        Row("small", "small", "beside", "resnet101", "pytorch", "fp32", str(make_checkpoint(tmp_path)), 32),
+        Row("wrong", "wrong", "student", "student", "onnx", "fp32", None, 32),  # type: ignore[arg-type]
     ]
     steps: list[tuple[str, int, int]] = []
     found: list[Measured] = measure(
@@ -77,3 +93,21 @@ def test_a_row_that_cannot_be_loaded_says_why_and_the_others_go_on(tmp_path: Pat
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.json"):
         FolderContender(str(tmp_path), 1)
+
+
+@pytest.mark.parametrize("faster", ["channels_last", "contiguous"])
+def test_every_pytorch_row_runs_in_its_faster_memory_format(tmp_path: Path, faster: str) -> None:
+    contender = TorchContender(str(make_checkpoint(tmp_path)))
+    network, seen = contender.network, []
+
+    def predict(images: torch.Tensor) -> None:
+        weights = next(p for p in network.parameters() if p.ndim == 4 and p.shape[1] > 1)
+        own = "contiguous" if weights.is_contiguous() else "channels_last"
+        seen.append(own)
+        time.sleep(0 if own == faster else 0.05)
+
+    contender.predict = predict
+    run = contender.alone(3)
+    assert set(seen) == {"channels_last", "contiguous"} and contender.memory_formats == {3: faster}
+    run()
+    assert seen[-1] == faster

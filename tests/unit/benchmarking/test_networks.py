@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from retinai.benchmarking.contenders import TorchContender
+from retinai.benchmarking.networks import make_beside, make_twin, open_student
 from retinai.benchmarking.photographs import jpeg_photographs
-from retinai.benchmarking.students import make_twin, open_student
 from retinai.config.checks import check
 from retinai.config.compose import compose
 from retinai.modules.load import load_module
@@ -29,10 +29,23 @@ def test_an_untrained_student_and_its_twin_with_topology(synthetic_aptos: Path, 
     row = twin.row("openvino", "int8", tmp_path / "folder")
     assert row.name == "resnet18 twin (untrained) + topology, OpenVINO int8" and row.topology
     jpegs = jpeg_photographs(None, 1)
-    decisions, spent = TorchContender(checkpoint=str(twin.checkpoint)).grade(jpegs)
+    decisions, spent = TorchContender(str(twin.checkpoint)).grade(jpegs)
     assert decisions.shape == (1,) and spent["topology"] > 1e-4
     # A twin of one with topology has none.
     again = make_twin(twin, tmp_path)
     assert not again.topology
-    _, spent = TorchContender(checkpoint=str(again.checkpoint)).grade(jpegs)
+    _, spent = TorchContender(str(again.checkpoint)).grade(jpegs)
     assert spent["topology"] < 1e-4
+    # Those beside get the student's pixels and task, and neither its attention nor its topology.
+    beside = make_beside(twin, "resnet101", tmp_path)
+    module = load_module(beside.checkpoint)
+    assert (beside.role, beside.key, beside.name, beside.trained) == ("beside", "resnet101", "ResNet-101", False)
+    assert (
+        beside.input_size == 32
+        and not beside.topology
+        and module.preprocessing == load_module(twin.checkpoint).preprocessing
+    )
+    # timm's own count: 44.55 M parameters with 1000 classes of 2048 weights and a bias each; here there are 5.
+    assert sum(p.numel() for p in module.network.parameters()) == 44_549_160 - 995 * 2049
+    assert beside.row("onnx", "fp32", tmp_path).key == "resnet101-onnx-fp32"
+    assert beside.row("pytorch", "fp32", tmp_path).name == "ResNet-101, PyTorch eager"

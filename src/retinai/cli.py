@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a defect of retinai, 2 a fault of the user's that one sent
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always; the code is 0, 1 or 2.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is not None and len(words) == 1 and words[0] in COMMANDS:
         words += sys.argv[1:]

@@ -1,17 +1,20 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read in whole or refused with the reason."""
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinai.csv_cells import from_cell, to_cell
 from retinai.errors import UserError
 
 if TYPE_CHECKING:
@@ -121,9 +124,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file (UTF-8) whole or not at all."""
+    r"""Write a text file (UTF-8) whole or not at all; a byte of a file name that is not UTF-8 becomes `\udcff`."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -131,7 +134,85 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        UserError: If the file cannot be read or holds no JSON object; says which file and why.
+    """
+    try:
+        content = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not readable as JSON: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not readable: it holds no JSON object")
+    return content
+
+
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV without its index, whole or not at all."""
+    """Write a table as CSV (UTF-8) without its index, whole or not at all.
+
+    Texts are written as `retinai.csv_cells` tells, so that a spreadsheet calculates none of them and every file
+    name can be written. All tables of retinai are written here, submissions too: the ids of the competitions begin
+    with letters and digits, which stay as they are.
+    """
+    import pandas as pd
+
+    written = table.copy()
+    for column in [name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]:
+        # As objects: a column of numbers and gaps keeps its whole numbers, and Arrow holds no lone surrogates.
+        cells = [to_cell(cell) if isinstance(cell, str) else cell for cell in table[column]]
+        written[column] = pd.Series(cells, index=table.index, dtype=object)
+    written.columns = pd.Index([to_cell(str(name)) for name in table.columns], dtype=object)
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        written.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+
+
+def read_csv(path: str | Path, escaped: bool = True) -> pd.DataFrame:
+    """Read a CSV file (UTF-8) as text.
+
+    Args:
+        path: The file.
+        escaped: Whether `write_csv` wrote it, so that its texts are read back; False takes cells as they stand.
+
+    Returns:
+        Its columns, all as str; an empty cell is "". Blank lines are passed over.
+
+    Raises:
+        UserError: If the file cannot be read, is empty or no text, or a line has not as many cells as the header;
+            says which file and why.
+    """
+    import pandas as pd
+
+    text = _read_text(path)
+    if "\0" in text:
+        raise UserError(f"{path} is not readable as a table: it holds zero bytes")
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, line) for line in reader if line]
+    except csv.Error as error:
+        raise UserError(f"{path} is not readable as a table: {_first_line(error)}") from error
+    if not lines:
+        raise UserError(f"{path} is empty")
+    header = lines[0][1]
+    for number, line in lines:
+        if len(line) != len(header):
+            raise UserError(f"{path} is not readable: line {number} has {len(line)} cells, its header {len(header)}")
+    if len(set(header)) < len(header):
+        raise UserError(f"{path} is not readable: a column stands there twice")
+    read: Callable[[str], str] = from_cell if escaped else str
+    cells = [[read(cell) for cell in line] for _, line in lines[1:]]
+    return pd.DataFrame(cells, columns=pd.Index(map(read, header), dtype=object), dtype=object)
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig")
+    except UnreadableError as error:
+        raise UserError(f"{path}: {error.reason}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not readable: it is no text in UTF-8") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.task import Task
-    from retinai.prediction.layouts import Photographs
+    from retinai.prediction.photographs import Photographs
 
 
 def run(cfg: DictConfig) -> None:
@@ -26,8 +26,10 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: If not exactly one of `ckpt` and `model` is given, or an option makes no sense.
     """
+    from retinai.csv_cells import to_cell
     from retinai.files import write_csv
-    from retinai.prediction.layouts import find_photographs, write_layout
+    from retinai.prediction.layouts import write_layout
+    from retinai.prediction.photographs import find_photographs
 
     if (cfg.ckpt is None) == (cfg.model.folder is None):
         raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
@@ -36,11 +38,14 @@ def run(cfg: DictConfig) -> None:
     photographs = find_photographs(str(cfg.images))
     grade = _with_checkpoint if cfg.model.folder is None else _with_folder
     table, task, layout = grade(cfg, photographs, options)
-    write_csv(out, write_layout(layout, table, task, photographs))
+    written = write_layout(layout, table, task, photographs)
+    write_csv(out, written)
     bad = table[table["error"] != ""]
     print(f"{len(table)} photographs, {len(bad)} could not be read; written as {layout}: {out}")
     for row in bad.head(10).itertuples():
-        print(f"  {row.path}: {row.error}")
+        print(f"  {to_cell(row.path)}: {row.error}")
+    if layout == "course" and len(written) < len(table):
+        print(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
     if len(bad) and layout != "retinai":
         print(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
 

@@ -43,3 +43,14 @@ def tiny_runs(
 def tiny_checkpoint(tiny_runs: list[Path]) -> Path:
     """A checkpoint of task dr_grade."""
     return tiny_runs[0] / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def tiny_export(
+    tiny_checkpoint: Path, command: Callable[..., int], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The tiny checkpoint as a folder for ONNX Runtime."""
+    out, outputs = tmp_path_factory.mktemp("exported") / "folder", tiny_checkpoint.parents[2]
+    places = [f"out={out}", f"paths.outputs={outputs}", f"paths.cache={outputs / 'cache'}", "num_workers=0"]
+    assert command("export", f"ckpt={tiny_checkpoint}", *places) == 0
+    return out

@@ -13,7 +13,7 @@ import pytest
 
 from retinai.modules.load import load_module
 from retinai.prediction.files import predict_files
-from retinai.prediction.layouts import Photographs
+from retinai.prediction.photographs import Photographs
 
 Command = Callable[..., int]
 

@@ -30,11 +30,9 @@ def export(command: Command, checkpoint: Path, out: Path, *more: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def folder(tiny_checkpoint: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tiny_export: Path) -> Path:
     """The tiny checkpoint for ONNX Runtime."""
-    out = tmp_path_factory.mktemp("exported") / "folder"
-    assert export(command, tiny_checkpoint, out) == 0
-    return out
+    return tiny_export
 
 
 @pytest.fixture(scope="session")

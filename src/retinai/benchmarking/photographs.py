@@ -37,7 +37,7 @@ def _drawn(count: int) -> list[np.ndarray]:
 
 def _read(images: str, count: int) -> list[np.ndarray]:
     from retinai.data.images import read_photograph
-    from retinai.prediction.layouts import find_photographs
+    from retinai.prediction.photographs import find_photographs
 
     paths = find_photographs(images).paths
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))

@@ -81,7 +81,7 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
     """
     from retinai.evaluate import make_predictor, predict_split
     from retinai.metrics.predictions import Predictions
-    from retinai.prediction.layouts import Photographs
+    from retinai.prediction.photographs import Photographs
     from retinai.runtime import Grader
 
     truth = predict_split(module, datamodule, split, make_predictor("cpu"))

@@ -19,7 +19,7 @@ from retinai.data.preprocessing import Preprocessing
 from retinai.data.reading import read_retina
 from retinai.errors import UserError
 from retinai.modules.base import FundusModule
-from retinai.prediction.layouts import Photographs
+from retinai.prediction.photographs import Photographs
 from retinai.prediction.table import prediction_table
 
 Item = tuple[int, dict[str, Any] | None, str]

@@ -11,7 +11,7 @@ import pandas as pd
 from retinai.data.task import Task
 from retinai.metrics.predictions import decide
 from retinai.metrics.temperature import stated
-from retinai.prediction.layouts import Photographs
+from retinai.prediction.photographs import Photographs
 
 
 def prediction_table(
@@ -49,6 +49,7 @@ def prediction_table(
         names = np.array(task.classes)
         predicted[good] = ["|".join(names[row == 1]) for row in decisions]
     columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
-    return pd.DataFrame(
-        {"id": photographs.ids, "path": photographs.paths, "prediction": predicted, **columns, "error": list(reasons)}
-    )
+    # Names as objects: Arrow, in which pandas keeps texts, holds none that are not UTF-8.
+    names = {"id": photographs.ids, "path": photographs.paths}
+    named = {key: pd.Series(values, dtype=object) for key, values in names.items()}
+    return pd.DataFrame({**named, "prediction": predicted, **columns, "error": list(reasons)})

@@ -13,7 +13,7 @@ import pandas as pd
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
 from retinai.errors import UserError
-from retinai.prediction.layouts import Photographs, find_photographs, name_photographs
+from retinai.prediction.photographs import Photographs, find_photographs, name_photographs
 from retinai.prediction.table import prediction_table
 from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine

@@ -10,7 +10,8 @@ import pytest
 
 from retinai.data.task import DR_GRADE, ODIR_8, ODIR_COURSE
 from retinai.errors import UserError
-from retinai.prediction.layouts import Photographs, choose_layout, find_photographs, write_layout
+from retinai.prediction.layouts import choose_layout, write_layout
+from retinai.prediction.photographs import Photographs, find_photographs
 
 
 def table(task, p: np.ndarray, names: list[str], predictions: list[object]) -> tuple[pd.DataFrame, Photographs]:

@@ -11,7 +11,7 @@ from retinai.console import print_metrics
 from retinai.data.preprocessing import Preprocessing
 from retinai.metrics.predictions import concatenate
 from retinai.modules.load import load_module
-from retinai.reports.compare import load_runs
+from retinai.reports.loading import load_runs
 from retinai.reports.run_report import write_evaluation
 
 
@@ -22,8 +22,10 @@ def main(out: str, folders: list[str]) -> None:
         out: Folder to write.
         folders: Run folders, one per fold.
     """
-    runs = load_runs(folders)
-    predictions = concatenate([run.predictions() for run in runs])
+    runs, damaged = load_runs(folders)
+    if damaged:
+        sys.exit("; ".join(f"{run.folder}: {run.reason}" for run in damaged))
+    predictions = concatenate([run.predictions for run in runs])
     preprocessing: Preprocessing = load_module(f"{folders[0]}/checkpoints/best.ckpt").preprocessing
     title = f"IDRiD, {len(runs)} folds pooled"
     metrics = write_evaluation(out, predictions, title=title, details={"folds": len(runs)}, preprocessing=preprocessing)

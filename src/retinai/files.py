@@ -202,7 +202,7 @@ def read_csv(path: str | Path, escaped: bool = True) -> pd.DataFrame:
         raise UserError(f"{path} is not readable: a column stands there twice")
     read: Callable[[str], str] = from_cell if escaped else str
     cells = [[read(cell) for cell in line] for _, line in lines[1:]]
-    return pd.DataFrame(cells, columns=pd.Index(map(read, header), dtype=object), dtype=object)
+    return pd.DataFrame(cells, columns=pd.Index([read(name) for name in header], dtype=object), dtype=object)
 
 
 def _read_text(path: str | Path) -> str:

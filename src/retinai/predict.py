@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> None:
     bad = table[table["error"] != ""]
     print(f"{len(table)} photographs, {len(bad)} could not be read; written as {layout}: {out}")
     for row in bad.head(10).itertuples():
-        print(f"  {to_cell(row.path)}: {row.error}")
+        print(f"  {to_cell(str(row.path))}: {row.error}")
     if layout == "course" and len(written) < len(table):
         print(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
     if len(bad) and layout != "retinai":

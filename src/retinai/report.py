@@ -22,7 +22,8 @@ def run(cfg: DictConfig) -> None:
         cfg: The composed configuration of `conf/report.yaml`, already checked.
     """
     from retinai.files import write_csv, write_text
-    from retinai.reports.compare import compare, load_runs, to_frame, to_html, to_markdown
+    from retinai.reports.compare import compare, to_frame, to_html, to_markdown
+    from retinai.reports.loading import load_runs
     from retinai.reports.wording import LABELS
 
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
@@ -35,7 +36,8 @@ def run(cfg: DictConfig) -> None:
         raise UserError(f"out={out} is a file; name a folder")
     if unknown := sorted(set(cfg.metrics or ()) - set(LABELS)):
         raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(LABELS)})")
-    rows = compare(load_runs([str(run) for run in cfg.runs]), resamples=int(cfg.resamples), against=cfg.against)
+    runs, damaged = load_runs([str(run) for run in cfg.runs])
+    rows = compare(runs, resamples=int(cfg.resamples), against=cfg.against, damaged=damaged)
     if cfg.metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
     markdown = to_markdown(rows)
@@ -46,4 +48,6 @@ def run(cfg: DictConfig) -> None:
         write_csv(out / "report.csv", to_frame(rows))
     if "html" in formats:
         write_text(out / "report.html", to_html(rows))
+    if damaged:
+        print(f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why")
     print(f"tables: {out}")

@@ -1,4 +1,4 @@
-"""The folder of one run: its place, its `run.json`, and the list of all runs.
+"""The folder of one run: its place, and its `run.json` while it goes on.
 
 `run.json` tells what a run was and how it ended: status (running, finished, failed, interrupted),
 versions, git revision, data fingerprint, seed, timings, and the headline metrics.
@@ -6,7 +6,6 @@ versions, git revision, data fingerprint, seed, timings, and the headline metric
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -22,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from retinai import __version__
 from retinai.errors import UserError
 from retinai.files import write_json, write_text
+from retinai.run_records import RECORD, read_record
 
-RECORD = "run.json"
 # How the first process of a run tells its folder to the ones that Lightning starts beside it.
 _SHARED_FOLDER = "RETINAI_RUN_FOLDER"
 _PACKAGES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "numpy")
@@ -170,37 +169,6 @@ def recording(folder: Path, **facts: Any) -> Iterator[dict[str, Any]]:
         close("failed", reason=str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise
     close("finished")
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return `run.json` of a run folder.
-
-    Raises:
-        UserError: If it is missing or not readable as JSON.
-    """
-    path = Path(folder) / RECORD
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} is no run folder ({RECORD} is missing)") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable: {error}") from error
-
-
-def find_runs(root: str | Path) -> list[dict[str, Any]]:
-    """Return the records of all runs below a folder, newest first, each with its `folder`.
-
-    Args:
-        root: Folder that is searched, such as `outputs`.
-
-    Raises:
-        UserError: If the folder does not exist.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root} does not exist; runs are looked for below it (root=, or paths.outputs=)")
-    runs = [{**read_record(path.parent), "folder": str(path.parent)} for path in root.rglob(RECORD)]
-    return sorted(runs, key=lambda run: str(run.get("started", "")), reverse=True)
 
 
 def package_versions() -> dict[str, str]:

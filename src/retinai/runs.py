@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.table import Table
 
-_COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow"}
+_COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "damaged": "red"}
 
 
 def run(cfg: DictConfig) -> None:
@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     """
     from rich.console import Console
 
-    from retinai.run_folder import find_runs
+    from retinai.run_records import find_runs
 
     runs = find_runs(str(cfg.root))
     if not runs:
@@ -42,6 +42,8 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from retinai.run_records import DAMAGED
+
     table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
@@ -55,8 +57,9 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
         what = " ".join(_text(record.get(key)) for key in ("data", "model", "backbone"))
         minutes = "-" if seconds is None else f"{seconds / 60:.1f}"
         numbers = [_text(record.get(key)) for key in ("seed", "fold", "epochs")]
-        state = f"[{_COLOURS.get(status, 'white')}]{status}[/]"
-        table.add_row(str(number), state, escape(what), key_metric(record), *numbers, minutes)
+        cells = [str(record["reason"]) if status == DAMAGED else what, key_metric(record), *numbers, minutes]
+        state = f"[{_COLOURS.get(status, 'white')}]{escape(status)}[/]"
+        table.add_row(str(number), state, *map(escape, cells))
     return table
 
 

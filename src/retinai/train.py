@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.console import print_notes, print_start
     from retinai.modules.init import load_start_weights, start_checkpoint
     from retinai.modules.teacher import teacher_notes
-    from retinai.tracking.wandb import make_logger
+    from retinai.tracking.wandb import make_logger, sharing_notes
 
     assemble.check_machine(cfg)
     folder = run_folder.choose_run_folder(cfg)
@@ -43,6 +43,7 @@ def run(cfg: DictConfig) -> float | None:
         *datamodule.notes,
         *teacher_notes(cfg, teachers, datamodule),
         *(load_start_weights(start, module) if start else []),
+        *sharing_notes(assemble.plain(cfg.logger)),
     ]
 
     folder = run_folder.open_run_folder(folder, cfg)
@@ -135,7 +136,7 @@ def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[
     from retinai.evaluate import predict_split
     from retinai.modules.load import load_module
     from retinai.reports.run_report import write_evaluation
-    from retinai.run_folder import read_record
+    from retinai.run_records import read_record
     from retinai.tracking.wandb import log_evaluation
 
     best = load_module(folder / "checkpoints" / "best.ckpt", datamodule.task)

@@ -46,9 +46,7 @@ def tiny_checkpoint(tiny_runs: list[Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_export(
-    tiny_checkpoint: Path, command: Callable[..., int], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tiny_export(tiny_checkpoint: Path, command: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint as a folder for ONNX Runtime."""
     out, outputs = tmp_path_factory.mktemp("exported") / "folder", tiny_checkpoint.parents[2]
     places = [f"out={out}", f"paths.outputs={outputs}", f"paths.cache={outputs / 'cache'}", "num_workers=0"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retinai import run_folder
+from retinai import run_folder, run_records
 from retinai.config.compose import compose
 from retinai.errors import UserError
 
@@ -62,7 +62,7 @@ def test_the_record_says_how_a_run_ended(tmp_path: Path, error: BaseException | 
                 raise error
     except (KeyboardInterrupt, SystemExit, ValueError):
         pass
-    record = run_folder.read_record(tmp_path)
+    record = run_records.read_record(tmp_path)
     assert record["status"] == status
     assert record["seed"] == 3
     assert record["best_score"] == 0.5
@@ -74,12 +74,12 @@ def test_runs_are_found_newest_first(tmp_path: Path) -> None:
     for name, started in (("old", "2026-01-01T00:00:00"), ("new", "2026-02-01T00:00:00")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(json.dumps({"status": "finished", "started": started}))
-    assert [Path(run["folder"]).name for run in run_folder.find_runs(tmp_path)] == ["new", "old"]
+    assert [Path(run["folder"]).name for run in run_records.find_runs(tmp_path)] == ["new", "old"]
     with pytest.raises(UserError, match="does not exist"):
-        run_folder.find_runs(tmp_path / "missing")
+        run_records.find_runs(tmp_path / "missing")
 
 
 def test_a_broken_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json is not readable"):
-        run_folder.read_record(tmp_path)
+        run_records.read_record(tmp_path)

@@ -148,9 +148,9 @@ class Predictions:
             raise DataError(f"a predictions table of {task.name} lacks the columns {', '.join(missing)}")
         return cls(
             task=task,
-            ids=frame["id"].astype(str).tolist(),
-            paths=frame["path"].astype(str).tolist(),
-            patients=frame["patient" if "patient" in frame else "id"].astype(str).tolist(),
+            ids=[str(name) for name in frame["id"]],
+            paths=[str(path) for path in frame["path"]],
+            patients=[str(patient) for patient in frame["patient" if "patient" in frame else "id"]],
             targets=_read_labels(frame, task, "target"),
             probabilities=frame[[f"p_{name}" for name in task.classes]].to_numpy(np.float64),
             decision=decision,

@@ -67,7 +67,7 @@ def newest_run(cfg: DictConfig, data: str) -> Path:
     Raises:
         UserError: If there is none; says the command that makes one.
     """
-    from retinai.run_folder import find_runs
+    from retinai.run_records import find_runs
 
     root = Path(cfg.paths.outputs)
     wanted = {"status": "finished", "data": data, "model": cfg.model.name, "backbone": cfg.backbone.name}

@@ -50,6 +50,5 @@ def prediction_table(
         predicted[good] = ["|".join(names[row == 1]) for row in decisions]
     columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
     # Names as objects: Arrow, in which pandas keeps texts, holds none that are not UTF-8.
-    names = {"id": photographs.ids, "path": photographs.paths}
-    named = {key: pd.Series(values, dtype=object) for key, values in names.items()}
-    return pd.DataFrame({**named, "prediction": predicted, **columns, "error": list(reasons)})
+    ids, paths = (pd.Series(texts, dtype=object) for texts in (photographs.ids, photographs.paths))
+    return pd.DataFrame({"id": ids, "path": paths, "prediction": predicted, **columns, "error": list(reasons)})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,52 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from retinai.data.task import Task
 from retinai.errors import UserError
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.paired import paired_differences
-from retinai.metrics.predictions import Predictions, concatenate
+from retinai.metrics.predictions import concatenate
+from retinai.reports.loading import DamagedRun, Run
 from retinai.reports.wording import LABELS, with_interval
 
-# What may differ between the runs of one group.
-# A teacher of another fold is another file; what it is (`run.json`) takes part in its place.
-_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test", "teacher")
-_FREE_DATA = ("fold", "root", "num_workers", "split_file")
 # What a row tells of a run; columns that would be empty are left out.
 _FACTS = ("data", "model", "backbone", "loss", "teacher", "attention", "topology", "consistency", "seed", "fold")
-_RECORDS = ("run.json", "evaluation.json")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run or evaluation, read from its folder.
-
-    Args:
-        folder: Its folder.
-        record: Content of `run.json` or `evaluation.json`.
-        metrics: Content of `metrics.json`.
-        group: Equal for runs that differ only in fold or seed.
-    """
-
-    folder: Path
-    record: dict[str, Any]
-    metrics: dict[str, Any]
-    group: str
-
-    @property
-    def task(self) -> Task:
-        """The task."""
-        return Task.from_dict(self.metrics["task"])
-
-    def predictions(self) -> Predictions:
-        """Read predictions.csv."""
-        return Predictions.from_frame(
-            pd.read_csv(self.folder / "predictions.csv", dtype={"id": str, "patient": str, "target": object}),
-            self.task,
-            self.metrics["decision"],
-        )
 
 
 @dataclass(frozen=True)
@@ -64,87 +26,47 @@ class Row:
     """A row of the comparison.
 
     Args:
-        kind: `run`, `mean` (over the runs of a group), `pooled` (all their predictions together) or
-            `difference` (to another group).
+        kind: `run`, `mean` (over the runs of a group), `pooled` (all their predictions together),
+            `difference` (to another group) or `damaged`.
         name: What the row is.
         facts: What `run.json` tells of it, see `_FACTS`.
-        n: Photographs.
+        n: Photographs; None of a damaged run.
         metrics: Metric -> value, low, high; for `mean` low and high are the smallest and the largest
             run, and `sd` the standard deviation between the runs.
+        problem: Of a damaged run, which file and what is wrong with it.
     """
 
     kind: str
     name: str
     facts: dict[str, Any]
-    n: int
+    n: int | None
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether the row tells of several runs."""
+        return self.kind not in ("run", "damaged")
 
 
-def load_runs(places: Sequence[str]) -> list[Run]:
-    """Read runs from their folders, or from all folders below one that is no run itself.
-
-    Raises:
-        UserError: If a folder is missing or holds no run with results.
-    """
-    runs: dict[Path, Run] = {}
-    for place in map(Path, places):
-        if not place.is_dir():
-            raise UserError(f"{place} does not exist; retinai runs lists the run folders")
-        if any((place / name).exists() for name in _RECORDS):
-            folders = [place]
-        else:
-            folders = sorted({p.parent for name in _RECORDS for p in place.rglob(name)}, key=_by_numbers)
-            folders = [folder for folder in folders if (folder / "metrics.json").exists()]
-            if not folders:
-                raise UserError(f"{place} holds no run with results (run.json and metrics.json)")
-        runs |= {folder.resolve(): _load(folder) for folder in folders}
-    return list(runs.values())
-
-
-def _by_numbers(folder: Path) -> list[tuple[bool, int, str]]:
-    """Return a sorting key that puts job 2 of a multirun before job 10."""
-    parts = re.split(r"(\d+)", str(folder))
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
-
-
-def _load(folder: Path) -> Run:
-    metrics_file = folder / "metrics.json"
-    if not metrics_file.exists():
-        raise UserError(f"{folder} has no metrics.json: the run has not finished; leave it out, or resume it")
-    record_file = next(folder / name for name in _RECORDS if (folder / name).exists())
-    try:
-        record = json.loads(record_file.read_text(encoding="utf-8"))
-        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{folder}: run.json or metrics.json is not readable ({error}); make the run again") from error
-    return Run(folder, record, metrics, _group_key(folder, record))
-
-
-def _group_key(folder: Path, record: dict[str, Any]) -> str:
-    """Return a text that is the same for runs that differ only in fold or seed."""
-    config = folder / "config.yaml"
-    if not config.exists():  # an evaluation stands alone
-        return str(folder.resolve())
-    content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    content = {key: value for key, value in content.items() if key not in _FREE}
-    content["data"] = {key: value for key, value in (content.get("data") or {}).items() if key not in _FREE_DATA}
-    content["taught_by"] = record.get("teacher")
-    return json.dumps(content, sort_keys=True, default=str)
-
-
-def compare(runs: Sequence[Run], resamples: int = 1000, against: str | None = None) -> list[Row]:
-    """Return the rows: every run, and after each group of several its mean and its pooled metrics.
+def compare(
+    runs: Sequence[Run], resamples: int = 1000, against: str | None = None, damaged: Sequence[DamagedRun] = ()
+) -> list[Row]:
+    """Return the rows: every run, after each group of several its mean and its pooled metrics, then the damaged runs.
 
     Args:
         runs: Of `load_runs`, in order.
         resamples: Bootstrap resamples of the pooled intervals.
         against: Folder of one of the runs; every other group then also gets its difference to that run's group,
             paired by photograph.
+        damaged: Of `load_runs`; they take no part in means and pooled metrics.
 
     Raises:
-        UserError: If `against` is none of the runs.
+        UserError: If `against` is none of the runs, or a damaged one.
         DataError: If a group has other photographs than the one it is compared with.
     """
+    if against is not None:
+        _check_usable(against, damaged)
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
@@ -155,7 +77,14 @@ def compare(runs: Sequence[Run], resamples: int = 1000, against: str | None = No
             rows += [_mean(members), _pooled(members, resamples)]
         if against is not None and members is not (reference := _group_of(against, groups)):
             rows.append(_difference(members, reference, resamples))
-    return rows
+    facts: dict[str, Any] = dict.fromkeys(_FACTS)
+    return rows + [Row("damaged", str(run.folder), facts, None, problem=run.reason) for run in damaged]
+
+
+def _check_usable(against: str, damaged: Sequence[DamagedRun]) -> None:
+    for run in damaged:
+        if run.folder.resolve() == Path(against).resolve():
+            raise UserError(f"against={against} cannot be compared with: {run.reason}")
 
 
 def _group_of(folder: str, groups: dict[str, list[Run]]) -> list[Run]:
@@ -166,7 +95,7 @@ def _group_of(folder: str, groups: dict[str, list[Run]]) -> list[Run]:
 
 
 def _difference(members: Sequence[Run], reference: Sequence[Run], resamples: int) -> Row:
-    first, second = (concatenate([run.predictions() for run in side]) for side in (members, reference))
+    first, second = (concatenate([run.predictions for run in side]) for side in (members, reference))
     metrics = paired_differences(first, second, resamples)
     name = f"difference to {reference[0].folder}" + (f" and {len(reference) - 1} more" if len(reference) > 1 else "")
     return Row("difference", name, _shared(members), len(first), {k: metrics[k] for k in LABELS if k in metrics})
@@ -204,7 +133,7 @@ def _mean(members: Sequence[Run]) -> Row:
 
 def _pooled(members: Sequence[Run], resamples: int) -> Row:
     """Measure the predictions of all runs together; a patient's are resampled together in all of them."""
-    pooled = compute_metrics(concatenate([run.predictions() for run in members]), resamples=resamples)
+    pooled = compute_metrics(concatenate([run.predictions for run in members]), resamples=resamples)
     return Row("pooled", f"{len(members)} runs pooled", _shared(members), pooled["n"], _values(pooled))
 
 
@@ -232,20 +161,24 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
             for key in metric_keys(rows)
             for part in ("value", "low", "high", "sd")
         }
-        table.append({"kind": row.kind, "run": row.name, **row.facts, "n": row.n, **numbers})
+        table.append(
+            {"kind": row.kind, "run": row.name, **row.facts, "n": row.n, **numbers, "problem": row.problem or None}
+        )
     return pd.DataFrame(table).dropna(axis="columns", how="all")
 
 
 def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return headers and cells as text; facts that no row has are left out."""
+    """Return headers and cells as text; facts that no row has are left out, and problems where there are none."""
     facts = [key for key in rows[0].facts if any(row.facts[key] is not None for row in rows)]
     keys = metric_keys(rows)
     headers = ["run", *facts, "n", *(LABELS[key] for key in keys)]
-    body = [
-        [row.name, *("" if row.facts[f] is None else str(row.facts[f]) for f in facts), str(row.n)]
-        + [cell(row, key) for key in keys]
-        for row in rows
-    ]
+    body = []
+    for row in rows:
+        known = ["" if row.facts[f] is None else str(row.facts[f]) for f in facts]
+        body.append([row.name, *known, "-" if row.n is None else str(row.n), *(cell(row, key) for key in keys)])
+    if any(row.problem for row in rows):
+        headers.append("problem")
+        body = [[*line, row.problem] for line, row in zip(body, rows, strict=True)]
     return headers, body
 
 
@@ -260,9 +193,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
     """Return the comparison as Markdown."""
     headers, body = _text_table(rows)
     numbers = ["---:" if header == "n" else "---" for header in headers]
-    bold = [
-        [f"**{c}**" if c and row.kind != "run" else c for c in cells] for row, cells in zip(rows, body, strict=True)
-    ]
+    bold = [[f"**{c}**" if c and row.is_summary else c for c in cells] for row, cells in zip(rows, body, strict=True)]
     lines = [headers, numbers, *([text.replace("|", "\\|") for text in line] for line in bold)]
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", NOTE, ""])
 
@@ -272,5 +203,5 @@ def to_html(rows: Sequence[Row]) -> str:
     from retinai.reports.html import render
 
     headers, body = _text_table(rows)
-    lines = [(row.kind, cells) for row, cells in zip(rows, body, strict=True)]
+    lines = [(row.is_summary, cells) for row, cells in zip(rows, body, strict=True)]
     return render("compare.html.j2", title="Runs side by side", headers=headers, lines=lines, note=NOTE)

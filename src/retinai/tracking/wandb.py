@@ -26,8 +26,9 @@ _DEFAULTS: dict[str, Any] = {
     "group": None,
     "tags": (),
     "timeout": 20,
+    "photographs": False,
     "thumbnails": 64,
-    "artifact": True,
+    "checkpoints": False,
 }
 # Kept out of `wandb/`, which people delete to free space.
 _RUN_ID = ".wandb_run_id"
@@ -94,14 +95,9 @@ def make_logger(node: Mapping[str, Any], run_folder: str | Path, config: Mapping
         The logger, or None for `none`, for WANDB_MODE=disabled, and on all processes but the first.
 
     Raises:
-        ConfigError: If the section has an unknown key or name.
+        ConfigError: If the section has an unknown key, name or value.
     """
-    options = {**_DEFAULTS, **node}
-    unknown = sorted(set(options) - set(_DEFAULTS))
-    if unknown:
-        raise ConfigError([f"logger does not know {key!r} (valid: {', '.join(_DEFAULTS)})" for key in unknown])
-    if options["name"] not in ("wandb", "none"):
-        raise ConfigError([f"logger.name={options['name']} is unknown (valid: wandb, none)"])
+    options = _checked(node)
     mode = wanted_mode()
     if options["name"] == "none" or mode == "disabled" or _rank() != 0:
         return None
@@ -112,6 +108,44 @@ def make_logger(node: Mapping[str, Any], run_folder: str | Path, config: Mapping
         print(f"wandb: not used ({_first_line(error)}); metrics.csv has every number")
         return None
     return SteadyWandbLogger(run, options, folder)
+
+
+def _checked(node: Mapping[str, Any]) -> dict[str, Any]:
+    options = {**_DEFAULTS, **node}
+    problems = [
+        f"logger does not know {key!r} (valid: {', '.join(_DEFAULTS)})" for key in set(options) - set(_DEFAULTS)
+    ]
+    if options["name"] not in ("wandb", "none"):
+        problems.append(f"logger.name={options['name']} is unknown (valid: wandb, none)")
+    for key in ("photographs", "checkpoints"):
+        if not isinstance(options[key], bool):
+            problems.append(f"logger.{key}={options[key]} must be true or false")
+    if problems:
+        raise ConfigError(sorted(problems))
+    return options
+
+
+def sharing_notes(node: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for the run's notes: what of patients W&B gets. None where W&B is not used.
+
+    Args:
+        node: The `logger` section.
+
+    Raises:
+        ConfigError: If the section has an unknown key or a wrong value.
+    """
+    options = _checked(node)
+    if options["name"] == "none" or wanted_mode() == "disabled":
+        return []
+    given = {
+        "photographs": f"thumbnails, ids and patients of up to {options['thumbnails']} test photographs",
+        "checkpoints": "the best checkpoint",
+    }
+    sent = [what for key, what in given.items() if options[key]]
+    kept = [what for key, what in given.items() if not options[key]]
+    asked = " ".join(f"logger.{key}=true" for key in given if not options[key])
+    said = f"W&B gets settings and metrics{''.join(f', {what}' for what in sent)}"
+    return [said + (f"; not {' nor '.join(kept)} ({asked})" if kept else "")]
 
 
 def wanted_mode() -> str:
@@ -219,8 +253,9 @@ def log_evaluation(
 ) -> None:
     """Log the test of a run to W&B and end the W&B run.
 
-    Metrics with intervals go to the summary; confusion matrix, per-class table, a table of predictions with
-    thumbnails (the least certain of the truth first) and the best checkpoint as an artifact.
+    Metrics with intervals go to the summary; confusion matrix and per-class table. Only when asked for: a table of
+    predictions with thumbnails (`logger.photographs`, the least certain of the truth first), and the best checkpoint
+    as an artifact (`logger.checkpoints`).
 
     Args:
         logger: What `make_logger` returned; None does nothing.
@@ -236,9 +271,11 @@ def log_evaluation(
     logger.guarded(lambda: run.summary.update(tables.summary(metrics)))
     logger.guarded(lambda: run.log(tables.confusion_matrix(predictions)))
     logger.guarded(lambda: run.log({"test/per_class": tables.per_class(metrics)}))
-    logger.guarded(lambda: run.log({"test/predictions": tables.predictions(predictions, logger.options["thumbnails"])}))
+    options = logger.options
+    if options["photographs"]:
+        logger.guarded(lambda: run.log({"test/predictions": tables.predictions(predictions, options["thumbnails"])}))
     best = Path(folder) / "checkpoints" / "best.ckpt"
-    if logger.options["artifact"] and best.exists():
+    if options["checkpoints"] and best.exists():
         logger.guarded(lambda: run.log_artifact(tables.checkpoint(best, run.id)))
     logger.guarded(run.finish)
 

@@ -13,7 +13,7 @@ from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.errors import ConfigError
 from retinai.metrics.predictions import Predictions
 from retinai.tracking import wandb_tables
-from retinai.tracking.wandb import log_evaluation, make_logger, run_id, wanted_mode
+from retinai.tracking.wandb import log_evaluation, make_logger, run_id, sharing_notes, wanted_mode
 
 KEY = "0" * 40
 
@@ -83,7 +83,8 @@ def test_offline_run_has_everything(
     no_settings: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    logger = make_logger({"name": "wandb", "thumbnails": 4}, folder, {"loss": {"name": "focal"}})
+    asked = {"photographs": True, "thumbnails": 4, "checkpoints": True}
+    logger = make_logger({"name": "wandb", **asked}, folder, {"loss": {"name": "focal"}})
     assert logger is not None
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("wandb: offline") and f"wandb sync {folder}/wandb/" in lines[0]
@@ -105,6 +106,54 @@ def test_offline_run_has_everything(
     [table] = folder.glob("wandb/offline-run-*/files/media/table/test/predictions*.json")
     rows = json.loads(table.read_text())["data"]
     assert len(rows) == 4
+
+
+def staged(folder: Path) -> bytes:
+    """Return everything that W&B has in a run folder, also what it would upload later."""
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("wandb/**/*")) if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("asked", "photographs", "checkpoint"),
+    [
+        ({}, False, False),
+        ({"photographs": True}, True, False),
+        ({"checkpoints": True}, False, True),
+        ({"photographs": True, "checkpoints": True}, True, True),
+    ],
+)
+def test_what_tells_of_patients_leaves_only_when_asked_for(
+    tmp_path: Path, asked: dict[str, bool], photographs: bool, checkpoint: bool
+) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"the weights of the network")
+    logger = make_logger({"name": "wandb", **asked}, folder, {})
+    predictions = some_predictions(tmp_path / "images")
+    predictions.patients[:] = [f"patient-{i}" for i in range(6)]
+    metrics = {"qwk": {"value": 0.5, "low": 0.4, "high": None}, "n": 6, "per_class": {}}
+    log_evaluation(logger, predictions, metrics, folder)
+    content = staged(folder)
+    assert b"test/qwk" in content
+    assert (b"patient-3" in content) == photographs and (b"\xff\xd8\xff" in content) == photographs
+    assert (b"the weights of the network" in content) == checkpoint
+    [note] = sharing_notes({"name": "wandb", **asked})
+    assert ("logger.photographs=true" in note) == (not photographs)
+    assert ("logger.checkpoints=true" in note) == (not checkpoint)
+    assert note.startswith("W&B gets settings and metrics")
+
+
+def test_without_wandb_there_is_nothing_to_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sharing_notes({"name": "none"}) == []
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert sharing_notes({"name": "wandb"}) == []
+
+
+@pytest.mark.parametrize("key", ["photographs", "checkpoints"])
+@pytest.mark.parametrize("value", ["maybe", 1, None])
+def test_sharing_is_true_or_false(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"logger\.{key}=.* must be true or false"):
+        sharing_notes({"name": "wandb", key: value})
 
 
 def test_an_unreachable_server_means_offline_and_one_line(

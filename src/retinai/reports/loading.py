@@ -1,0 +1,151 @@
+"""Runs and evaluations read from their folders for a comparison; what is damaged is told, not raised."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from retinai.data.task import Task
+from retinai.errors import UserError
+from retinai.files import read_csv, read_json
+from retinai.metrics.predictions import DECISIONS, Predictions
+from retinai.reports.wording import LABELS
+from retinai.run_records import RECORD, metric_problems, read_record
+
+# What may differ between the runs of one group.
+# A teacher of another fold is another file; what it is (`run.json`) takes part in its place.
+_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test", "teacher")
+_FREE_DATA = ("fold", "root", "num_workers", "split_file")
+_RECORDS = (RECORD, "evaluation.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run or evaluation, read from its folder.
+
+    Args:
+        folder: Its folder.
+        record: Content of `run.json` or `evaluation.json`.
+        metrics: Content of `metrics.json`.
+        predictions: Content of `predictions.csv`.
+        group: Equal for runs that differ only in fold or seed.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: Predictions
+    group: str
+
+
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run whose files cannot be used.
+
+    Args:
+        folder: Its folder.
+        reason: Which file, and what is wrong with it, in one line.
+    """
+
+    folder: Path
+    reason: str
+
+
+def load_runs(places: Sequence[str]) -> tuple[list[Run], list[DamagedRun]]:
+    """Read runs from their folders, or from all folders below one that is no run itself.
+
+    Returns:
+        The runs in the order given, and those that are not finished or damaged.
+
+    Raises:
+        UserError: If a folder is missing or holds no run with results, or no run can be used.
+    """
+    runs: dict[Path, Run] = {}
+    damaged: dict[Path, DamagedRun] = {}
+    for folder in [folder for place in map(Path, places) for folder in _run_folders(place)]:
+        try:
+            runs[folder.resolve()] = _load(folder)
+        except UserError as error:
+            reason = " ".join(str(error).replace(f"{folder}/", "").split())
+            damaged[folder.resolve()] = DamagedRun(folder, reason)
+    if not runs:
+        said = "; ".join(f"{run.folder}: {run.reason}" for run in damaged.values())
+        raise UserError(f"none of the runs can be compared: {said}")
+    return list(runs.values()), list(damaged.values())
+
+
+def _run_folders(place: Path) -> list[Path]:
+    if not place.is_dir():
+        raise UserError(f"{place} does not exist; retinai runs lists the run folders")
+    if any((place / name).exists() for name in _RECORDS):
+        return [place]
+    folders = sorted({p.parent for name in _RECORDS for p in place.rglob(name)}, key=_by_numbers)
+    folders = [folder for folder in folders if (folder / "metrics.json").exists()]
+    if not folders:
+        raise UserError(f"{place} holds no run with results (run.json and metrics.json)")
+    return folders
+
+
+def _by_numbers(folder: Path) -> list[tuple[bool, int, str]]:
+    """Return a sorting key that puts job 2 of a multirun before job 10."""
+    parts = re.split(r"(\d+)", str(folder))
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _load(folder: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        UserError: If it has not finished, or a file is missing or damaged; says which and why.
+    """
+    if not (folder / "metrics.json").exists():
+        raise UserError("no metrics.json: the run has not finished; leave it out, or resume it")
+    record = read_record(folder) if (folder / RECORD).exists() else read_json(folder / _RECORDS[1])
+    metrics = read_json(folder / "metrics.json")
+    problems = metric_problems({key: metrics[key] for key in LABELS if key in metrics})
+    problems += [] if type(metrics.get("n")) is int else ["n is no whole number"]
+    problems += [] if metrics.get("decision") in DECISIONS else ["the decision rule is unknown"]
+    if problems:
+        raise UserError(f"metrics.json is not readable: {', '.join(problems[:3])}")
+    return Run(folder, record, metrics, _read_predictions(folder, metrics), _group_key(folder, record, metrics))
+
+
+def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:
+    try:
+        task = Task.from_dict(metrics["task"])
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"metrics.json is not readable: its task is none ({error})") from error
+    table = read_csv(folder / "predictions.csv")
+    try:
+        predictions = Predictions.from_frame(table, task, metrics["decision"])
+    except (ValueError, UserError) as error:
+        raise UserError(f"predictions.csv is not readable: {error}") from error
+    if len(predictions) != metrics["n"]:
+        raise UserError(f"predictions.csv holds {len(predictions)} photographs, metrics.json {metrics['n']}")
+    if predictions.targets is None:
+        raise UserError("predictions.csv is not readable: it holds no targets")
+    if not ((predictions.probabilities >= 0) & (predictions.probabilities <= 1)).all():
+        raise UserError("predictions.csv is not readable: it holds probabilities that are not from 0 to 1")
+    return predictions
+
+
+def _group_key(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Return a text that is the same for runs that differ only in fold or seed."""
+    config = folder / "config.yaml"
+    if not config.exists():  # an evaluation stands alone
+        return str(folder.resolve())
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        content = {key: value for key, value in content.items() if key not in _FREE}
+        content["data"] = {key: value for key, value in (content.get("data") or {}).items() if key not in _FREE_DATA}
+    except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError) as error:
+        raise UserError(f"config.yaml is not readable: {error}") from error
+    content["taught_by"] = record.get("teacher")
+    content["measured_as"] = [metrics["task"], metrics["decision"]]
+    return json.dumps(content, sort_keys=True, default=str)

@@ -91,7 +91,7 @@ FILES: list[tuple[str, Any, str]] = [
     ("predictions.csv header", keep(0), "holds 0 photographs"),
     ("predictions.csv half", keep(3), "holds 3 photographs"),
     ("predictions.csv bytes", bytes(range(256)), "predictions.csv is not readable"),
-    ("predictions.csv ragged", swap(b"\n", b",1\n"), "a column stands there twice"),
+    ("predictions.csv ragged", lambda content: content + b"a,b\n", "has 2 cells"),
     ("predictions.csv columns", swap(b"p_mild", b"p_wild"), "lacks the columns p_mild"),
     ("predictions.csv probabilities", swap(b",0.", b",7."), "not from 0 to 1"),
     ("predictions.csv words", swap(b",0.", b",zero"), "predictions.csv is not readable"),

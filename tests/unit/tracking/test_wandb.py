@@ -97,6 +97,7 @@ def test_offline_run_has_everything(
     metrics = {"qwk": {"value": 0.5, "low": 0.4, "high": None}, "n": 6, "per_class": {}}
     log_evaluation(logger, some_predictions(tmp_path / "images"), metrics, folder)
     assert not logger.failed, capsys.readouterr().out
+    wandb.teardown()  # on a busy machine its process still writes when the run has ended
     [record] = folder.glob("wandb/offline-run-*/*.wandb")
     content = record.read_bytes()
     for part in (b"val/qwk", b"focal", b"test/qwk", b"test/predictions", f"best-{run.id}".encode()):
@@ -133,6 +134,7 @@ def test_what_tells_of_patients_leaves_only_when_asked_for(
     predictions.patients[:] = [f"patient-{i}" for i in range(6)]
     metrics = {"qwk": {"value": 0.5, "low": 0.4, "high": None}, "n": 6, "per_class": {}}
     log_evaluation(logger, predictions, metrics, folder)
+    wandb.teardown()
     content = staged(folder)
     assert b"test/qwk" in content
     assert (b"patient-3" in content) == photographs and (b"\xff\xd8\xff" in content) == photographs

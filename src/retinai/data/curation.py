@@ -138,7 +138,7 @@ class Curation:
         digest = hashlib.sha256()
         for row in table.sort_values("id").to_dict("records"):
             sha256 = getattr(self.records.get(row["path"]), "sha256", "")
-            digest.update(f"{row['id']}|{row['target']}|{row['split']}|{sha256}\n".encode())
+            digest.update(f"{row['id']}|{row['target']}|{row['split']}|{sha256}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
 
     def _drop(self, table: pd.DataFrame, mask: np.ndarray, reason: str) -> pd.DataFrame:

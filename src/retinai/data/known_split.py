@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from retinai.data.label_files import read_labels
+from retinai.data.split_files import read_rows
 from retinai.data.splits import LEFT_OUT
 from retinai.data.table import SPLITS, few
 from retinai.errors import DataError
@@ -47,7 +47,7 @@ class KnownSplit:
         Raises:
             DataError: If it cannot be used.
         """
-        table = read_labels(Path(path), ["id", "split"])
+        table = read_rows(path)
         _check_parts(set(table["split"]), str(path))
         return cls.of_ids(table["id"], table["split"])
 

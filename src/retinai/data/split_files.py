@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from retinai.csv_cells import from_cell
 from retinai.data.label_files import read_labels
 from retinai.data.splits import LEFT_OUT
 from retinai.data.table import SPLITS, few
@@ -30,6 +31,18 @@ def target_text(target: object, task: Task) -> str:
     return str(target)
 
 
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """Return the rows of a split file as text, with the texts that `write_splits` was given, and their `row`.
+
+    Raises:
+        DataError: As `read_labels`.
+    """
+    found = read_labels(Path(path), ["id", "split"])
+    for column in found.columns.drop("row"):
+        found[column] = pd.Series([from_cell(cell) for cell in found[column]], index=found.index, dtype=object)
+    return found
+
+
 def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
     """Read the split of each row of `table` from a file of `write_splits`.
 
@@ -41,7 +54,7 @@ def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
             labels are missing where they are needed or stand where they are not.
     """
     path = Path(path)
-    found = read_labels(path, ["id", "split"])
+    found = read_rows(path)
     wrong = found[~found["split"].isin([*SPLITS, LEFT_OUT])]
     if len(wrong):
         rows = [f"row {r} ({i}): {s!r}" for r, i, s in wrong[["row", "id", "split"]].itertuples(index=False)]

@@ -38,8 +38,9 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "train": (
         "torch", "torchvision", "lightning", "timm", "torchmetrics", "albumentations", "pandera", "openpyxl", "sklearn",
         "scipy", "iterstrat", "imagehash", "coral_pytorch", "safetensors", "matplotlib", "jinja2", "wandb",
+        "peft",
     ),
-    "llava": ("transformers", "peft", "bitsandbytes", "accelerate", "tokenizers"),
+    "llava": ("transformers", "bitsandbytes", "accelerate", "tokenizers"),
     "topology": ("gudhi",),
     "runtime": ("onnxruntime", "openvino"),
     "export": ("onnx", "onnxscript", "nncf"),

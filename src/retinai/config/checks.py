@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from retinai.config.build import TARGET, binding_problems, hint, resolve_target
+from retinai.config.build import TARGET, binding_problems, build, hint, resolve_target
 from retinai.config.paths import conf_dir, groups_of
 from retinai.errors import ConfigError
 
@@ -28,6 +28,9 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "optimizer.weight_decay": (float, 0, math.inf),
     "optimizer.layer_decay": (float, 0, 1),
     "tuning.blocks": (int, 1, math.inf),
+    "tuning.rank": (int, 1, math.inf),
+    "tuning.alpha": (float, 0, math.inf),
+    "tuning.dropout": (float, 0, 1),
     "consistency.weight": (float, 0, math.inf),
     "consistency.degrees": (float, 0, 180),
     "workers": (int, 1, math.inf),
@@ -130,6 +133,7 @@ def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
     yield from _teaching(cfg)
     yield from _language_parts(cfg)
     yield from _topology(cfg)
+    yield from _tuning(cfg)
 
 
 def _double_balancing(cfg: DictConfig) -> Iterable[str]:
@@ -168,8 +172,8 @@ def _language_parts(cfg: DictConfig) -> Iterable[str]:
         yield "model=llava needs prompt=, the templates of questions and answers"
     if not is_llava and cfg.get("prompt"):
         yield "prompt= is of a language model; add model=llava"
-    if not is_llava and OmegaConf.select(cfg, "tuning.name") in ("lora", "qlora"):
-        yield f"tuning={cfg.tuning.name} is of a language model; add model=llava, or use full, head or partial"
+    if not is_llava and OmegaConf.select(cfg, "tuning.name") == "qlora":
+        yield "tuning=qlora is of a language model; add model=llava, or use lora, full, head or partial"
 
 
 def _teaching(cfg: DictConfig) -> Iterable[str]:
@@ -204,3 +208,16 @@ def _topology(cfg: DictConfig) -> Iterable[str]:
         return
     if not _takes(resolve_target(model, trusted=True), "topology"):
         yield f"model={model.get('name')} takes no topology; set topology=none"
+
+
+def _tuning(cfg: DictConfig) -> Iterable[str]:
+    """Values that the class of the tuning refuses; what is told of its numbers and keys is not told twice."""
+    node = cfg.get("tuning")
+    if node is None or TARGET not in node or any(p.startswith("tuning.") for p in _bad_numbers(cfg)):
+        return
+    section: Any = OmegaConf.to_container(node, resolve=True)
+    if not section_problems("tuning", section):
+        try:
+            build(section, trusted=True)
+        except ConfigError as error:
+            yield from error.problems

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from retinai.models.lora import merged
 from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class PixelsToProbabilities(nn.Module):
     """Normalisation, network, and what the loss makes of the logits, in one graph.
 
     The pixels stay bytes with the channels last until they are inside: a quarter of the memory to move, and nobody
-    can normalise them wrongly. Flips at test time, where the checkpoint asks for them, are inside too.
+    can normalise them wrongly. Flips at test time, where the checkpoint asks for them, are inside too. Adapters are
+    merged into the weights of a copy, so that the folder is compared with the checkpoint as it is.
 
     Args:
         module: A trained classifier, in evaluation mode.
@@ -30,6 +32,7 @@ class PixelsToProbabilities(nn.Module):
 
     def __init__(self, module: Classifier, topology: TopologySettings | None) -> None:
         super().__init__()
+        module = merged(module)
         module.network.use_memory_format(torch.contiguous_format)  # strides of another order become steps of the graph
         self.module = module
         self.topology = topology

@@ -61,7 +61,7 @@ class Grader(nn.Module):
 
     def use_memory_format(self, memory_format: torch.memory_format) -> None:
         """Keep weights and photographs in a memory format; an exported graph is written without channels last."""
-        self._format = memory_format
+        self.memory_format = memory_format
         self.to(memory_format=memory_format)
 
     def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
@@ -84,7 +84,7 @@ class Grader(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """Return the pooled features of the photographs alone, shape (B, num_features)."""
-        features = self.backbone(images.contiguous(memory_format=self._format))
+        features = self.backbone(images.contiguous(memory_format=self.memory_format))
         if self.attention is not None:
             features = self.backbone.from_map(self.attention(self.backbone.to_map(features)), features)
         return self.backbone.pool(features)

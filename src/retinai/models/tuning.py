@@ -41,6 +41,10 @@ class TuningSettings:
         if self.name != "partial" and self.blocks is not None:
             raise ConfigError([f"tuning.blocks means nothing with tuning={self.name}; choose tuning=partial"])
 
+    def apply(self, network: Grader) -> TuningReport:
+        """Freeze what does not train; see `apply_tuning`."""
+        return apply_tuning(network, self)
+
 
 @dataclass(frozen=True)
 class TuningReport:
@@ -51,14 +55,18 @@ class TuningReport:
         frozen: Number of parameters that do not.
         frozen_keys: Keys of the network's state dict in the backbone's frozen layers: parameters and
             buffers that training cannot change.
+        note: What else a user should know of it.
     """
 
     trainable: int
     frozen: int
     frozen_keys: tuple[str, ...]
+    note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.trainable:,} parameters train, {self.frozen:,} stay as they are"
+        share = self.trainable / max(self.trainable + self.frozen, 1)
+        told = f"{self.trainable:,} parameters train ({share:.2%}), {self.frozen:,} stay as they are"
+        return f"{told}; {self.note}" if self.note else told
 
 
 def apply_tuning(network: Grader, settings: TuningSettings) -> TuningReport:
@@ -88,9 +96,20 @@ def apply_tuning(network: Grader, settings: TuningSettings) -> TuningReport:
         for module in backbone.modules():
             if isinstance(module, _BatchNorm):
                 module.requires_grad_(False)
+    return report_tuning(network, frozen_keys)
+
+
+def report_tuning(network: Grader, frozen_keys: Iterable[str], note: str = "") -> TuningReport:
+    """Count what trains in a network.
+
+    Args:
+        network: The network, its `requires_grad` flags set.
+        frozen_keys: Keys of the state dict of `backbone.net` that training cannot change.
+        note: What else a user should know.
+    """
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
-    return TuningReport(trainable, frozen, tuple(f"backbone.net.{key}" for key in frozen_keys))
+    return TuningReport(trainable, frozen, tuple(f"backbone.net.{key}" for key in frozen_keys), note)
 
 
 def rest_frozen_parts(module: nn.Module) -> None:

@@ -83,8 +83,8 @@ class FundusModule(LightningModule):
             torch.manual_seed(self.seed)
             self.objective = self.build_loss()
             self.network = self.build_network()
+            self.tuning_report = self.tune()  # adapters have first weights too
         self.metrics = self.build_metrics()
-        self.tuning_report = self.tune()
         self.fetchable_sha256 = self._hash_frozen()
         self._validation: list[tuple[Tensor, Tensor]] = []
         rest_frozen_parts(self.network)

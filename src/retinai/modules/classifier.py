@@ -12,12 +12,13 @@ from retinai.config.build import show_base_options
 from retinai.data.extras import Extra
 from retinai.data.topology import TopologyExtra
 from retinai.data.topology_settings import TopologySettings
-from retinai.errors import DataError
+from retinai.errors import ConfigError, DataError
 from retinai.losses.distillation import symmetric_kl
 from retinai.models.attention import AttentionSettings
 from retinai.models.backbone import build_backbone
 from retinai.models.grader import Grader
-from retinai.models.tuning import TuningReport, TuningSettings, apply_tuning
+from retinai.models.lora import LoraTuning
+from retinai.models.tuning import TuningReport, TuningSettings
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 
@@ -97,8 +98,15 @@ class Classifier(FundusModule):
         return Grader(backbone, attention, outputs, dropout, self.topology)
 
     def tune(self) -> TuningReport:
-        """Freeze what the `tuning` section leaves as it is."""
-        return apply_tuning(self.network, settings_from(self.hparams["tuning"], TuningSettings))
+        """Freeze what the `tuning` section leaves as it is, and add what it adds.
+
+        Raises:
+            ConfigError: If the section is of a language model, or does not suit the backbone.
+        """
+        settings: TuningSettings | LoraTuning = settings_from(self.hparams["tuning"], TuningSettings)
+        if not isinstance(settings, TuningSettings | LoraTuning):
+            raise ConfigError([f"tuning={settings.name} is of a language model; use lora, full, head or partial"])
+        return settings.apply(self.network)
 
     # What goes in.
 

@@ -96,6 +96,7 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         CheckpointError: If the checkpoint is unusable, or of another model, backbone or shape of adapters.
     """
     from retinai.models.loading import read_checkpoint
+    from retinai.models.lora import is_adapter, start_state
     from retinai.modules.checkpoint import check_topology, read_extras
     from retinai.modules.load import load_module
 
@@ -113,7 +114,7 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
     check_topology(module, extras, f"checkpoint {path}")
     source = load_module(path)
     same_task = source.task == module.task
-    state = source.state_dict()
+    state, adapters = start_state(source, module)
     own = module.state_dict()
     kept = {
         k: v
@@ -121,7 +122,9 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         if k in own and own[k].shape == v.shape and (same_task or ".head." not in f".{k}")
     }
     fresh = sorted(set(own) - set(kept))
-    unexplained = [k for k in fresh if ".head." not in f".{k}" and not k.startswith("objective.")]
+    explained = {k for k in fresh if ".head." in f".{k}" or k.startswith("objective.")}
+    explained |= {k for k in fresh if adapters and is_adapter(k)}
+    unexplained = [k for k in fresh if k not in explained]
     if unexplained:
         raise CheckpointError(
             f"{path} does not fit this run's network: {len(unexplained)} tensors are missing or of another shape, "
@@ -129,7 +132,9 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         )
     module.load_state_dict({**own, **kept})
     told = [f"start weights: {path} ({source.task.name}, {theirs['backbone']})"]
-    if fresh:
+    if adapters:
+        told.append(f"start weights: {adapters}")
+    if any(not is_adapter(key) for key in fresh):
         change = "" if same_task else f" ({source.task.name} to {module.task.name})"
         told.append(f"the head starts fresh{change}")
     return told

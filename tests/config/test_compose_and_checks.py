@@ -20,7 +20,6 @@ LANGUAGE = {
     ("backbone", "llava_1_5_7b"),
     ("backbone", "llava_tiny"),
     ("loss", "answer"),
-    ("tuning", "lora"),
     ("tuning", "qlora"),
 }
 
@@ -91,12 +90,40 @@ def test_every_bad_override_is_told_at_once_with_the_valid_choices() -> None:
         (["consistency=rotation", "consistency.degrees=270"], "consistency.degrees"),
         (["consistency=rotation", "consistency.weight=-1"], "consistency.weight"),
         (["data.folds=5", "data.split_file=x.csv"], "split_file"),
+        (["tuning=qlora"], "use lora, full, head or partial"),
+        (["tuning=lora", "tuning.rank=0"], "tuning.rank=0"),
+        (["tuning=lora", "tuning.alpha=0"], "tuning.alpha=0 must be a number above 0"),
+        (["tuning=lora", "tuning.alpha=abc"], "tuning.alpha=abc is not a number"),
+        (["tuning=lora", "tuning.dropout=1"], "tuning.dropout=1"),
+        (["tuning=lora", "tuning.targets=[]"], "tuning.targets=.. must be a word"),
+        (["tuning=lora", "tuning.norms=perhaps"], "tuning.norms=perhaps"),
     ],
     ids=lambda v: "_".join(v) if isinstance(v, list) else None,
 )
 def test_senseless_configurations_are_refused(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         check("train", compose("train", overrides))
+
+
+def test_a_fault_of_the_tuning_is_told_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check("train", compose("train", ["tuning=lora", "tuning.rank=0", "tuning.dropout=2"]))
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "rank"),
+    [
+        ("classifier", "retinai.models.lora.LoraTuning", 8),
+        ("distiller", "retinai.models.lora.LoraTuning", 8),
+        ("llava", "retinai.models.llava.adapters.LlavaTuning", 16),
+    ],
+)
+@pytest.mark.parametrize("words", [["tuning=lora"], ["phase=linear_probe", "tuning=lora"]])
+def test_lora_is_that_of_the_model(words: list[str], model: str, target: str, rank: int) -> None:
+    cfg = compose("train", [*words, *override("model", model)])
+    check("train", cfg)
+    assert (cfg.tuning["_target_"], cfg.tuning.name, cfg.tuning.rank) == (target, "lora", rank)
 
 
 def test_double_balancing_is_allowed_on_request() -> None:

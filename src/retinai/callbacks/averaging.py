@@ -31,7 +31,7 @@ class AveragedWeights(WeightAveraging):
             if not averaged.is_floating_point():  # counters such as num_batches_tracked
                 return current
             warm = min(decay, (1 + int(steps)) / (10 + int(steps)))
-            return averaged * warm + current * (1 - warm)
+            return averaged.lerp(current, 1 - warm)  # frozen weights, which are equal, stay the same to the last bit
 
         super().__init__(use_buffers=True, avg_fn=average)
 

@@ -150,7 +150,7 @@ def _unread(backbone: Backbone, layers: Sequence[str]) -> list[str]:
     passed: set[str] = set()
     parts = {name: backbone.net.get_submodule(f"{name}.lora_A") for name in layers}
     hooks = [
-        child.register_forward_hook(lambda *_, name=name: passed.add(name))  # type: ignore[misc]
+        child.register_forward_hook(lambda *_, name=name: passed.add(name))
         for name, part in parts.items()
         for child in part.children()
     ]

@@ -134,7 +134,7 @@ def _insert(backbone: Backbone, tuning: LoraTuning, layers: Sequence[str]) -> No
     )
     # PEFT changes the layers of the net in place. Its model is kept beside the net, for merging, and not as a part of
     # it: the net's tensors would have two names each.
-    object.__setattr__(backbone, _ADAPTERS, get_peft_model(backbone.net, config))  # type: ignore[arg-type]
+    object.__setattr__(backbone, _ADAPTERS, get_peft_model(backbone.net, config))
     unread = _unread(backbone, layers)
     if unread:
         raise ConfigError(

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint benchmark benchmark-llava clean
+.PHONY: train test lint benchmark benchmark-student benchmark-llava clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
@@ -17,6 +17,10 @@ lint: .venv/.installed-dev
 
 benchmark: .venv/.installed
 	$(BIN)/python benchmarks/run.py
+
+# The speed of a student beside ResNet-101, into README.md and docs/speed.md: make benchmark-student IDRID=FOLDER
+benchmark-student: .venv/.installed-dev
+	$(BIN)/python benchmarks/student.py "idrid=$(IDRID)" docs=true
 
 benchmark-llava: .venv/.installed-dev
 	$(BIN)/python benchmarks/llava.py

@@ -193,6 +193,8 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
         cfg.seed = int(module.hparams.get("seed", 0))
         known, notes = _training_split(cfg, own, module, checkpoint)
     datamodule = make_datamodule(cfg, module.preprocessing, topology=module.topology)
+    if module.largest_batch is not None:
+        datamodule.batch_size = min(datamodule.batch_size, module.largest_batch)
     _check_task(checkpoint, module, datamodule)
     if known is not None:
         datamodule.follow(known)

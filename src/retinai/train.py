@@ -118,13 +118,16 @@ def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
     """
     from retinai.console import print_notes
     from retinai.evaluate import predict_split
-    from retinai.metrics.calibrating import fit_calibration
+    from retinai.metrics.calibrating import NO_PROBABILITIES, fit_calibration
     from retinai.modules.checkpoint import store_calibration
     from retinai.modules.load import load_module
 
     path = folder / "checkpoints" / "best.ckpt"
     best = load_module(path, datamodule.task)
-    calibration, notes = fit_calibration(predict_split(best, datamodule, "val", texts=False))
+    if best.states_probabilities:
+        calibration, notes = fit_calibration(predict_split(best, datamodule, "val", texts=False))
+    else:
+        calibration, notes = None, [NO_PROBABILITIES]
     store_calibration(path, calibration)
     print_notes(notes)
     return notes

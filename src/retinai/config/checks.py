@@ -134,6 +134,7 @@ def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
     yield from _language_parts(cfg)
     yield from _topology(cfg)
     yield from _tuning(cfg)
+    yield from _rounded_weights(cfg)
 
 
 def _double_balancing(cfg: DictConfig) -> Iterable[str]:
@@ -192,6 +193,22 @@ def _teaching(cfg: DictConfig) -> Iterable[str]:
     consistency = OmegaConf.select(cfg, "consistency.name") or "none"
     if consistency != "none" and not _takes(target, "consistency"):
         yield f"model={model.get('name')} knows no consistency={consistency}; set consistency=none"
+
+
+def _rounded_weights(cfg: DictConfig) -> Iterable[str]:
+    """Weights that are kept in 16 bits lose the small steps of training, and adapters and cut-offs with them.
+
+    A LLaVA is no exception: its frozen part is in bfloat16 (or 4 bits) anyway, by `backbone.dtype` and `tuning`, and
+    what trains must stay in float32.
+    """
+    precision = str(OmegaConf.select(cfg, "trainer.precision"))
+    if precision in ("bf16-true", "16-true"):
+        better = precision.replace("true", "mixed")
+        yield (
+            f"trainer.precision={precision} keeps the weights themselves in 16 bits, whose rounding loses most steps "
+            f"of training (adapters and cut-offs too); use {better}, which computes in 16 bits and keeps the weights "
+            "in 32"
+        )
 
 
 def _topology(cfg: DictConfig) -> Iterable[str]:

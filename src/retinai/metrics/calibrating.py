@@ -14,6 +14,10 @@ from retinai.metrics.operating_points import choose_operating_points, is_referab
 from retinai.metrics.predictions import Predictions
 from retinai.metrics.temperature import BOUNDS, SCALINGS, fit_temperature, negative_log_likelihood
 
+NO_PROBABILITIES = (
+    "no temperature, no operating points: grades that are read out of free text (grading=generate) are certain, and "
+    "no temperature changes a 1 or a 0; grading=score gives probabilities"
+)
 # Fewer validation photographs would fit noise.
 MINIMUM = 20
 

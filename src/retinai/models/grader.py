@@ -65,7 +65,7 @@ class Grader(nn.Module):
         self.to(memory_format=memory_format)
 
     def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
-        """Return logits, shape (B, num_outputs).
+        """Return logits, float32, shape (B, num_outputs), also where the rest computes in 16 bits.
 
         Args:
             images: Normalised photographs, (B, 3, S, S).
@@ -74,7 +74,15 @@ class Grader(nn.Module):
         Raises:
             ConfigError: If persistence images are missing, or given to a network without a branch.
         """
-        return self.head(self.dropout(self.fused(self.pooled(images), topology)))
+        return self._logits(self.dropout(self.fused(self.pooled(images), topology)))
+
+    def _logits(self, features: Tensor) -> Tensor:
+        # bfloat16 tells a grade of 2 from 2.016 at best, too coarse for losses and fitted cut-offs; one layer in
+        # float32 costs nothing. Asked for, not always entered: an exported graph has no place for such a context.
+        if not torch.is_autocast_enabled(features.device.type):
+            return self.head(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float())
 
     def fused(self, features: Tensor, topology: Tensor | None = None) -> Tensor:
         """Return pooled features, (B, num_features), with what the topology branch adds, where there is one."""

@@ -50,7 +50,7 @@ class FundusModule(LightningModule):
     writes_texts: bool = True
     # Whether it tells the lesions that it sees, so that an evaluation brings what the masks say.
     tells_findings: bool = False
-    # Most photographs that it predicts at once; None: as many as asked for.
+    # Most photographs that it grades at once; a loader needs no larger batches. None: as many as asked for.
     largest_batch: int | None = None
     # What `retinai export` can make of it.
     export_formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
@@ -114,6 +114,11 @@ class FundusModule(LightningModule):
     def decision(self) -> str:
         """How probabilities become decisions: `argmax`, `median` or `threshold`."""
         return self.objective.decision
+
+    @property
+    def states_probabilities(self) -> bool:
+        """Whether it gives probabilities that a temperature can scale, and not only decisions."""
+        return True
 
     @property
     def backbone_name(self) -> str:

@@ -54,7 +54,9 @@ class LlavaGrader(FundusModule):
 
     network: LlavaNetwork
     export_formats = ("hf",)
-    largest_batch = 4  # at 7 billion parameters keys and values of one photograph take about 0.3 GiB
+    # At 7 billion parameters keys and values of one photograph take about 0.3 GiB. Whatever batches a loop brings
+    # (validation, evaluation, export, prediction), the network gets no more than these at once.
+    largest_batch: int = 4
 
     def __init__(
         self,
@@ -101,6 +103,11 @@ class LlavaGrader(FundusModule):
     def check_machine(cls, backbone: Mapping[str, Any]) -> None:
         """Check that packages and, for a large network, a GPU are there."""
         check_machine(read_settings(backbone))
+
+    @property
+    def states_probabilities(self) -> bool:
+        """False for free text: a grade that was read out of it is certain, or none was found."""
+        return self.grading == "score"
 
     # The hooks.
 
@@ -167,9 +174,10 @@ class LlavaGrader(FundusModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the log-likelihoods of the grades' sentences, (B, C), from normalised photographs."""
-        scores = self.network.score(self.prompts.question(), self.candidates, images)
+        question = self.prompts.question()
+        scores = torch.cat([self.network.score(question, self.candidates, part) for part in self._parts(images)])
         if self.length_normalised:
-            _, own = self.network.conversations.continuations(self.prompts.question(), self.candidates)
+            _, own = self.network.conversations.continuations(question, self.candidates)
             scores = scores / torch.tensor([len(tokens) for tokens in own], device=scores.device)
         return scores
 
@@ -204,7 +212,7 @@ class LlavaGrader(FundusModule):
     def _grade(self, images: Tensor) -> tuple[Tensor, list[bool], list[str]]:
         """Return probabilities (B, C), whether each grade is one, and the written answers."""
         if self.grading == "generate":
-            texts = self.network.write(self.prompts.question(), [""] * len(images), images, self.max_answer_tokens)
+            texts = self._write([""] * len(images), images)
             read = [parse_grade(text, self.task) for text in texts]
             return _certain(read, self.task.num_classes), [grade is not None for grade in read], texts
         probability = self.predict_probabilities(images)
@@ -216,7 +224,22 @@ class LlavaGrader(FundusModule):
     def tell(self, images: Tensor, grades: Sequence[int]) -> list[str]:
         """Return answers with the given grades and the findings that the network writes after them."""
         begun = [self.candidates[grade] for grade in grades]
-        return self.network.write(self.prompts.question(), begun, images, self.max_answer_tokens)
+        return self._write(begun, images)
+
+    def _write(self, begun: Sequence[str], images: Tensor) -> list[str]:
+        """Return the answers that the network writes, each going on from its own beginning."""
+        size = self.largest_batch
+        return [
+            text
+            for number, part in enumerate(self._parts(images))
+            for text in self.network.write(
+                self.prompts.question(), begun[number * size : (number + 1) * size], part, self.max_answer_tokens
+            )
+        ]
+
+    def _parts(self, images: Tensor) -> Sequence[Tensor]:
+        """Return photographs in parts that the network can take at once."""
+        return images.split(self.largest_batch)
 
     # Checkpoints.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from retinai.data.checked_lines import DamagedLineError, decode, encode
 from retinai.data.file_index import FileIndex, file_signature
 from retinai.data.images import read_mask, read_photograph
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.text.findings import FINDINGS_VERSION, Findings, measure_findings
 from retinai.errors import DataError
-from retinai.files import write_json
+from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular, write_text
 
 # An id, its photograph, its masks, and the file that keeps its findings.
 _Job = tuple[str, str, dict[str, str], str]
@@ -28,7 +28,7 @@ def measure_files(
     """Return the findings of annotated photographs, reading masks only where they are new or changed.
 
     Findings are kept as `<cache>/findings/<key>.json`; the key is a hash of the contents of the
-    photograph and its masks, and of the version of the measurement.
+    photograph and its masks, and of the version of the measurement. The line in it has a checksum.
 
     Args:
         masks: {id: {lesion: mask file}}; a lesion without a file is absent.
@@ -60,17 +60,11 @@ def _key(index: FileIndex, photograph: str, masks: Mapping[str, str]) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
-def _parse(text: str) -> Findings:
-    return Findings.from_dict(json.loads(text))
-
-
 def _read(file: Path) -> Findings | None:
-    """Return kept findings, or None where there are none; a file that somebody damaged is measured anew."""
+    """Return kept findings, or None where there are none; what was changed since is measured anew."""
     try:
-        return _parse(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, DataError):
+        return Findings.from_dict(decode(read_regular(file, MAX_TEXT_BYTES).strip()))
+    except (UnreadableError, DamagedLineError, DataError):
         return None
 
 
@@ -81,5 +75,5 @@ def _measure_one(job: _Job) -> tuple[str, Findings]:
         found = measure_findings(read_photograph(path), masks)
     except DataError as error:
         raise DataError(f"{path}: {error}; masks: {', '.join(files.values())}") from error
-    write_json(kept, found.to_dict())
+    write_text(kept, encode(found.to_dict()).decode() + "\n")
     return name, found

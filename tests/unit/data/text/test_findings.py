@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from retinai.data.checked_lines import decode, encode
 from retinai.data.idrid import graded_masks, lesion_mask_files
 from retinai.data.images import read_mask, read_photograph
 from retinai.data.text.findings import LESION_NAMES, Findings, FindingsExtra, LesionFinding, measure_findings
@@ -115,14 +116,15 @@ def test_kept_findings_follow_the_contents_of_the_files(synthetic_idrid, tmp_pat
     lesion = next(n for n in LESION_NAMES if n in files)
     first = measure_files({"a": files}, {"a": row["path"]}, tmp_path, progress=None)
     kept = list((tmp_path / "findings").glob("*.json"))
-    assert len(kept) == 1 and Findings.from_dict(json.loads(kept[0].read_text())) == first["a"]
+    assert len(kept) == 1 and Findings.from_dict(decode(kept[0].read_bytes().strip())) == first["a"]
     # What is kept is what is given, as long as the files are the same; damaged files are measured anew.
     stored = first["a"].to_dict()
     stored["present"][0]["count"] = 77
-    kept[0].write_text(json.dumps(stored))
+    kept[0].write_bytes(encode(stored))
     assert measure_files({"a": files}, {"a": row["path"]}, tmp_path, progress=None)["a"].present[0].count == 77
-    kept[0].write_text("{")
-    assert measure_files({"a": files}, {"a": row["path"]}, tmp_path, progress=None) == first
+    for damaged in (b"{", b"[" * 100_000, encode(stored).replace(b"77", b"78"), json.dumps(stored).encode()):
+        kept[0].write_bytes(damaged)
+        assert measure_files({"a": files}, {"a": row["path"]}, tmp_path, progress=None) == first
     changed = tmp_path / "changed.png"
     mask = read_mask(files[lesion])
     mask[: mask.shape[0] // 2] = False

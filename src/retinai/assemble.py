@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retinai.config.build import build, resolve_target
 from retinai.data.preprocessing import Preprocessing
+from retinai.errors import ConfigError
 
 if TYPE_CHECKING:
     import lightning
@@ -57,6 +59,30 @@ def check_machine(cfg: DictConfig) -> None:
     module_class = resolve_target(plain(cfg.model), trusted=True)
     if hasattr(module_class, "check_machine"):
         module_class.check_machine(plain(cfg.backbone))
+
+
+def check_batches(cfg: DictConfig, datamodule: FundusDataModule) -> None:
+    """Refuse shares of the batches of an epoch that come to none, before anything is made.
+
+    Args:
+        cfg: Composed training configuration.
+        datamodule: Its data, set up.
+
+    Raises:
+        ConfigError: Names the key, the number of batches and the least share.
+    """
+    problems = []
+    for key, split in (("limit_train_batches", "train"), ("limit_val_batches", "val"), ("overfit_batches", "train")):
+        share, count = cfg.trainer.get(key), len(datamodule.split_table(split))
+        # Training leaves out a last batch that is not full, where there is a full one.
+        batches = max(count // datamodule.batch_size, 1) if split == "train" else -(-count // datamodule.batch_size)
+        if isinstance(share, float) and 0 < share * batches < 1:
+            problems.append(
+                f"trainer.{key}={share} of {batches} {'batch' if batches == 1 else 'batches'} in {split} is none; give "
+                f"a share from {math.ceil(100 / batches) / 100:g}, or a whole number of batches"
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def find_teachers(cfg: DictConfig) -> Teachers | None:

@@ -12,8 +12,6 @@ from retinai.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_FORMATS = ("md", "csv", "html")
-
 
 def run(cfg: DictConfig) -> None:
     """Compare runs, write the tables, print the Markdown one.
@@ -27,13 +25,13 @@ def run(cfg: DictConfig) -> None:
     from retinai.reports.wording import LABELS
 
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
-    if unknown := [name for name in formats if name not in _FORMATS]:
-        raise UserError(f"format={','.join(map(str, unknown))} is unknown (valid: {', '.join(_FORMATS)})")
     if not cfg.runs:
         raise UserError("no runs given; write: retinai report RUN_FOLDER RUN_FOLDER ... (retinai runs lists them)")
     out = Path(cfg.out) if cfg.out else Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file; name a folder")
+    if out.suffix in (".md", ".csv", ".html") and not out.exists():
+        raise UserError(f"out={out} names a file, but the tables go into a folder; leave out {out.suffix!r}")
     if unknown := sorted(set(cfg.metrics or ()) - set(LABELS)):
         raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(LABELS)})")
     runs, damaged = load_runs([str(run) for run in cfg.runs])

@@ -37,6 +37,7 @@ def run(cfg: DictConfig) -> float | None:
     datamodule.setup()
     for split in ("train", "val", *(["test"] if cfg.test else [])):
         datamodule.split_table(split)  # a part without photographs is told before the training, not after it
+    assemble.check_batches(cfg, datamodule)
     module = assemble.make_module(cfg, datamodule, teachers)
     module.describe_data(assemble.plain(cfg.data), cfg.model.name, datamodule.known_split().to_dict())
     notes = [

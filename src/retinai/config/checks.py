@@ -1,42 +1,26 @@
-"""Checks of a composed configuration before anything is built: all problems at once."""
+"""Checks of a composed configuration before anything is read or built: all problems at once.
+
+What a single value may be is declared in `retinai.config.sections`; here a configuration is held against those
+declarations, against the signatures of what it builds, and its sections against each other.
+"""
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from retinai.config import sections
 from retinai.config.build import TARGET, binding_problems, build, hint, resolve_target
-from retinai.config.paths import conf_dir, groups_of
+from retinai.config.paths import conf_dir, group_options, groups_of
 from retinai.errors import ConfigError
 
-# key -> (type, lowest, highest); None in the configuration is always allowed.
-_NUMBERS: dict[str, tuple[type, float, float]] = {
-    "seed": (int, 0, 2**32 - 1),
-    "data.batch_size": (int, 1, math.inf),
-    "data.folds": (int, 2, math.inf),
-    "data.fold": (int, 0, math.inf),
-    "data.limit": (int, 1, math.inf),
-    "backbone.input_size": (int, 16, 4096),
-    "trainer.max_epochs": (int, 1, math.inf),
-    "trainer.accumulate_grad_batches": (int, 1, math.inf),
-    "trainer.gradient_clip_val": (float, 0, math.inf),
-    "optimizer.lr": (float, 0, math.inf),
-    "optimizer.weight_decay": (float, 0, math.inf),
-    "optimizer.layer_decay": (float, 0, 1),
-    "tuning.blocks": (int, 1, math.inf),
-    "tuning.rank": (int, 1, math.inf),
-    "tuning.alpha": (float, 0, math.inf),
-    "tuning.dropout": (float, 0, 1),
-    "consistency.weight": (float, 0, math.inf),
-    "consistency.degrees": (float, 0, 180),
-    "workers": (int, 1, math.inf),
-    "n": (int, 1, math.inf),
-    "size": (int, 16, 8192),
-}
+# Groups that a command can do without; any other that it chooses from must have an option.
+_OPTIONAL = {"augment", "consistency", "prompt", "sampler", "topology"}
 # What the commands add when they build a section, so it is not asked of the configuration.
 _GIVEN: dict[str, set[str]] = {
     "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views", "topology", "extras"},
@@ -47,7 +31,9 @@ _GIVEN: dict[str, set[str]] = {
 
 
 def check(command: str, cfg: DictConfig) -> None:
-    """Refuse unknown keys, values out of range and combinations that make no sense.
+    """Refuse unknown keys, values that are not allowed and combinations that make no sense.
+
+    A whole number that stands where a text or a path is meant (`run_dir=2024`) becomes text in `cfg`.
 
     Args:
         command: Name of the command that composed `cfg`.
@@ -56,10 +42,71 @@ def check(command: str, cfg: DictConfig) -> None:
     Raises:
         ConfigError: With one sentence for each problem.
     """
-    problems = [*_unknown_top_level(command, cfg), *_missing(cfg), *_bad_numbers(cfg), *_unbound_sections(cfg)]
+    values, problems = _plain_values(cfg)
+    problems += [*_unknown_top_level(command, cfg), *_missing(cfg), *_without_option(command, values)]
+    own = sections.find(command, "", {})
+    parts = {"": {key: value for key, value in values.items() if own and key in own.model_fields}}
+    parts |= {key: value for key, value in values.items() if isinstance(value, dict) and key not in parts[""]}
+    texts: dict[str, str] = {}
+    for name, part in parts.items():
+        model = sections.find(command, name, part)
+        faults = sections.problems(model, part, name) if model else []
+        faults += section_problems(name, part) if TARGET in part else []
+        # What is wrong in itself is not built, so that each fault is told once.
+        problems += faults or _refusals(name, part)
+        if model and not faults:
+            texts |= {f"{name}.{k}" if name else k: text for k, text in sections.texts(model, part).items()}
     problems += _senseless_combinations(cfg)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
+    with open_dict(cfg):
+        for key, text in texts.items():
+            OmegaConf.update(cfg, key, text)
+
+
+def _plain_values(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """Return the configuration as plain values without those that are missing, and what cannot be resolved."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for key in map(str, cfg):
+        if OmegaConf.is_missing(cfg, key):
+            continue
+        try:
+            node = cfg[key]
+            whole = OmegaConf.is_config(node)
+            values[key] = OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if whole else node
+        except OmegaConfBaseException as error:
+            problems.append(f"{key}: {str(error).splitlines()[0]}")
+    for section in values.values():
+        for key in [k for k, v in section.items() if v == "???"] if isinstance(section, dict) else []:
+            del section[key]  # told as missing
+    return values, problems
+
+
+def _without_option(command: str, values: dict[str, Any]) -> Iterator[str]:
+    """Tell the groups whose option was taken away, and the sections that are no sections."""
+    options = group_options(command)
+    for group, default in groups_of(command).items():
+        if default and group not in _OPTIONAL and values.get(group) is None:
+            valid = ", ".join(options.get(group, ()))
+            yield f"{group}=null is no option, and {command} cannot do without; choose one (valid: {valid})"
+    for name, value in values.items():
+        if name in sections.NAMES and value is not None and not isinstance(value, dict):
+            yield f"{name}={value} is no section of keys and values; set {name}.KEY=VALUE"
+
+
+def _refusals(name: str, section: dict[str, Any]) -> list[str]:
+    """Return what a section's own class says against its values, where building it costs nothing."""
+    try:
+        if name == "augment":
+            from retinai.data.transforms import build_augmentation
+
+            build_augmentation(section)
+        elif TARGET in section and (is_dataclass(resolve_target(section, trusted=True)) or name == "prompt"):
+            build(section, trusted=True)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def _unknown_top_level(command: str, cfg: DictConfig) -> Iterable[str]:
@@ -75,28 +122,6 @@ def _missing(cfg: DictConfig) -> Iterable[str]:
     return [f"{key}= is needed and was not given" for key in sorted(OmegaConf.missing_keys(cfg))]
 
 
-def _bad_numbers(cfg: DictConfig) -> Iterable[str]:
-    for key, (kind, low, high) in _NUMBERS.items():
-        value = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if value is None or value == "auto":
-            continue
-        accepted = (int,) if kind is int else (int, float)
-        if isinstance(value, bool) or not isinstance(value, accepted):
-            yield f"{key}={value} is not {'a whole number' if kind is int else 'a number'}"
-        elif not low <= value <= high:
-            bounds = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
-            yield f"{key}={value} is out of range ({bounds})"
-
-
-def _unbound_sections(cfg: DictConfig) -> Iterable[str]:
-    """Bind each section that names a class to that class's signature."""
-    for name in cfg:
-        node = None if OmegaConf.is_missing(cfg, name) else cfg[name]
-        if isinstance(node, DictConfig) and TARGET in node:
-            section = OmegaConf.to_container(node, resolve=False, throw_on_missing=False)
-            yield from section_problems(str(name), section)  # type: ignore[arg-type]
-
-
 def section_problems(name: str, section: dict[str, Any]) -> list[str]:
     """Return what is wrong with one configuration section against the signature of what it builds.
 
@@ -106,8 +131,11 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
     """
     try:
         target = resolve_target(section, trusted=True)
+        inspect.signature(target)
     except ConfigError as error:
         return error.problems
+    except (TypeError, ValueError):
+        return [f"{name}: {section[TARGET]} has no signature that shows which keys it takes; name another class"]
     given = {key: None for key in _GIVEN.get(name, set()) if _takes(target, key)}
     own = {
         key: value for key, value in section.items() if key != TARGET and not (name == "data" and key == "preprocess")
@@ -116,35 +144,30 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
 
 
 def _takes(target: Callable[..., Any], key: str) -> bool:
-    return any(
-        p.name == key or p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values()
-    )
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return False  # told where the section is bound
+    return any(p.name == key or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
     if cfg.get("resume") and not cfg.get("run_dir"):
         yield "resume=true needs run_dir= to say which run goes on"
-    folds, fold = OmegaConf.select(cfg, "data.folds"), OmegaConf.select(cfg, "data.fold")
-    if isinstance(folds, int) and isinstance(fold, int) and fold >= folds:
-        yield f"data.fold={fold} does not exist with data.folds={folds}; folds count from 0 to {folds - 1}"
-    if folds and OmegaConf.select(cfg, "data.split_file"):
-        yield "data.split_file and data.folds both decide the split; leave one of them out"
     yield from _double_balancing(cfg)
     yield from _teaching(cfg)
     yield from _language_parts(cfg)
-    yield from _topology(cfg)
-    yield from _tuning(cfg)
-    yield from _rounded_weights(cfg)
+    yield from _parts_of_model(cfg)
 
 
 def _double_balancing(cfg: DictConfig) -> Iterable[str]:
     """A weighted sampler and class weights in the loss would correct the imbalance twice."""
     if cfg.get("allow_double_balancing") or OmegaConf.select(cfg, "sampler.name") != "weighted":
         return
-    loss = cfg.get("loss")
-    if loss is not None and TARGET in loss and getattr(resolve_target(loss, trusted=True), "balances_classes", False):
+    loss = _class_of(cfg, "loss")
+    if getattr(loss, "balances_classes", False):
         yield (
-            f"sampler=weighted and loss {loss[TARGET].rpartition('.')[2]} both balance the classes, which corrects "
+            f"sampler=weighted and loss {getattr(loss, '__name__', loss)} both balance the classes, which corrects "
             "twice; choose one of them, or set allow_double_balancing=true"
         )
 
@@ -173,68 +196,36 @@ def _language_parts(cfg: DictConfig) -> Iterable[str]:
         yield "model=llava needs prompt=, the templates of questions and answers"
     if not is_llava and cfg.get("prompt"):
         yield "prompt= is of a language model; add model=llava"
-    if not is_llava and OmegaConf.select(cfg, "tuning.name") == "qlora":
+    tuning = OmegaConf.select(cfg, "tuning.name")
+    if is_llava and tuning in ("head", "partial"):
+        yield f"tuning={tuning} does not suit model=llava; choose qlora, lora or full"
+    if not is_llava and tuning == "qlora":
         yield "tuning=qlora is of a language model; add model=llava, or use lora, full, head or partial"
 
 
 def _teaching(cfg: DictConfig) -> Iterable[str]:
-    """A student needs a teacher, and a model that cannot compare views of a photograph cannot be consistent."""
-    model = cfg.get("model")
-    if model is None or TARGET not in model:
-        return
-    target = resolve_target(model, trusted=True)
-    teacher = cfg.get("teacher") or {}
-    yield from (f"teacher does not know {hint(str(key), ('ckpt',))}" for key in teacher if key != "ckpt")
-    if _takes(target, "teacher") and not teacher.get("ckpt"):
+    """A student needs a teacher."""
+    model = _class_of(cfg, "model")
+    if model is not None and _takes(model, "teacher") and not OmegaConf.select(cfg, "teacher.ckpt"):
         yield (
-            f"model={model.get('name')} needs a teacher: add teacher.ckpt=RUN/checkpoints/best.ckpt of a trained "
+            f"model={cfg.model.get('name')} needs a teacher: add teacher.ckpt=RUN/checkpoints/best.ckpt of a trained "
             "grader (several: teacher.ckpt=[A,B])"
         )
-    consistency = OmegaConf.select(cfg, "consistency.name") or "none"
-    if consistency != "none" and not _takes(target, "consistency"):
-        yield f"model={model.get('name')} knows no consistency={consistency}; set consistency=none"
 
 
-def _rounded_weights(cfg: DictConfig) -> Iterable[str]:
-    """Weights that are kept in 16 bits lose the small steps of training, and adapters and cut-offs with them.
-
-    A LLaVA is no exception: its frozen part is in bfloat16 (or 4 bits) anyway, by `backbone.dtype` and `tuning`, and
-    what trains must stay in float32.
-    """
-    precision = str(OmegaConf.select(cfg, "trainer.precision"))
-    if precision in ("bf16-true", "16-true"):
-        better = precision.replace("true", "mixed")
-        yield (
-            f"trainer.precision={precision} keeps the weights themselves in 16 bits, whose rounding loses most steps "
-            f"of training (adapters and cut-offs too); use {better}, which computes in 16 bits and keeps the weights "
-            "in 32"
-        )
+def _parts_of_model(cfg: DictConfig) -> Iterable[str]:
+    """Parts that are chosen, but that the model has no place for."""
+    model = _class_of(cfg, "model")
+    for group in ("attention", "consistency", "topology"):
+        chosen = OmegaConf.select(cfg, f"{group}.name") or "none"
+        if model is not None and chosen != "none" and not _takes(model, group):
+            yield f"model={cfg.model.get('name')} takes no {group}={chosen}; set {group}=none"
 
 
-def _topology(cfg: DictConfig) -> Iterable[str]:
-    """Settings that make no sense, and a model that takes no persistence images."""
-    from retinai.assemble import topology_section
-
+def _class_of(cfg: DictConfig, name: str) -> Callable[..., Any] | None:
+    """Return what a section builds; None where that is not known, which is told elsewhere."""
+    target = OmegaConf.select(cfg, f"{name}.{TARGET}")
     try:
-        section = topology_section(cfg)
-    except ConfigError as error:
-        yield from error.problems
-        return
-    model = cfg.get("model")
-    if section is None or model is None or TARGET not in model:
-        return
-    if not _takes(resolve_target(model, trusted=True), "topology"):
-        yield f"model={model.get('name')} takes no topology; set topology=none"
-
-
-def _tuning(cfg: DictConfig) -> Iterable[str]:
-    """Values that the class of the tuning refuses; what is told of its numbers and keys is not told twice."""
-    node = cfg.get("tuning")
-    if node is None or TARGET not in node or any(p.startswith("tuning.") for p in _bad_numbers(cfg)):
-        return
-    section: Any = OmegaConf.to_container(node, resolve=True)
-    if not section_problems("tuning", section):
-        try:
-            build(section, trusted=True)
-        except ConfigError as error:
-            yield from error.problems
+        return None if target is None else resolve_target({TARGET: target}, trusted=True)
+    except ConfigError:
+        return None

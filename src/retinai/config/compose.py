@@ -41,11 +41,13 @@ class Job:
         from hydra.types import RunMode
 
         from retinai.config.checks import check
+        from retinai.config.machine import check_machine
 
         # Lightning starts the other processes of a DDP run with the words that started this one.
         sys.argv = self.words
         try:
             check(self.command, cfg)
+            check_machine(self.command, cfg)
             return importlib.import_module(f"retinai.{self.command}").run(cfg)
         except (UserError, ModuleNotFoundError) as error:
             fault = error if isinstance(error, UserError) else missing_extra(error)
@@ -73,6 +75,7 @@ def launch(command: str, arguments: list[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     register_search_path()
+    _refuse_null_options(command, arguments)
     job = Job(command)
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
     try:
@@ -102,6 +105,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     register_search_path()
+    _refuse_null_options(command, overrides)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -154,9 +158,20 @@ def _option_problems(group: str, value: object, valid: list[str], override: obje
     from retinai.config.build import hint
 
     values = getattr(value, "list", None) or [value]  # a sweep holds several
+    empty = f"{group}=null is no option; leave the word out, or choose one (valid: {', '.join(valid)})"
     return [
-        f"{group}={v}: no such option {hint(str(v), valid)}" for v in values if v is not None and str(v) not in valid
+        empty if v is None else f"{group}={v}: no such option {hint(str(v), valid)}"
+        for v in values
+        if v is None or str(v) not in valid
     ]
+
+
+def _refuse_null_options(command: str, arguments: list[str]) -> None:
+    """Refuse `loss=null` before Hydra sees it, which would leave with a traceback."""
+    groups = group_options(command)
+    words = [argument.partition("=") for argument in arguments if not argument.startswith(("-", "~"))]
+    if any(value.strip().lower() == "null" and key.lstrip("+") in groups for key, _, value in words):
+        raise ConfigError(_diagnose(command, arguments, ValueError()))
 
 
 def _key_checker(command: str, arguments: list[str], options: dict[str, list[str]]) -> Callable[[str], str | None]:

@@ -1,0 +1,56 @@
+"""What each key of the configuration may be: one pydantic model per section, the only place that says so.
+
+`find` gives the model of a section, `problems` says what is wrong with its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from retinai.config.sections import commands, data, learning, losses, networks, places, trainer
+from retinai.config.sections.base import Section
+from retinai.config.sections.telling import problems, texts
+
+__all__ = ["COMMANDS", "NAMES", "Section", "find", "problems", "texts"]
+
+# Command -> the keys that stand outside of all sections.
+COMMANDS: dict[str, type[Section]] = commands.COMMANDS
+# Sections without `_target_`, by their group's name.
+_BY_NAME: dict[str, type[Section]] = {
+    "augment": learning.Augment,
+    "callbacks": learning.Callbacks,
+    "consistency": learning.Consistency,
+    "init": places.Init,
+    "logger": places.Logger,
+    "paths": places.Paths,
+    "sampler": learning.Sampler,
+    "teacher": places.Teacher,
+    "trainer": trainer.Trainer,
+}
+_BY_TARGET: dict[str, type[Section]] = {
+    target: model
+    for models in (data.MODELS, learning.MODELS, losses.MODELS, networks.MODELS)
+    for model in models
+    for target in model.builds
+}
+# Keys of a configuration that hold a section.
+NAMES = {*_BY_NAME, "attention", "backbone", "data", "loss", "model", "optimizer", "prompt", "scheduler", "topology",
+         "tuning"}  # fmt: skip
+
+
+def find(command: str, name: str, section: Mapping[str, Any]) -> type[Section] | None:
+    """Return the model of a section; None where the user's own class (`_target_`) decides what it takes.
+
+    Args:
+        command: The command that composed the section.
+        name: The section's name, such as `loss`; empty for the keys that stand outside of all sections.
+        section: Its content.
+    """
+    if not name:
+        return COMMANDS[command]
+    if (command, name) == ("predict", "model"):
+        return commands.PredictModel
+    if "_target_" in section:
+        return _BY_TARGET.get(str(section["_target_"]))
+    return _BY_NAME.get(name)

@@ -1,0 +1,173 @@
+"""The keys of each command that stand outside of all sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from retinai.config.sections.base import (
+    UNSET,
+    Accelerator,
+    Count,
+    Name,
+    NotNegative,
+    Path,
+    Section,
+    Seed,
+    Text,
+    Workers,
+)
+
+_Processes = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+_Engine = Literal["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"]
+_Beside = Literal["resnet101", "efficientnet_b5", "convnext_small", "resnext101"]
+_Table = Literal["md", "csv", "html"]
+_BatchSize = Annotated[int, Field(ge=1, le=2**16)]
+
+
+class _Command(Section):
+    debug: bool = UNSET
+
+
+class Train(_Command):
+    """`retinai train`."""
+
+    run_dir: Path | None = UNSET
+    resume: bool = UNSET
+    seed: Seed = UNSET
+    calibrate: bool = UNSET
+    test: bool = UNSET
+    allow_double_balancing: bool = UNSET
+    phase: Name = UNSET
+
+
+class Evaluate(_Command):
+    """`retinai evaluate`."""
+
+    ckpt: Path = UNSET
+    split: Literal["train", "val", "test", "predict"] = UNSET
+    run_dir: Path | None = UNSET
+    batch_size: _BatchSize | None = UNSET
+    num_workers: Workers | None = UNSET
+    accelerator: Accelerator = UNSET
+    grading: Literal["score", "generate"] | None = UNSET
+
+
+class Predict(_Command):
+    """`retinai predict`."""
+
+    ckpt: Path | None = UNSET
+    images: Path = UNSET
+    out: Path = UNSET
+    format: Literal["auto", "retinai", "kaggle", "course", "odir"] = UNSET
+    batch_size: _BatchSize = UNSET
+    num_workers: Workers = UNSET
+    accelerator: Accelerator = UNSET
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = UNSET
+
+
+class PredictModel(Section):
+    """`retinai predict model=FOLDER`."""
+
+    folder: Path | None = UNSET
+
+
+class Export(_Command):
+    """`retinai export`."""
+
+    ckpt: Path = UNSET
+    out: Path = UNSET
+    format: Literal["onnx", "openvino", "hf"] = UNSET
+    precision: Literal["fp32", "bf16", "int8"] = UNSET
+    int8_photographs: Count = UNSET
+    split: Literal["test", "val", "train"] = UNSET
+    max_difference: NotNegative | None = UNSET
+    max_drop: NotNegative | None = UNSET
+    force: bool = UNSET
+    merge: bool = UNSET
+    batch_size: _BatchSize | None = UNSET
+    num_workers: Workers | None = UNSET
+
+
+class Benchmark(_Command):
+    """`retinai benchmark`."""
+
+    ckpt: Path | None = UNSET
+    run_dir: Path | None = UNSET
+    students: list[_Engine] = UNSET
+    beside: list[_Beside] = UNSET
+    reference: list[_Engine] = UNSET
+    beside_engines: list[_Engine] = UNSET
+    twins: list[_Engine] = UNSET
+    images: Path | None = UNSET
+    threads: Annotated[int, Field(ge=1, le=1024)] = UNSET
+    batch: Annotated[int, Field(ge=2, le=2**16)] = UNSET
+    rounds: Count = UNSET
+    rounds_batch: Count = UNSET
+    split: Literal["val", "train"] = UNSET
+    int8_photographs: Count = UNSET
+    int8_reduce_range: bool = UNSET
+    seed: Seed = UNSET
+    quick: bool = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the lists that would measure a row twice."""
+        for key in ("students", "beside", "reference", "beside_engines", "twins"):
+            names = values.get(key) or []
+            if len(set(names)) != len(names):
+                yield f"{key}={','.join(names)} names one twice"
+
+
+class Prepare(_Command):
+    """`retinai prepare`."""
+
+    format: Literal["cache", "llava_jsonl"] = UNSET
+    out: Path | None = UNSET
+    run_dir: Path | None = UNSET
+    workers: _Processes = UNSET
+
+
+class Synthesize(_Command):
+    """`retinai synthesize`."""
+
+    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
+    n: Count = UNSET
+    size: Annotated[int, Field(ge=64, le=4288)] = UNSET
+    seed: Seed = UNSET
+    out: Path = UNSET
+    masks: bool = UNSET
+    workers: _Processes = UNSET
+
+
+class Runs(_Command):
+    """`retinai runs`."""
+
+    root: Path = UNSET
+    limit: Count | None = UNSET
+
+
+class Report(_Command):
+    """`retinai report`."""
+
+    runs: list[Path] = UNSET
+    out: Path | None = UNSET
+    format: _Table | Annotated[list[_Table], Field(min_length=1)] = UNSET
+    against: Path | None = UNSET
+    metrics: list[Text] | None = UNSET
+    resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
+
+
+COMMANDS: dict[str, type[Section]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "export": Export,
+    "benchmark": Benchmark,
+    "prepare": Prepare,
+    "synthesize": Synthesize,
+    "runs": Runs,
+    "report": Report,
+}

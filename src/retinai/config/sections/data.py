@@ -1,0 +1,104 @@
+"""The `data` section: one model per data set, on what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from retinai.config.sections.base import (
+    UNSET,
+    BuiltSection,
+    Count,
+    CountOrZero,
+    Name,
+    OpenShare,
+    Path,
+    Section,
+    Seed,
+    Workers,
+)
+
+
+class Preprocess(Section):
+    """How the frame of a photograph becomes a square."""
+
+    crop: Literal["fov", "none"] = UNSET
+    ben_graham: bool = UNSET
+    clahe: bool = UNSET
+
+
+class Data(BuiltSection):
+    """What every data set takes; see `retinai.data.base.FundusDataModule`."""
+
+    name: Name = UNSET
+    root: Path | None = UNSET
+    batch_size: Annotated[int, Field(ge=1, le=2**16)] = UNSET
+    num_workers: Workers = UNSET
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = UNSET
+    fold: CountOrZero = UNSET
+    test_fraction: OpenShare = UNSET
+    val_fraction: OpenShare = UNSET
+    split_seed: Seed | None = UNSET
+    split_file: Path | None = UNSET
+    limit: Annotated[int, Field(ge=2, le=10**9)] | None = UNSET
+    on_bad_image: Literal["error", "skip"] = UNSET
+    near_duplicates: bool = UNSET
+    findings: bool = UNSET
+    preprocess: Preprocess = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what folds, shares and split files say against each other."""
+        folds, fold = values.get("folds"), values.get("fold") or 0
+        if folds is not None and fold >= folds:
+            yield f"data.fold={fold} does not exist with data.folds={folds}; folds count from 0 to {folds - 1}"
+        if folds is not None and values.get("split_file") is not None:
+            yield "data.split_file and data.folds both decide the split; leave one of them out"
+        if values.get("val_fraction", 0) + values.get("test_fraction", 0) >= 1:
+            yield "data.val_fraction and data.test_fraction together leave nothing to train on"
+
+
+class Aptos(Data):
+    """`data=aptos`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.aptos.AptosDataModule",)
+
+
+class Idrid(Data):
+    """`data=idrid`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.idrid.IdridDataModule",)
+    target: Literal["grade", "dme"] = UNSET
+    masks: bool = UNSET
+
+
+class Odir(Data):
+    """`data=odir`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.odir.OdirDataModule",)
+    layout: Literal["auto", "official", "kaggle", "course"] = UNSET
+    split: Literal["published", "patient"] = UNSET
+    unknown_keywords: Literal["error", "skip"] = UNSET
+
+
+class LlavaJsonl(Data):
+    """`data=llava_jsonl`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.llava_jsonl.LlavaJsonlDataModule",)
+    jsonl: Path | None = UNSET
+    target: Literal["grade", "dme"] = UNSET
+
+
+class Synthetic(Data):
+    """`data=synthetic`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.synthetic.datamodule.SyntheticDataModule",)
+    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
+    n: Count = UNSET
+    size: Annotated[int, Field(ge=64, le=4288)] = UNSET
+    cohort_seed: Seed = UNSET
+
+
+MODELS: tuple[type[Section], ...] = (Aptos, Idrid, Odir, LlavaJsonl, Synthetic)

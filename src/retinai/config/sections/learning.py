@@ -1,0 +1,105 @@
+"""How a network learns: `optimizer`, `scheduler`, `sampler`, `augment`, `consistency`, `callbacks`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from retinai.config.sections.base import (
+    UNSET,
+    BuiltSection,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    ShareAboveZero,
+    ShareBelowOne,
+    Text,
+)
+
+_Callback = Annotated[dict[str, Any], Field(description="a section with _target_")]
+
+
+class Optimizer(BuiltSection):
+    """Which optimiser, and its rates."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.optimization.OptimizerSettings",)
+    name: Literal["adamw", "adam", "adamw_8bit"] = UNSET
+    lr: Positive = UNSET
+    weight_decay: NotNegative = UNSET
+    betas: Annotated[list[ShareBelowOne], Field(min_length=2, max_length=2)] = UNSET
+    eps: Positive = UNSET
+    layer_decay: ShareAboveZero = UNSET
+    head_lr_multiplier: Positive = UNSET
+
+
+class Scheduler(BuiltSection):
+    """How the learning rate moves."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.optimization.SchedulerSettings",)
+    name: Literal["onecycle", "cosine", "constant"] = UNSET
+    warmup: ShareBelowOne = UNSET
+    start_factor: ShareAboveZero = UNSET
+    final_factor: ShareAboveZero = UNSET
+
+
+class Sampler(Section):
+    """How batches are composed."""
+
+    name: Literal["shuffle", "weighted"] = UNSET
+
+
+class Transform(Section):
+    """One transform of albumentations; its arguments are checked by albumentations."""
+
+    name: Text
+    params: dict[str, Any] = UNSET
+
+
+class Augment(Section):
+    """The augmentation."""
+
+    name: Name = UNSET
+    transforms: Annotated[
+        list[Transform], Field(description="a list of {name: a transform of albumentations, params: {...}}")
+    ] = UNSET
+
+
+class Consistency(Section):
+    """Whether answers may change as photographs turn."""
+
+    name: Literal["none", "rotation"] = UNSET
+    weight: NotNegative = UNSET
+    degrees: Annotated[float, Field(gt=0, le=180)] = UNSET
+
+
+class EarlyStopping(BuiltSection):
+    """When a run ends before its last epoch."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.callbacks.early_stopping.StopEarly",)
+    patience: Annotated[int, Field(ge=1, le=10**9)] = UNSET
+    min_delta: NotNegative = UNSET
+
+
+class Averaging(BuiltSection):
+    """A moving average of the weights."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.callbacks.averaging.AveragedWeights",)
+    decay: ShareBelowOne = UNSET
+
+
+class Callbacks(Section):
+    """The callbacks by name; null switches one off, and more may be added."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, _Callback | None]
+    best: _Callback = UNSET
+    last: _Callback = UNSET
+    metrics_csv: _Callback = UNSET
+    progress: _Callback | None = UNSET
+    early_stopping: EarlyStopping | None = UNSET
+    averaging: Averaging | None = UNSET
+
+
+MODELS: tuple[type[Section], ...] = (Optimizer, Scheduler)

@@ -1,0 +1,72 @@
+"""The `loss` section: one model per loss."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from retinai.config.sections.base import UNSET, BuiltSection, Name, NotNegative, Section, Share, ShareBelowOne
+
+
+class Loss(BuiltSection):
+    """A loss without settings of its own."""
+
+    builds: ClassVar[tuple[str, ...]] = (
+        "retinai.losses.answer.AnswerLikelihood",
+        "retinai.losses.ordinal.Coral",
+        "retinai.losses.ordinal.Corn",
+    )
+    name: Name = UNSET
+
+
+class Smoothed(Loss):
+    """A loss whose labels can be smoothed."""
+
+    builds: ClassVar[tuple[str, ...]] = (
+        "retinai.losses.cross_entropy.CrossEntropy",
+        "retinai.losses.bce.BinaryCrossEntropy",
+    )
+    label_smoothing: ShareBelowOne = UNSET
+
+
+class Asymmetric(Loss):
+    """`loss=asymmetric`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.bce.Asymmetric",)
+    gamma_negative: NotNegative = UNSET
+    gamma_positive: NotNegative = UNSET
+    clip: ShareBelowOne = UNSET
+
+
+class Focal(Loss):
+    """`loss=focal`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.focal.Focal",)
+    gamma: NotNegative = UNSET
+    alpha: Share | None = UNSET
+
+
+class ClassBalanced(Loss):
+    """`loss=class_balanced` and its focal form."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.balanced.ClassBalanced",)
+    base: Literal["softmax", "bce", "focal"] | None = UNSET
+    gamma: NotNegative = UNSET
+    label_smoothing: ShareBelowOne = UNSET
+
+
+class EffectiveNumber(ClassBalanced):
+    """`loss=effective_number` and its focal form."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.balanced.EffectiveNumber",)
+    beta: ShareBelowOne = UNSET
+
+
+class Regression(Loss):
+    """`loss=regression`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.regression.GradeRegression",)
+    loss: Literal["smooth_l1", "mse"] = UNSET
+    fit_on_validation: bool = UNSET
+
+
+MODELS: tuple[type[Section], ...] = (Loss, Smoothed, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression)

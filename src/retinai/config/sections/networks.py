@@ -1,0 +1,169 @@
+"""The sections of the network: `model`, `backbone`, `attention`, `topology`, `tuning`, `prompt`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from retinai.config.sections.base import (
+    UNSET,
+    BuiltSection,
+    Count,
+    Name,
+    Path,
+    Pixels,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    ShareBelowOne,
+    Text,
+    ThreeNumbers,
+)
+
+_Grey = Annotated[float, Field(ge=0, le=255)]
+_TwoGreys = Annotated[list[_Grey], Field(min_length=2, max_length=2)]
+_Deviations = Annotated[list[Positive], Field(min_length=3, max_length=3)]
+_Phrases = Annotated[list[Text], Field(min_length=1)]
+
+
+class Classifier(BuiltSection):
+    """`model=classifier`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.classifier.Classifier",)
+    name: Name = UNSET
+    dropout: ShareBelowOne = UNSET
+    test_time_flips: bool = UNSET
+
+
+class Distiller(Classifier):
+    """`model=distiller`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.distiller.Distiller",)
+    temperature: Positive = UNSET
+    alpha_start: Share = UNSET
+    alpha_end: Share = UNSET
+
+
+class Llava(BuiltSection):
+    """`model=llava`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.llava.LlavaGrader",)
+    name: Name = UNSET
+    grading: Literal["score", "generate"] = UNSET
+    findings: bool = UNSET
+    max_answer_tokens: Annotated[int, Field(ge=1, le=4096)] = UNSET
+    length_normalised: bool = UNSET
+    gradient_checkpointing: bool = UNSET
+
+
+class Backbone(BuiltSection):
+    """A network of timm."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.models.backbone.Backbone",)
+    name: Name = UNSET
+    architecture: Text = UNSET
+    weights: Path = UNSET
+    input_size: Pixels = UNSET
+    mean: ThreeNumbers = UNSET
+    std: _Deviations = UNSET
+    interpolation: Literal["bilinear", "bicubic", "area"] = UNSET
+    drop_rate: ShareBelowOne = UNSET
+    drop_path_rate: ShareBelowOne = UNSET
+    pooling: Literal["token", "avg"] | None = UNSET
+
+
+class LlavaBackbone(BuiltSection):
+    """A LLaVA of transformers."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.models.llava.settings.LlavaSettings",)
+    name: Name = UNSET
+    weights: Path = UNSET
+    revision: Text | None = UNSET
+    input_size: Pixels = UNSET
+    mean: ThreeNumbers = UNSET
+    std: _Deviations = UNSET
+    interpolation: Literal["bilinear", "bicubic", "area"] = UNSET
+    dtype: Literal["bfloat16", "float16", "float32"] = UNSET
+    billions: Positive | None = UNSET
+
+
+class Attention(BuiltSection):
+    """A block on the last feature map."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.models.attention.AttentionSettings",)
+    name: Literal["none", "se", "cbam"] = UNSET
+    reduction: Annotated[int, Field(ge=1, le=4096)] = UNSET
+    kernel_size: Annotated[int, Field(ge=1, le=31)] = UNSET
+
+
+class Topology(BuiltSection):
+    """Persistence images beside the pixels."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.topology_settings.TopologySettings",)
+    name: Literal["none", "cubical"] = UNSET
+    channel: Literal["green", "grey"] = UNSET
+    size: Pixels = UNSET
+    resolution: Annotated[int, Field(ge=2, le=1024)] = UNSET
+    birth_range: _TwoGreys = UNSET
+    persistence_range: _TwoGreys = UNSET
+    sigma: Positive = UNSET
+    weight: Literal["linear", "constant"] = UNSET
+    min_persistence: Annotated[float, Field(ge=0, lt=255)] = UNSET
+    fusion: Literal["concat", "gated"] = UNSET
+    hidden: list[Count] = UNSET
+    width: Count = UNSET
+    dropout: ShareBelowOne = UNSET
+
+
+class Tuning(BuiltSection):
+    """What trains in a network of timm."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.models.tuning.TuningSettings",)
+    name: Literal["full", "head", "partial"] = UNSET
+    blocks: Annotated[int, Field(ge=1, le=1000)] | None = UNSET
+    freeze_norm: bool = UNSET
+
+
+class Lora(BuiltSection):
+    """Low-rank matrices beside the frozen weights of a network of timm; its class checks the targets."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.models.lora.LoraTuning",)
+    name: Literal["lora"] = UNSET
+    rank: Annotated[int, Field(ge=1, le=4096)] = UNSET
+    alpha: Positive = UNSET
+    dropout: ShareBelowOne = UNSET
+    targets: Text | _Phrases = UNSET
+    norms: bool = UNSET
+
+
+class LlavaTuning(BuiltSection):
+    """What trains in a LLaVA."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.models.llava.adapters.LlavaTuning",)
+    name: Literal["lora", "qlora", "full"] = UNSET
+    rank: Annotated[int, Field(ge=1, le=4096)] = UNSET
+    alpha: Positive = UNSET
+    dropout: ShareBelowOne = UNSET
+    targets: Text = UNSET
+    projector: bool = UNSET
+
+
+class Prompt(BuiltSection):
+    """Templates of questions and answers; what they may hold is checked by the class itself."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.text.prompts.PromptTemplates",)
+    name: Name = UNSET
+    seed: Seed = UNSET
+    questions: _Phrases = UNSET
+    grade: Text = UNSET
+    present: _Phrases = UNSET
+    absent: _Phrases = UNSET
+    referable: _Phrases = UNSET
+    not_referable: _Phrases = UNSET
+
+
+MODELS: tuple[type[Section], ...] = (
+    Classifier, Distiller, Llava, Backbone, LlavaBackbone, Attention, Topology, Tuning, Lora, LlavaTuning, Prompt,
+)  # fmt: skip

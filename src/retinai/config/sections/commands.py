@@ -82,6 +82,7 @@ class Export(_Command):
     format: Literal["onnx", "openvino", "hf"] = UNSET
     precision: Literal["fp32", "bf16", "int8"] = UNSET
     int8_photographs: Count = UNSET
+    int8_reduce_range: bool = UNSET
     split: Literal["test", "val", "train"] = UNSET
     max_difference: NotNegative | None = UNSET
     max_drop: NotNegative | None = UNSET

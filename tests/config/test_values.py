@@ -250,7 +250,9 @@ def test_each_key_of_each_file_says_what_it_may_be(path: Path) -> None:
     content = yaml.safe_load(text) or {}
     command = path.stem if path.stem in COMMANDS and path.parent == conf_dir() else "train"
     group = "" if path.parent == conf_dir() or "@package _global_" in text else path.relative_to(conf_dir()).parts[0]
-    if group and find(command, group, content) is None:  # a file that names no class, but the file below it does
+    if (
+        group and [*leaves(content)] and find(command, group, content) is None
+    ):  # a file that names no class, but the file below it does
         content = {**content, "_target_": composed(command, f"{group}={path.stem}")[group]["_target_"]}
     for names in leaves(content):
         told = declared(command, group, content, names)

@@ -40,7 +40,7 @@ class Trainer(Section):
 
     reasons: ClassVar[dict[str, str]] = {
         f"precision={bits}-true": (
-            f"{bits}-true keeps the weights themselves in 16 bits, whose rounding loses most steps of training (those of "
+            f"{bits}-true keeps the weights themselves in 16 bits, whose rounding loses most steps of training (of "
             f"adapters and cut-offs too); {bits}-mixed computes in 16 bits and keeps the weights in 32"
         )
         for bits in ("bf16", "16")

@@ -13,6 +13,8 @@ from retinai.errors import ConfigError
 
 # Differences of float32 probabilities carry rounding of this size, so nothing below is knowledge.
 _LEAST_PROBABILITY = 1e-7
+# Focusing far beyond any use: larger exponents only make gradients that are not finite.
+LARGEST_GAMMA = 100.0
 
 
 class Objective(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from retinai.data.task import Task
-from retinai.losses.base import Objective, require_range
+from retinai.losses.base import LARGEST_GAMMA, Objective, require_range
 
 
 class BinaryCrossEntropy(Objective):
@@ -52,8 +52,8 @@ class Asymmetric(Objective):
         class_counts: Positives per label in the training split.
         num_samples: Samples in the training split.
         name: Name of the configuration.
-        gamma_negative: Focusing of negatives, at least 0.
-        gamma_positive: Focusing of positives, at least 0.
+        gamma_negative: Focusing of negatives, 0 to 100.
+        gamma_positive: Focusing of positives, 0 to 100.
         clip: Shift of the negatives' probability, in [0, 1).
 
     Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021; timm's
@@ -75,8 +75,8 @@ class Asymmetric(Objective):
     ) -> None:
         super().__init__(task=task, class_counts=class_counts, num_samples=num_samples, name=name)
         self.loss = AsymmetricLossMultiLabel(
-            gamma_neg=require_range("gamma_negative", gamma_negative, 0.0, float("inf")),
-            gamma_pos=require_range("gamma_positive", gamma_positive, 0.0, float("inf")),
+            gamma_neg=require_range("gamma_negative", gamma_negative, 0.0, LARGEST_GAMMA),
+            gamma_pos=require_range("gamma_positive", gamma_positive, 0.0, LARGEST_GAMMA),
             clip=require_range("clip", clip, 0.0, 1.0, open_high=True),
         )
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from retinai.data.task import Task
-from retinai.losses.base import Objective, require_range
+from retinai.losses.base import LARGEST_GAMMA, Objective, require_range
 
 
 def softmax_focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
@@ -40,7 +40,7 @@ class Focal(Objective):
         class_counts: Samples or positives per class in the training split.
         num_samples: Samples in the training split.
         name: Name of the configuration.
-        gamma: Focusing on hard samples, at least 0.
+        gamma: Focusing on hard samples, 0 to 100.
         alpha: Multilabel only: weight of positives in [0, 1], negatives have 1 - alpha; None weighs
             them alike. Mind that 0.25, the usual choice in detection, makes positives count less.
 
@@ -60,7 +60,7 @@ class Focal(Objective):
         alpha: float | None = None,
     ) -> None:
         super().__init__(task=task, class_counts=class_counts, num_samples=num_samples, name=name)
-        self.gamma = require_range("gamma", gamma, 0.0, float("inf"))
+        self.gamma = require_range("gamma", gamma, 0.0, LARGEST_GAMMA)
         self.alpha = -1.0 if alpha is None else require_range("alpha", alpha, 0.0, 1.0)  # torchvision's word for none
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

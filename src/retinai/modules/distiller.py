@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -49,7 +50,9 @@ class Distiller(Classifier):
         super().__init__(name=name, **options)
         self.teachers: Teachers | None = None
         self.temperature, self.alpha_ends = float(temperature), (float(alpha_start), float(alpha_end))
-        problems = [] if self.temperature > 0 else [f"model.temperature={temperature} must be above 0"]
+        problems = []
+        if not 0 < self.temperature < math.inf:
+            problems.append(f"model.temperature={temperature} must be a number above 0")
         for key, value in zip(("alpha_start", "alpha_end"), self.alpha_ends, strict=True):
             if not 0 <= value <= 1:
                 problems.append(f"model.{key}={value} is out of range (0 to 1)")

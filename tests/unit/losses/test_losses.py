@@ -20,7 +20,6 @@ from torchvision.ops import sigmoid_focal_loss
 from retinai.config.build import build
 from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.errors import ConfigError
-from retinai.losses.balanced import effective_number_weights, inverse_frequency_weights
 from retinai.losses.base import losses_for
 from retinai.losses.regression import fit_cutoffs, quadratic_kappa
 from retinai.modules.validation import decide
@@ -102,48 +101,6 @@ def test_bce_and_asymmetric(labels: Any) -> None:
     torch.testing.assert_close(make("bce", ODIR_COURSE)(logits, targets), expected)
     theirs = AsymmetricLossMultiLabel(gamma_neg=4, gamma_pos=1, clip=0.05)(logits, targets) / 48
     torch.testing.assert_close(make("asymmetric", ODIR_COURSE)(logits, targets), theirs)
-
-
-def test_weights_by_hand() -> None:
-    counts = torch.tensor([100, 10, 1])
-    expected = np.array([1 / 100, 1 / 10, 1]) / (1.11 / 3)
-    np.testing.assert_allclose(inverse_frequency_weights(counts).numpy(), expected, rtol=1e-6)
-    raw = np.array([0.1 / (1 - 0.9**n) for n in (100, 10, 1)])
-    np.testing.assert_allclose(effective_number_weights(counts, 0.9).numpy(), raw * 3 / raw.sum(), rtol=1e-6)
-    np.testing.assert_allclose(effective_number_weights(counts, 0.0).numpy(), np.ones(3))
-    with pytest.raises(ValueError, match="class 1 has no sample"):
-        effective_number_weights(torch.tensor([3, 0]), 0.9)
-    with pytest.raises(ValueError, match="out of range"):
-        effective_number_weights(counts, 1.0)
-
-
-def test_balanced_losses_of_grades(grades: Any) -> None:
-    logits, targets = grades
-    weights = inverse_frequency_weights(torch.tensor(COUNTS["grade"]))
-    expected = functional.cross_entropy(logits, targets, weight=weights)
-    torch.testing.assert_close(make("class_balanced")(logits, targets), expected)
-    p = logits.softmax(1)[torch.arange(16), targets]
-    w = effective_number_weights(torch.tensor(COUNTS["grade"]), 0.999)[targets]
-    focal = (w * (1 - p) ** 2 * -p.log()).sum() / w.sum()
-    torch.testing.assert_close(make("effective_number_focal")(logits, targets), focal)
-
-
-def test_balanced_losses_of_several_labels(labels: Any) -> None:
-    logits, targets = labels
-    weights = inverse_frequency_weights(torch.tensor(COUNTS["multilabel"]))
-    expected = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights)
-    torch.testing.assert_close(make("class_balanced", ODIR_COURSE)(logits, targets), expected)
-
-
-def test_a_class_without_samples_is_named() -> None:
-    spec = yaml.safe_load((CONF / "effective_number.yaml").read_text())
-    with pytest.raises(ConfigError, match="'severe' has no sample"):
-        build(spec, task=DR_GRADE, class_counts=[5, 4, 3, 0, 1])
-
-
-def test_a_base_of_the_other_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match="valid: softmax, focal"):
-        make("class_balanced", base="bce")
 
 
 def test_corn_is_coral_pytorchs(grades: Any) -> None:

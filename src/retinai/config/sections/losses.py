@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from retinai.config.sections.base import UNSET, BuiltSection, Name, NotNegative, Section, Share, ShareBelowOne
+from pydantic import Field
+
+from retinai.config.sections.base import UNSET, BuiltSection, Name, Section, Share, ShareBelowOne
+
+# The highest is `retinai.losses.base.LARGEST_GAMMA`, which is not imported here: it would bring PyTorch along.
+Focusing = Annotated[float, Field(ge=0, le=100)]
 
 
 class Loss(BuiltSection):
@@ -32,8 +37,8 @@ class Asymmetric(Loss):
     """`loss=asymmetric`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.losses.bce.Asymmetric",)
-    gamma_negative: NotNegative = UNSET
-    gamma_positive: NotNegative = UNSET
+    gamma_negative: Focusing = UNSET
+    gamma_positive: Focusing = UNSET
     clip: ShareBelowOne = UNSET
 
 
@@ -41,7 +46,7 @@ class Focal(Loss):
     """`loss=focal`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.losses.focal.Focal",)
-    gamma: NotNegative = UNSET
+    gamma: Focusing = UNSET
     alpha: Share | None = UNSET
 
 
@@ -50,8 +55,9 @@ class ClassBalanced(Loss):
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.losses.balanced.ClassBalanced",)
     base: Literal["softmax", "bce", "focal"] | None = UNSET
-    gamma: NotNegative = UNSET
+    gamma: Focusing = UNSET
     label_smoothing: ShareBelowOne = UNSET
+    against: Literal["negatives", "labels"] = UNSET
 
 
 class EffectiveNumber(ClassBalanced):

@@ -38,6 +38,11 @@ def from_cell(cell: str) -> str:
     return _ESCAPED.sub(_unescape, text)
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether a text, such as the name of a file, can be written in UTF-8 as it is."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _escape(match: re.Match[str]) -> str:
     before, unwritable, literal = match.groups()
     if literal is not None:

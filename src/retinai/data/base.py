@@ -14,6 +14,7 @@ import lightning
 import pandas as pd
 
 from retinai.config.build import show_base_options
+from retinai.csv_cells import is_utf8, to_cell
 from retinai.data import split_files, splits
 from retinai.data.curation import Curation
 from retinai.data.dataset import FundusDataset
@@ -172,6 +173,8 @@ class FundusDataModule(lightning.LightningDataModule):
         if not self._root:
             raise DataError(f"the folder of {self.name} is not known; set data.root=FOLDER{variable}")
         root = Path(self._root).expanduser().absolute()
+        if not is_utf8(str(root)):
+            raise DataError(f"the folder {to_cell(str(root))} of {self.name} has a name that is not UTF-8; rename it")
         if not root.is_dir():
             raise DataError(f"the folder {root} of {self.name} does not exist; set data.root=FOLDER{variable}")
         return root

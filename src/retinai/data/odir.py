@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from retinai.csv_cells import is_utf8, to_cell
 from retinai.data.base import FundusDataModule
 from retinai.data.label_files import parse_flags, read_labels
 from retinai.data.odir_keywords import decode_eyes
@@ -155,7 +156,10 @@ class OdirDataModule(FundusDataModule):
     def _unlabelled(self, taken: set[str]) -> pd.DataFrame:
         """Return the challenge's test photographs, which have no labels, where they are there."""
         folder = self._folder(_TESTING)
-        names = sorted(path.name for path in folder.glob("*_*.jpg")) if folder.is_dir() else []
+        found = sorted(path.name for path in folder.glob("*_*.jpg")) if folder.is_dir() else []
+        names = [name for name in found if is_utf8(name)]
+        if strange := [to_cell(name) for name in found if not is_utf8(name)]:
+            self.notes.append(f"{len(strange)} photographs left out, whose names are not UTF-8: {few(strange)}")
         if not names:
             return pd.DataFrame()
         stems = [name.rsplit(".", 1)[0] for name in names]

@@ -1,7 +1,8 @@
 """`retinai <command> [group=option] [key=value] ...`: one entry for every command.
 
 Start-up stays light: a command's code, and torch with it, is imported only when the command runs.
-Exit codes: 0 done, 1 a defect of retinai, 2 a fault of the user's that one sentence explains.
+Exit codes: 0 done, 1 a defect of retinai, 2 a fault of the user's that one sentence explains, 130 ended by
+Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from retinai.errors import UserError
+from retinai.signals import stoppable
 
 COMMANDS: dict[str, str] = {
     "train": "train a grader, test its best checkpoint, write the report",
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             that names a command takes the rest from the command line (`train.py` does so).
 
     Raises:
-        SystemExit: Always; the code is 0, 1 or 2.
+        SystemExit: Always; the code is 0, 1, 2, 130 or 143.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -89,27 +91,48 @@ def _run(command: str, arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from retinai.config.compose import launch
 
+    words, flags = _split_flags(arguments)
     if command in _WORDS:
-        arguments = _gather_words(arguments, _WORDS[command])
-    arguments = [_spell_out(argument, _SPELLED_OUT.get(command, {})) for argument in arguments]
-    try:
-        launch(command, arguments)
-    except UserError as error:
-        if _wants_traceback(arguments):
-            traceback.print_exc()
-        fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        words = _gather_words(words, _WORDS[command])
+    words = [_spell_out(word, _SPELLED_OUT.get(command, {})) for word in words]
+    with stoppable() as stop:
+        try:
+            launch(command, [*words, *flags])
+        except UserError as error:
+            if _wants_traceback(arguments):
+                traceback.print_exc()
+            fail(str(error))
+        except (KeyboardInterrupt, SystemExit):
+            if stop.signum is None:
+                raise
+            print(stop.reason, file=sys.stderr)
+            return stop.code
     return 0
 
 
-def _gather_words(arguments: list[str], key: str) -> list[str]:
+def _gather_words(words: list[str], key: str) -> list[str]:
     """Turn words without `=` into one list override."""
-    plain = [a for a in arguments if "=" not in a and not a.startswith("-")]
-    rest = [a for a in arguments if a not in plain]
-    quoted = ",".join("'" + a.replace("\\", "\\\\").replace("'", "\\'") + "'" for a in plain)
+    plain = [word for word in words if "=" not in word]
+    rest = [word for word in words if "=" in word]
+    quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in plain)
     return [*rest, f"{key}=[{quoted}]"] if plain else rest
+
+
+# Flags of Hydra's that take the next word.
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+               "--experimental-rerun")  # fmt: skip
+
+
+def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words and the flags such as `-m`: Hydra understands flags only where no word comes after them."""
+    words: list[str] = []
+    flags: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        (flags if argument.startswith("-") else words).append(argument)
+        if argument in _WITH_VALUE:
+            flags += [value for value in [next(rest, None)] if value is not None]
+    return words, flags
 
 
 def _spell_out(argument: str, keys: dict[str, str]) -> str:

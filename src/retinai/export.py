@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
+from retinai.places import check_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -52,11 +53,9 @@ def check_out(out: Any) -> Path:
     """Return the folder to write.
 
     Raises:
-        UserError: If it is a file or holds anything.
+        UserError: If it is a file, holds anything, or cannot be written.
     """
-    path = Path(str(out)).expanduser()
-    if path.exists() and not path.is_dir():
-        raise UserError(f"out={path} is a file; name a new folder")
+    path = check_folder(out, "out")
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"out={path} is not empty; name a new folder, or remove what is in it")
     return path

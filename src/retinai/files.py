@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from retinai.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Text of a table or of JSON lines that is larger than this is a mistake: it is read into memory as a whole.
 MAX_TEXT_BYTES = 2**30
 _KINDS = (
@@ -86,6 +86,37 @@ def _too_large(max_bytes: int) -> str:
     return f"larger than {max_bytes / 2**20:,.0f} MiB"
 
 
+# Errors of the system that are the user's to mend: the place cannot be written, whatever is written.
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_NAME_LIMIT = 255  # bytes of a file name, on all common file systems
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether an error of the system says that the disk or the quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def told(error: OSError) -> str:
+    """Return an error of the system in a few words, such as `read-only file system`."""
+    text = error.strerror or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def short_name(name: str, end: str) -> str:
+    """Return the hidden temporary name `.<name>.<end>`; a name for which there is no room is cut, with its hash.
+
+    Args:
+        name: Of the file or folder that it stands for.
+        end: What is added; where it is empty the common beginning of all such names is returned.
+    """
+    most = _NAME_LIMIT - 100  # room for host, process and suffix
+    encoded = os.fsencode(name)
+    if len(encoded) > most:
+        cut = encoded[: most - 20].decode("utf-8", "ignore")
+        name = f"{cut}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f".{name}.{end}"
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
@@ -102,10 +133,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The temporary path, with the suffix of `path`, not yet existing.
 
     Raises:
-        UserError: If the disk or the quota is full; names the file.
+        UserError: If the disk or the quota is full, or the place cannot be written; names the file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(short_name(path.stem, f"{socket.gethostname()}-{os.getpid()}{path.suffix}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -113,14 +144,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise UserError(
                 f"the disk is full: {path} could not be written; free some space or choose another place "
                 "(run_dir=, paths.outputs=, paths.cache=)"
             ) from error
+        if error.errno in UNWRITABLE and str(error.filename) in map(str, (temporary, path, *path.parents)):
+            raise UserError(f"{path} cannot be written: {told(error)}; choose another place") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be reached was not made either
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -14,14 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from retinai import __version__
-from retinai.errors import UserError
+from retinai.config.launched import job_number, launched_with
+from retinai.errors import DataError, UserError
 from retinai.files import write_json, write_text
+from retinai.places import check_folder, remove_leftovers
+from retinai.run_lock import check_unlocked, locked
 from retinai.run_records import RECORD, read_record
+
+if TYPE_CHECKING:
+    from retinai.data.base import FundusDataModule
 
 # How the first process of a run tells its folder to the ones that Lightning starts beside it.
 _SHARED_FOLDER = "RETINAI_RUN_FOLDER"
@@ -35,38 +41,29 @@ def choose_run_folder(cfg: DictConfig) -> Path:
     `<paths.outputs>/<data>/<model>/<backbone>/<time>`.
 
     Raises:
-        UserError: If `run_dir` already holds a run and `resume` is not set, or `resume` is set and
-            it holds none, or one of another length.
+        UserError: If `run_dir` already holds a run and `resume` is not set, another process trains in it, or it
+            cannot be written.
     """
     if not is_first_process():
         return _folder_of_first_process(cfg)
     if cfg.run_dir is None:
         base = Path(cfg.paths.outputs) / cfg.data.name / cfg.model.name / cfg.backbone.name
+        check_folder(base, "paths.outputs")
         return base / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(cfg.run_dir) / _job_number()
-    exists = (folder / RECORD).exists()
-    if exists and not cfg.resume:
-        raise UserError(f"{folder} already holds a run; add resume=true to go on with it, or choose another run_dir=")
-    if cfg.resume and not exists:
-        raise UserError(f"resume=true, but {folder} holds no run ({RECORD} is missing); check run_dir=")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"run_dir={folder} is a file; choose a folder")
-    if cfg.resume:
-        _check_same_length(cfg, folder)
+    folder = check_folder(given_folder(cfg), "run_dir")
+    check_unlocked(folder)
+    _check_new(folder, cfg)
     return folder
 
 
-def _check_same_length(cfg: DictConfig, folder: Path) -> None:
-    """Refuse another number of epochs than the run began with: its learning rate is planned over them."""
-    file = folder / "config.yaml"
-    begun = OmegaConf.select(OmegaConf.load(file), "trainer.max_epochs") if file.exists() else None
-    asked = cfg.trainer.max_epochs
-    if begun is not None and begun != asked:
-        raise UserError(
-            f"{folder} was begun with trainer.max_epochs={begun}, over which its learning rate is planned, and "
-            f"resume=true is given {asked}; resume with {begun}, or train on in a run of its own: "
-            f"+init=ckpt init.path={folder / 'checkpoints' / 'last.ckpt'}"
-        )
+def given_folder(cfg: DictConfig) -> Path:
+    """Return the folder that `run_dir=` names; in a multirun the job's number comes below it."""
+    return Path(str(cfg.run_dir)).expanduser() / job_number()
+
+
+def _check_new(folder: Path, cfg: DictConfig) -> None:
+    if (folder / RECORD).exists() and not cfg.resume:
+        raise UserError(f"{folder} already holds a run; add resume=true to go on with it, or choose another run_dir=")
 
 
 def is_first_process() -> bool:
@@ -79,39 +76,40 @@ def _folder_of_first_process(cfg: DictConfig) -> Path:
         return Path(os.environ[_SHARED_FOLDER])
     if cfg.run_dir is None:
         raise UserError("several processes were started for one run; give run_dir=, so that they share a folder")
-    return Path(cfg.run_dir) / _job_number()
+    return given_folder(cfg)
 
 
-def _job_number() -> str:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+@contextmanager
+def open_run_folder(folder: Path, cfg: DictConfig) -> Iterator[Path]:
+    """Make the run folder, hold its lock, and write `config.yaml` into it; a chosen name that is taken gets a number.
 
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return str(HydraConfig.get().job.num)
-    return ""
-
-
-def open_run_folder(folder: Path, cfg: DictConfig) -> Path:
-    """Make the run folder and write `config.yaml` into it; a chosen name that is taken gets a number.
-
-    Two runs that start in the same second get different folders: the one that makes it owns it.
+    Two runs that start in the same second get different folders: the one that makes it owns it. A resumed run keeps
+    the `config.yaml` that it began with.
 
     Args:
         folder: What `choose_run_folder` said.
         cfg: The composed configuration.
 
-    Returns:
+    Yields:
         The folder.
+
+    Raises:
+        UserError: If another process trains in the folder.
     """
     if not is_first_process():
-        return folder
+        yield folder
+        return
     if cfg.run_dir is None:
         folder = _make_unique(folder)
-    os.environ[_SHARED_FOLDER] = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if not (cfg.resume and (folder / "config.yaml").exists()):
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    return folder
+    with locked(folder):
+        _check_new(folder, cfg)  # again: another run may have come and gone since the first look
+        os.environ[_SHARED_FOLDER] = str(folder)
+        for name in ("config", "run", "split", "metrics", "predictions", "report"):
+            remove_leftovers(folder, name)
+        if not (cfg.resume and (folder / RECORD).exists()):
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        yield folder
 
 
 def _make_unique(folder: Path) -> Path:
@@ -123,6 +121,33 @@ def _make_unique(folder: Path) -> Path:
             continue
         return candidate
     raise UserError(f"no free folder name beside {folder}; set run_dir=")
+
+
+def check_same_data(folder: Path, datamodule: FundusDataModule) -> None:
+    """Refuse to go on with other photographs, labels or parts than a run began with, before anything is overwritten.
+
+    Args:
+        folder: The run folder.
+        datamodule: The data as it is now, set up.
+
+    Raises:
+        DataError: Tells how many photographs there were, and how many there are.
+    """
+    record = read_record(folder) if (folder / RECORD).exists() else {}
+    began = record.get("data_fingerprint")
+    if began in (None, datamodule.fingerprint):
+        return
+    had, has = record.get("counts") or {}, count_splits(datamodule)
+    parts = ", ".join(f"{part} {had.get(part, 0)} then, {has.get(part, 0)} now" for part in {**had, **has})
+    raise DataError(
+        f"{folder} was begun with other photographs, labels or splits of {datamodule.name} than these ({parts}); "
+        "resume with the same data (data.root= where it lies), or begin a run in another run_dir="
+    )
+
+
+def count_splits(datamodule: FundusDataModule) -> dict[str, int]:
+    """Return the number of photographs in each part."""
+    return {str(split): int(n) for split, n in datamodule.table["split"].value_counts().items() if split}
 
 
 @contextmanager
@@ -146,8 +171,10 @@ def recording(folder: Path, **facts: Any) -> Iterator[dict[str, Any]]:
         "version": __version__,
         "versions": package_versions(),
         "git_revision": git_revision(),
+        **dict(zip(("words", "choices"), launched_with(), strict=True)),
         **facts,
     }
+    record |= {key: previous[key] for key in ("words", "choices") if key in previous}
     record["resumed"] = int(previous.get("resumed", -1)) + 1 if previous else 0
     earlier = float(previous.get("seconds") or 0)
     write_json(folder / RECORD, record)

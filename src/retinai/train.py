@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from retinai.data.base import FundusDataModule
     from retinai.metrics.predictions import Predictions
+    from retinai.modules.base import FundusModule
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -23,11 +24,11 @@ def run(cfg: DictConfig) -> float | None:
         The best value of the monitored validation metric, which a Hydra sweeper can optimise.
     """
     from retinai import assemble, run_folder
-    from retinai.callbacks import make_callbacks
-    from retinai.console import print_notes, print_start
+    from retinai.console import print_notes
     from retinai.modules.init import load_start_weights, start_checkpoint
     from retinai.modules.teacher import teacher_notes
-    from retinai.tracking.wandb import make_logger, sharing_notes
+    from retinai.resuming import say_how_to_resume
+    from retinai.tracking.wandb import sharing_notes
 
     assemble.check_machine(cfg)
     folder = run_folder.choose_run_folder(cfg)
@@ -35,6 +36,8 @@ def run(cfg: DictConfig) -> float | None:
     teachers = assemble.find_teachers(cfg)
     datamodule = assemble.make_datamodule(cfg, teachers=teachers)
     datamodule.setup()
+    if cfg.resume:
+        run_folder.check_same_data(folder, datamodule)
     for split in ("train", "val", *(["test"] if cfg.test else [])):
         datamodule.split_table(split)  # a part without photographs is told before the training, not after it
     assemble.check_batches(cfg, datamodule)
@@ -47,28 +50,48 @@ def run(cfg: DictConfig) -> float | None:
         *sharing_notes(assemble.plain(cfg.logger)),
     ]
 
-    folder = run_folder.open_run_folder(folder, cfg)
-    if run_folder.is_first_process():
-        datamodule.write_splits(folder / "split.csv")
-    with run_folder.recording(folder, **_facts(cfg, datamodule), teacher=teachers and teachers.describe()) as record:
-        print_notes(notes)
-        logger = make_logger(assemble.plain(cfg.logger), folder, assemble.plain(cfg))
-        callbacks = make_callbacks(assemble.plain(cfg.callbacks), datamodule.task, folder)
-        trainer = assemble.make_trainer(cfg, folder, callbacks, logger)
-        print_start(module, datamodule, trainer, folder)
-        trainer.fit(module, datamodule=datamodule, ckpt_path=_last_checkpoint(folder, cfg), weights_only=True)
-        record.update(_outcome(trainer))
-        if cfg.calibrate and trainer.is_global_zero:
-            notes += _calibrate(folder, datamodule)
-        if cfg.test and trainer.is_global_zero:
-            record["metrics"] = _test(folder, datamodule, logger, record | {"notes": notes})
-    if trainer.is_global_zero:
-        print(f"run folder: {folder}")
+    with run_folder.open_run_folder(folder, cfg) as folder, say_how_to_resume(folder):
+        if run_folder.is_first_process():
+            datamodule.write_splits(folder / "split.csv")
+        teacher = teachers and teachers.describe()
+        with run_folder.recording(folder, **_facts(cfg, datamodule), teacher=teacher) as record:
+            print_notes(notes)
+            _fit_and_test(cfg, folder, module, datamodule, notes, record)
+        if run_folder.is_first_process():
+            print(f"run folder: {folder}")
     return record.get("best_score")
+
+
+def _fit_and_test(
+    cfg: DictConfig,
+    folder: Path,
+    module: FundusModule,
+    datamodule: FundusDataModule,
+    notes: list[str],
+    record: dict[str, Any],
+) -> None:
+    """Train, calibrate and test; what comes out goes into `record`."""
+    from retinai import assemble
+    from retinai.callbacks import make_callbacks
+    from retinai.console import print_start
+    from retinai.tracking.wandb import make_logger
+
+    logger = make_logger(assemble.plain(cfg.logger), folder, assemble.plain(cfg))
+    callbacks = make_callbacks(assemble.plain(cfg.callbacks), datamodule.task, folder)
+    trainer = assemble.make_trainer(cfg, folder, callbacks, logger)
+    print_start(module, datamodule, trainer, folder)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=_last_checkpoint(folder, cfg), weights_only=True)
+    record.update(_outcome(trainer))
+    if cfg.calibrate and trainer.is_global_zero:
+        notes += _calibrate(folder, datamodule)
+    if cfg.test and trainer.is_global_zero:
+        record["metrics"] = _test(folder, datamodule, logger, record | {"notes": notes})
 
 
 def _facts(cfg: DictConfig, datamodule: FundusDataModule) -> dict[str, Any]:
     """Return what `run.json` tells of a run from its start."""
+    from retinai.run_folder import count_splits
+
     return {
         "data": cfg.data.name,
         "model": cfg.model.name,
@@ -83,7 +106,7 @@ def _facts(cfg: DictConfig, datamodule: FundusDataModule) -> dict[str, Any]:
         "task": datamodule.task.name,
         "monitor": datamodule.task.monitor,
         "data_fingerprint": datamodule.fingerprint,
-        "counts": {split: int(n) for split, n in datamodule.table["split"].value_counts().items() if split},
+        "counts": count_splits(datamodule),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
     cfg = compose("train", [f"paths.outputs={tmp_path}"])
     wanted = tmp_path / "synthetic" / "classifier" / "efficientnet_lite0" / "same-second"
     assert run_folder.choose_run_folder(cfg).parent == wanted.parent
-    first, second = run_folder.open_run_folder(wanted, cfg), run_folder.open_run_folder(wanted, cfg)
+    with run_folder.open_run_folder(wanted, cfg) as first, run_folder.open_run_folder(wanted, cfg) as second:
+        pass
     assert [first.name, second.name] == ["same-second", "same-second-2"]
     assert (second / "config.yaml").exists()
 
@@ -27,21 +30,6 @@ def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="resume=true"):
         run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}"]))
     assert run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}", "resume=true"])) == tmp_path
-
-
-def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no run"):
-        run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path / 'none'}", "resume=true"]))
-
-
-def test_resuming_for_another_number_of_epochs_is_refused(tmp_path: Path) -> None:
-    """A one-cycle schedule has an end; stepping beyond it was a traceback."""
-    words = [f"run_dir={tmp_path}", "trainer.max_epochs=3"]
-    with run_folder.recording(tmp_path, seed=0):
-        run_folder.open_run_folder(tmp_path, compose("train", words))
-    assert run_folder.choose_run_folder(compose("train", [*words, "resume=true"])) == tmp_path
-    with pytest.raises(UserError, match=r"begun with trainer\.max_epochs=3.*given 5.*\+init=ckpt"):
-        run_folder.choose_run_folder(compose("train", [words[0], "trainer.max_epochs=5", "resume=true"]))
 
 
 @pytest.mark.parametrize(
@@ -83,3 +71,35 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json is not readable"):
         run_records.read_record(tmp_path)
+
+
+def test_a_folder_that_another_process_holds_is_refused_until_that_process_ends(tmp_path: Path) -> None:
+    """Also when both have passed the first look, since neither had made the folder then."""
+    hold = f"""if True:
+        import pathlib, sys
+        from retinai.run_lock import locked
+        with locked(pathlib.Path({str(tmp_path)!r})):
+            print("held", flush=True)
+            sys.stdin.read()"""
+    cfg = compose("train", [f"run_dir={tmp_path}"])
+    assert run_folder.choose_run_folder(cfg) == tmp_path
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        refused = pytest.raises(UserError, match=rf"in use by another training \(process {holder.pid} on .*run_dir=")
+        with refused, run_folder.open_run_folder(tmp_path, cfg):
+            pass
+        with refused:
+            run_folder.choose_run_folder(cfg)
+        assert not (tmp_path / "config.yaml").exists()
+        holder.kill()
+    with run_folder.open_run_folder(tmp_path, cfg) as folder:
+        assert (folder / "config.yaml").exists()
+
+
+def test_a_run_that_came_and_went_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    cfg = compose("train", [f"run_dir={tmp_path}"])
+    folder = run_folder.choose_run_folder(cfg)
+    with run_folder.recording(tmp_path, seed=0):
+        pass
+    with pytest.raises(UserError, match="already holds a run"), run_folder.open_run_folder(folder, cfg):
+        pass

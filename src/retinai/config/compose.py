@@ -42,10 +42,13 @@ class Job:
 
         from retinai.config.checks import check
         from retinai.config.machine import check_machine
+        from retinai.resuming import resumed
 
         # Lightning starts the other processes of a DDP run with the words that started this one.
         sys.argv = self.words
         try:
+            if self.command == "train":
+                cfg = resumed(cfg)
             check(self.command, cfg)
             check_machine(self.command, cfg)
             return importlib.import_module(f"retinai.{self.command}").run(cfg)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ from retinai.exporting.check import Tolerance, compare, print_comparison
 from retinai.exporting.graph import PixelsToProbabilities
 from retinai.exporting.quantise import calibration_inputs
 from retinai.files import write_json
+from retinai.places import whole_folder
 from retinai.runtime.cpu import this_cpu
 from retinai.runtime.folder import FORMAT, MANIFEST, hash_file, manifest_digest
 
@@ -56,7 +54,7 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
     calibration = None
     if cfg.precision == "int8":
         calibration = calibration_inputs(datamodule, topology, int(cfg.int8_photographs))
-    with _staged(out) as folder:
+    with whole_folder(out) as folder:
         network = write(PixelsToProbabilities(module, topology).eval(), folder, calibration)
         facts = _facts(cfg, module, datamodule, topology, network)
         _write_manifest(folder, facts)
@@ -73,19 +71,6 @@ def topology_of(module: Classifier) -> TopologySettings | None:
     """Return the settings of the persistence images that a module reads, or None."""
     extras: list[Any] = module.photograph_extras()
     return next((extra.settings for extra in extras if extra.name == "topology"), None)
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside `out` that takes its place when all went well and is removed otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        yield folder
-        folder.chmod(0o755)  # a temporary folder is for its owner only
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _judge(comparison: dict[str, Any], tolerance: Tolerance, force: bool) -> None:

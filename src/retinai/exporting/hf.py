@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.files import write_json, write_text
+from retinai.places import whole_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,10 +25,7 @@ def export(cfg: DictConfig, module: LlavaGrader, out: Path) -> None:
         module: A trained LLaVA grader.
         out: A new or empty folder; it appears whole or not at all.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workplace:
-        folder = Path(workplace) / "folder"
-        folder.mkdir()
+    with whole_folder(out) as folder:
         merged = bool(cfg.merge) or module.network.tuning.name == "full"
         if merged:
             _write_merged(module, folder)
@@ -39,9 +35,6 @@ def export(cfg: DictConfig, module: LlavaGrader, out: Path) -> None:
         _generation_settings(module).save_pretrained(folder)
         write_json(folder / "grading.json", grading_settings(module))
         write_text(folder / "README.md", card(module, merged))
-        if out.exists():
-            out.rmdir()
-        shutil.move(folder, out)
 
 
 def grading_settings(module: LlavaGrader) -> dict[str, Any]:

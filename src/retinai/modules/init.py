@@ -24,37 +24,15 @@ def start_checkpoint(cfg: DictConfig, folder: Path) -> Path | None:
         folder: The run folder.
 
     Raises:
-        UserError: If no finished run fits, or a resumed run was begun with other start weights.
+        UserError: If no finished run fits.
     """
-    if cfg.resume:
-        goes_on = (folder / "checkpoints" / "last.ckpt").exists()
-        _check_same_start(cfg, folder, goes_on)
-        if goes_on:
-            return None
+    if cfg.resume and (folder / "checkpoints" / "last.ckpt").exists():
+        return None
     if not cfg.get("init"):
         return None
     if cfg.init.path:
         return Path(cfg.init.path)
     return newest_run(cfg, str(cfg.init.data)) / "checkpoints" / "best.ckpt"
-
-
-def _check_same_start(cfg: DictConfig, folder: Path, goes_on: bool) -> None:
-    """Refuse start weights that a resumed run did not begin with; one that goes on need not repeat them."""
-    from omegaconf import OmegaConf
-
-    begun, asked = OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "init"), cfg.get("init")
-    if asked == begun or (goes_on and not asked):
-        return
-    raise UserError(
-        f"{folder} was begun with {_told(begun)}, and resume=true is given {_told(asked)}; "
-        "resume with the words that began the run"
-    )
-
-
-def _told(init: DictConfig | None) -> str:
-    if not init:
-        return "no +init="
-    return f"init.path={init.path}" if init.path else f"+init={init.data}_ckpt"
 
 
 def newest_run(cfg: DictConfig, data: str) -> Path:

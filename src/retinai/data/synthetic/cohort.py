@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from retinai.data.synthetic.layout_idrid import plan_idrid
 from retinai.data.synthetic.layout_odir import plan_odir, plan_odir_course, plan_odir_kaggle
 from retinai.data.synthetic.shots import Facts, Plan, Shot, take
 from retinai.errors import UserError
+from retinai.places import check_folder, whole_folder
 
 Planner = Callable[[int, int, int], Plan]
 LAYOUTS: dict[str, tuple[Planner, int]] = {
@@ -70,7 +68,7 @@ def write_cohort(
     if workers is None:
         small = len(plan.shots) * size * size < _WORTH_WORKERS
         workers = 1 if small else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         facts = _draw(plan.shots, folder, seed, masks, workers or 1, progress)
         plan.finish(folder, facts)
 
@@ -87,33 +85,9 @@ def _check(out: Path, layout: str, n: int, size: int, seed: int, workers: int | 
         raise UserError(f"seed={seed} is negative; give 0 or more")
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers} is too few; give 1 or more, or auto")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"out={out} exists and is not an empty folder; give a new folder or empty this one first")
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out` that takes its place at the end, and goes away on any error."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        if temporary.exists():
-            shutil.rmtree(temporary)  # left by a killed job that had the same process id
-        temporary.mkdir(parents=True)
-        yield temporary
-        # A rename onto an empty folder replaces it in one step, and fails if another job filled it meanwhile.
-        temporary.rename(out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk is full: {out} could not be written; free some space or give another out="
-            ) from error
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise UserError(f"out={out} was filled by another job in the meantime; use what it wrote") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(f"out={out} cannot be written (permission denied); give a folder of your own") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    check_folder(out, "out")
 
 
 def _draw(shots: Sequence[Shot], folder: Path, seed: int, masks: bool, workers: int, progress: bool) -> list[Facts]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from retinai.data.base import FundusDataModule
 from retinai.data.idrid import IdridDataModule
 from retinai.data.odir import OdirDataModule
 from retinai.errors import ConfigError
+from retinai.files import short_name
+from retinai.places import remove_leftovers
 
 # The datamodule that reads a layout, and its options for it.
 _READERS: dict[str, tuple[type[FundusDataModule], dict[str, str]]] = {
@@ -92,7 +96,9 @@ def cohort_folder(cache: Path, layout: str, n: int, size: int, seed: int) -> Pat
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    remove_leftovers(folder.parent, folder.name)
+    owner = f"{socket.gethostname()}-{os.getpid()}-"
+    temporary = Path(tempfile.mkdtemp(prefix=short_name(folder.name, owner), dir=folder.parent))
     try:
         write_cohort(temporary / layout, layout, n, size, seed)
         try:

@@ -1,0 +1,25 @@
+"""How Hydra started the command that runs now: its words, its options, and whether it is one run of a sweep."""
+
+from __future__ import annotations
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+
+def launched_with() -> tuple[list[str], dict[str, str]]:
+    """Return the words of the command line and the option of each group; both empty outside of a command."""
+    if not HydraConfig.initialized():
+        return [], {}
+    hydra = HydraConfig.get()
+    choices = {str(k): str(v) for k, v in hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
+    return [str(word) for word in hydra.overrides.task], choices
+
+
+def in_multirun() -> bool:
+    """Return whether this run is one of several that a sweep (`-m`) makes."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job_number() -> str:
+    """Return the number of this run in its sweep; empty outside of one."""
+    return str(HydraConfig.get().job.num) if in_multirun() else ""

@@ -1,0 +1,79 @@
+"""One training at a time in one run folder: a lock that the system releases when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from retinai.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # a system without POSIX locks (Windows): two runs in one folder are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+# A disk that keeps no locks, such as Lustre mounted without `flock`.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder; the first process of a run does, for all of its processes (DDP).
+
+    A POSIX record lock on `<folder>/.lock`: unlike one of `flock` it does not pass to forked loader processes, which
+    may outlive a killed run by seconds. NFS and Lustre (mounted with `flock`) hold it across machines; with
+    `localflock` it holds on one machine only, and a disk that keeps no locks is told and used without.
+
+    Args:
+        folder: An existing run folder.
+
+    Raises:
+        UserError: If another process trains in the folder; says which.
+    """
+    if fcntl is None:
+        yield
+        return
+    with (folder / LOCK).open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise _in_use(folder) from None
+            if error.errno not in _NO_LOCKS:
+                raise
+            print(f"note: the disk of {folder} keeps no locks, so a second run in this folder is not noticed")
+        handle.seek(0)
+        handle.truncate()
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}, since {now}\n")
+        handle.flush()
+        yield
+
+
+def check_unlocked(folder: Path) -> None:
+    """Refuse a folder in which another process trains, before any work is done.
+
+    Raises:
+        UserError: Says which process.
+    """
+    if fcntl is None or not (folder / LOCK).exists():
+        return
+    with (folder / LOCK).open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise _in_use(folder) from None
+
+
+def _in_use(folder: Path) -> UserError:
+    """Return the refusal of a second run, with what the first one wrote of itself."""
+    holder = (folder / LOCK).read_text(encoding="utf-8").strip()
+    who = f" ({holder})" if holder else ""
+    return UserError(f"{folder} is in use by another training{who}; wait for its end, or choose another run_dir=")

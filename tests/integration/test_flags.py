@@ -1,0 +1,29 @@
+"""Flags such as `-m` stand anywhere among the words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_multirun_is_asked_for_anywhere(
+    tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    roots = [tmp_path / name for name in ("one", "other")]
+    for root in roots:
+        (root / "run").mkdir(parents=True)
+        (root / "run" / "run.json").write_text(json.dumps({"status": "finished", "started": "2026-01-01T00:00:00"}))
+    words = [f"root={roots[0]},{roots[1]}", "limit=1"]
+    assert command("runs", *words[:place], "-m", *words[place:]) == 0
+    said = capsys.readouterr().out
+    assert all(str(root / "run") in said for root in roots), said
+
+
+def test_a_flag_with_a_value_keeps_it(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("report", "--cfg", "job", "some/run", "resamples=7") == 0
+    said = capsys.readouterr().out
+    assert "- some/run" in said and "resamples: 7" in said

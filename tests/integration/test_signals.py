@@ -1,0 +1,96 @@
+"""SIGTERM, Ctrl-C, `kill -9` and a second run in the same folder, while `retinai train` works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., int]
+
+
+def words(root: Path, tmp_path: Path) -> list[str]:
+    """Words of a training that would take very long."""
+    return [
+        "train", "data=aptos", f"data.root={root}", "data.num_workers=1", "data.batch_size=2", "backbone=resnet18",
+        "backbone.weights=none", "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu",
+        "trainer.max_epochs=1000", "logger=none", "test=false", "calibrate=false", f"run_dir={tmp_path / 'a run'}",
+        f"paths.cache={tmp_path / 'cache'}",
+    ]  # fmt: skip
+
+
+def changes(file: Path, alive: Callable[[], bool]) -> bool:
+    """Wait until a file is written, anew if it is there; return whether it was."""
+
+    def state() -> int | None:
+        return file.stat().st_mtime_ns if file.exists() else None
+
+    before, deadline = state(), time.monotonic() + 120
+    while state() == before and alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return state() != before
+
+
+def send_while_training(signum: signal.Signals, run: Path) -> threading.Thread:
+    """Send a signal to this process as soon as a checkpoint of the training in it is written."""
+    main = threading.main_thread()
+
+    def send() -> None:
+        if changes(run / "checkpoints" / "last.ckpt", main.is_alive):
+            os.kill(os.getpid(), signum)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
+def test_a_stopped_training_says_how_it_goes_on(
+    synthetic_aptos: Path,
+    tmp_path: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    signum: signal.Signals,
+    code: int,
+) -> None:
+    run, handlers = tmp_path / "a run", [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    thread = send_while_training(signum, run)
+    assert command(*words(synthetic_aptos, tmp_path)) == code
+    thread.join()
+    error = capsys.readouterr().err
+    found = re.search(r"the run can go on with: python train\.py (.*)", error)
+    assert found and shlex.split(found[1]) == ["resume=true", f"run_dir={run}"], error
+    assert "Traceback" not in error
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert not list(run.rglob(".*.ckpt"))
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_second_training_in_the_folder_is_refused_and_a_killed_one_leaves_no_lock(
+    synthetic_aptos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, arguments = tmp_path / "a run", words(synthetic_aptos, tmp_path)
+    first = subprocess.Popen([sys.executable, "-m", "retinai.cli", *arguments], stdout=subprocess.DEVNULL)
+    try:
+        assert changes(run / "checkpoints" / "last.ckpt", lambda: first.poll() is None)
+        for more in (["resume=true"], []):
+            assert command(*arguments, *more) == 2
+            assert f"is in use by another training (process {first.pid} on " in capsys.readouterr().err
+    finally:
+        first.kill()  # its loader's worker may live on for some seconds
+        first.wait()
+    thread = send_while_training(signal.SIGTERM, run)
+    assert command("train", "resume=true", f"run_dir={run}") == 143
+    thread.join()
+    assert "resume: going on from" in capsys.readouterr().out
+    assert json.loads((run / "run.json").read_text())["resumed"] == 1

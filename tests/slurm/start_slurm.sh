@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Start a SLURM of this machine alone, for the tests of the cluster scripts; stop it with `start_slurm.sh stop`.
+#
+#   apt-get install -y slurm-wlm munge   # Debian, Ubuntu
+#   tests/slurm/start_slurm.sh           # as root; does nothing where a controller answers already
+#
+# One node with this machine's processors and memory, no accounting, no cgroups, so that it also runs in a container.
+# Everything lies in $RETINAI_TEST_SLURM (default /tmp/retinai-slurm) but munge's own folders.
+set -euo pipefail
+place="${RETINAI_TEST_SLURM:-/tmp/retinai-slurm}"
+export SLURM_CONF="$place/slurm.conf"
+
+stop() {
+  for name in slurmd slurmctld; do
+    if [[ -f $place/$name.pid ]]; then kill "$(cat "$place/$name.pid")" 2>/dev/null || true; fi
+  done
+  if [[ -f $place/munged.pid ]]; then kill "$(cat "$place/munged.pid")" 2>/dev/null || true; fi
+}
+
+write_config() {
+  local host memory
+  host="$(hostname -s)"
+  memory="$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 10))"
+  cat >"$SLURM_CONF" <<END
+ClusterName=retinai
+SlurmctldHost=$host
+SlurmUser=root
+AuthType=auth/munge
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+SchedulerParameters=sched_interval=5,batch_sched_delay=0
+KillWait=10
+StateSaveLocation=$place/state
+SlurmdSpoolDir=$place/spool
+SlurmctldPidFile=$place/slurmctld.pid
+SlurmdPidFile=$place/slurmd.pid
+SlurmctldLogFile=$place/slurmctld.log
+SlurmdLogFile=$place/slurmd.log
+NodeName=$host CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+END
+}
+
+start_munge() {
+  if munge -n 2>/dev/null | unmunge >/dev/null 2>&1; then return; fi
+  [[ -s /etc/munge/munge.key ]] || mungekey --create
+  mkdir -p /run/munge && chown munge: /run/munge && chmod 755 /run/munge
+  munged --force --pid-file="$place/munged.pid" --socket=/run/munge/munge.socket.2
+}
+
+answers() { scontrol ping 2>/dev/null | grep -q " is UP" && sinfo -h -o %T 2>/dev/null | grep -Eq "idle|mixed|allocated"; }
+
+if [[ ${1:-} == stop ]]; then
+  stop
+  exit
+fi
+for program in slurmctld slurmd munged; do
+  command -v "$program" >/dev/null || { echo "$program is not installed: apt-get install -y slurm-wlm munge" >&2; exit 1; }
+done
+[[ $(id -u) == 0 ]] || { echo "run it as root: slurmd starts jobs in the name of others" >&2; exit 1; }
+mkdir -p "$place/state" "$place/spool"
+if answers; then echo "$SLURM_CONF"; exit; fi
+write_config
+chown munge: "$place" 2>/dev/null || true # munged refuses to write into a folder of others
+start_munge
+chown root: "$place"
+slurmctld
+slurmd
+for _ in $(seq 60); do
+  if answers; then echo "$SLURM_CONF"; exit; fi
+  sleep 0.5
+done
+echo "SLURM does not answer; see $place/slurmctld.log and $place/slurmd.log" >&2
+exit 1

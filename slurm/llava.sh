@@ -1,6 +1,7 @@
 # Sourced by llava_idrid.sbatch and llava_aptos.sbatch, which set the variables in capitals and `name`:
 # how a phase is submitted, and how it runs inside its job.
 set -euo pipefail
+source slurm/until_limit.sh
 
 # One folder per job, for both phases: phase 2 finds phase 1 by the number of its job.
 runs="${RETINAI_OUTPUTS:-outputs}/slurm"
@@ -34,7 +35,8 @@ train() {
   # An environment of conda (`conda activate retinai` before submitting) or the checkout's own.
   if [[ -x .venv/bin/python ]]; then PATH="$PWD/.venv/bin:$PATH"; fi
   export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-$CPUS} # from SLURM 22.05 on, srun does not take it from the job
-  run_or_say srun retinai train model=llava trainer=gpu "run_dir=$runs/$job" "${resume[@]}" "$@"
+  local command=(srun retinai train model=llava trainer=gpu "run_dir=$runs/$job" "${resume[@]}" "$@")
+  if inside_job; then run_until_limit "$runs/$job" "${command[@]}"; else run_or_say "${command[@]}"; fi
 }
 
 # Run a command, or with DRY_RUN=1 print it as it could be typed.

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from retinai.config.build import build, resolve_target
 from retinai.data.preprocessing import Preprocessing
 from retinai.errors import ConfigError
+from retinai.places import check_folder
 
 if TYPE_CHECKING:
     import lightning
@@ -117,6 +118,7 @@ def make_datamodule(
     if preprocessing is None:
         preprocessing = preprocessing_of(plain(cfg.backbone), data)
     data.pop("preprocess", None)
+    check_folder(cfg.paths.cache, "paths.cache")
     extra: dict[str, Any] = {"preprocessing": preprocessing.to_dict(), "cache": str(cfg.paths.cache)}
     for key in ("sampler", "augment"):
         if cfg.get(key) is not None:
@@ -171,6 +173,13 @@ def _takes(cfg: DictConfig, argument: str) -> bool:
     return argument in inspect.signature(resolve_target(plain(cfg.model), trusted=True)).parameters
 
 
+def _cluster() -> list[Any]:
+    """Return Lightning's view of a SLURM job without its signal handler: `slurm/until_limit.sh` owns the requeue."""
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[Any], logger: Any) -> lightning.Trainer:
     """Build Lightning's Trainer from the `trainer` section; its checkpoints are written whole or not at all."""
     import lightning
@@ -183,6 +192,6 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[Any], logger: An
         default_root_dir=str(folder),
         callbacks=callbacks,
         logger=logger or False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_cluster()],
         enable_model_summary=False,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import MissingExtraError, UserError
+from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def run(cfg: DictConfig) -> None:
         "notes": _notes(cfg, student, checks),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    _write(folder, result)
+    _write(folder if cfg.run_dir is not None else make_unique(folder), result)
 
 
 def _export_all(cfg: DictConfig, student: Network, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
@@ -163,11 +164,9 @@ def _check_options(cfg: DictConfig) -> None:
 
 def _folder(cfg: DictConfig) -> Path:
     if cfg.run_dir is None:
+        check_folder(cfg.paths.outputs, "paths.outputs")
         return Path(cfg.paths.outputs) / "benchmark" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(cfg.run_dir)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"run_dir={folder} is a file; choose a folder")
-    return folder
+    return check_new(Path(str(cfg.run_dir)), "run_dir", ("benchmark.json",), cfg.overwrite)
 
 
 def _machine(load_before: str) -> dict[str, Any]:

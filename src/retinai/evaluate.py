@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import CheckpointError, UserError
+from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
     import lightning
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.modules.load import load_module
 
     checkpoint = Path(cfg.ckpt)
-    folder = _check_folder(cfg.run_dir)
+    folder = _check_folder(cfg, checkpoint)
     module = load_module(checkpoint)
     if cfg.grading is not None:
         module.grade_by(str(cfg.grading))
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     notes = [*notes, *_overlap(module, datamodule, str(cfg.split))]
     print_notes([*datamodule.notes, *notes])
     predictions = predict_split(module, datamodule, cfg.split, make_predictor(cfg.accelerator))
-    folder = folder or _default_folder(checkpoint, str(datamodule.name), str(cfg.split))
+    folder = folder or make_unique(_default_folder(checkpoint, str(datamodule.name), str(cfg.split)))
     _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
     print(f"run folder: {folder}")
 
@@ -135,16 +136,15 @@ def _collect(
     )
 
 
-def _check_folder(run_dir: str | None) -> Path | None:
-    """Refuse a folder that is a file or holds a training run, before any work is done."""
-    if run_dir is None:
+def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
+    """Refuse a folder that cannot be written or holds results, before any work is done."""
+    if cfg.run_dir is None:
+        check_folder(_run_folder(checkpoint) / "evaluation", "run_dir")
         return None
-    folder = Path(run_dir)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"run_dir={folder} is a file; choose a folder")
+    folder = check_folder(cfg.run_dir, "run_dir")
     if (folder / "run.json").exists():
         raise UserError(f"{folder} holds a training run, whose test results would be lost; choose another run_dir=")
-    return folder
+    return check_new(folder, "run_dir", (RECORD, "predictions.csv", "metrics.json"), cfg.overwrite)
 
 
 def _run_folder(checkpoint: Path) -> Path:

@@ -87,7 +87,9 @@ def _too_large(max_bytes: int) -> str:
 
 
 # Errors of the system that are the user's to mend: the place cannot be written, whatever is written.
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+UNWRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
 _NAME_LIMIT = 255  # bytes of a file name, on all common file systems
 
 

@@ -90,13 +90,25 @@ def check_new(folder: Path, key: str, files: tuple[str, ...], overwrite: bool) -
     return folder
 
 
-def free_name(folder: Path) -> Path:
-    """Return the folder, or where it exists, the first of `<name>-2`, `<name>-3` ... that does not."""
-    number, candidate = 1, folder
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+def make_unique(folder: Path) -> Path:
+    """Make a folder under a name that a command chose; one that is taken gets a number: `<name>-2`, `<name>-3` ...
+
+    Of two commands that choose the same name at once, the one that makes the folder has it.
+
+    Returns:
+        The folder that was made.
+
+    Raises:
+        UserError: If a thousand names are taken.
+    """
+    for number in range(1, 1000):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return candidate
+    raise UserError(f"no free folder name beside {folder}; name a folder yourself")
 
 
 @contextmanager

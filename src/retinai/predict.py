@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
+from retinai.places import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> None:
 
     if (cfg.ckpt is None) == (cfg.model.folder is None):
         raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
-    out = _check_out(cfg.out)
+    out = _check_out(cfg.out, cfg.overwrite)
     options = _options(cfg)
     photographs = find_photographs(str(cfg.images))
     grade = _with_checkpoint if cfg.model.folder is None else _with_folder
@@ -80,13 +81,11 @@ def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, A
     return table, grader.task, layout
 
 
-def _check_out(out: Any) -> Path:
+def _check_out(out: Any, overwrite: bool) -> Path:
     path = Path(str(out))
     if path.suffix.lower() != ".csv":
         raise UserError(f"out={path} must be a .csv file")
-    if path.is_dir():
-        raise UserError(f"out={path} is a folder; name a file")
-    return path
+    return check_file(path, "out", overwrite)
 
 
 def _options(cfg: DictConfig) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinai.places import check_file, check_folder
+
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
@@ -51,20 +53,18 @@ def prepare_conversations(cfg: DictConfig) -> None:
         cfg: Composed `conf/prepare.yaml`.
 
     Raises:
-        UserError: If the labels or files cannot be used, the task has no grades, or `out` is a folder.
+        UserError: If the labels or files cannot be used, the task has no grades, or `out` cannot be written.
     """
     from retinai.assemble import make_datamodule, plain
     from retinai.config.build import build
     from retinai.console import print_notes
     from retinai.data.text.jsonl import SPLITS, make_conversations, write_conversations
-    from retinai.errors import UserError
 
     prompts = build(plain(cfg.prompt))
     datamodule = make_datamodule(cfg)
     prompts.grade_text(datamodule.task, 0)  # a task without grades is refused before the files are read
-    out = findings_folder(cfg) / f"{cfg.data.name}.jsonl" if cfg.out is None else Path(str(cfg.out)).expanduser()
-    if out.is_dir():
-        raise UserError(f"out={out} is a folder; give the name of a file, such as {out / f'{cfg.data.name}.jsonl'}")
+    out = findings_folder(cfg) / f"{cfg.data.name}.jsonl" if cfg.out is None else Path(str(cfg.out))
+    out = check_file(out, "out", cfg.overwrite)
     datamodule.setup()
     rows = datamodule.table.to_dict("records")
     conversations = make_conversations(rows, datamodule.task, prompts, datamodule.measured_findings())
@@ -109,17 +109,13 @@ def findings_folder(cfg: DictConfig) -> Path:
     """Return the folder of the findings: `run_dir`, or `<paths.outputs>/<data>/prepare/<time>`.
 
     Raises:
-        UserError: If it is a file.
+        UserError: If it is a file, or cannot be written.
     """
-    from retinai.errors import UserError
-
     if cfg.run_dir is None:
+        check_folder(cfg.paths.outputs, "paths.outputs")
         time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         return Path(cfg.paths.outputs) / str(cfg.data.name) / "prepare" / time
-    folder = Path(str(cfg.run_dir)).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"run_dir={folder} is a file; choose a folder")
-    return folder
+    return check_folder(cfg.run_dir, "run_dir")
 
 
 def prepare_topology(

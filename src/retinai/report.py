@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
+from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,11 +28,14 @@ def run(cfg: DictConfig) -> None:
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     if not cfg.runs:
         raise UserError("no runs given; write: retinai report RUN_FOLDER RUN_FOLDER ... (retinai runs lists them)")
-    out = Path(cfg.out) if cfg.out else Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    if out.exists() and not out.is_dir():
-        raise UserError(f"out={out} is a file; name a folder")
-    if out.suffix in (".md", ".csv", ".html") and not out.exists():
-        raise UserError(f"out={out} names a file, but the tables go into a folder; leave out {out.suffix!r}")
+    files = tuple(f"report.{name}" for name in formats)
+    if cfg.out:
+        out = check_new(Path(str(cfg.out)), "out", files, cfg.overwrite)
+        if out.suffix in (".md", ".csv", ".html") and not out.exists():
+            raise UserError(f"out={out} names a file, but the tables go into a folder; leave out {out.suffix!r}")
+    else:
+        check_folder(cfg.paths.outputs, "paths.outputs")
+        out = Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if unknown := sorted(set(cfg.metrics or ()) - set(LABELS)):
         raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(LABELS)})")
     runs, damaged = load_runs([str(run) for run in cfg.runs])
@@ -40,6 +44,7 @@ def run(cfg: DictConfig) -> None:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
     markdown = to_markdown(rows)
     print(markdown)
+    out = out if cfg.out else make_unique(out)
     if "md" in formats:
         write_text(out / "report.md", markdown)
     if "csv" in formats:

@@ -107,8 +107,10 @@ def _applied(cfg: DictConfig, own: DictConfig, words: list[str], choices: dict[s
     groups = group_options("train")
     result, faults = own.copy(), []
     begun = (folder / "checkpoints" / "last.ckpt").exists()
-    overrides = OverridesParser.create().parse_overrides(words)
-    for override in sorted(overrides, key=lambda o: o.key_or_group not in groups):  # values after options, as in Hydra
+    overrides = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(words)}  # the last one wins
+    for override in sorted(
+        overrides.values(), key=lambda o: o.key_or_group not in groups
+    ):  # values after options, as in Hydra
         key = override.key_or_group
         if key in _CONTROL:
             continue

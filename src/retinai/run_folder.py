@@ -22,7 +22,7 @@ from retinai import __version__
 from retinai.config.launched import job_number, launched_with
 from retinai.errors import DataError, UserError
 from retinai.files import write_json, write_text
-from retinai.places import check_folder, remove_leftovers
+from retinai.places import check_folder, make_unique, remove_leftovers
 from retinai.run_lock import check_unlocked, locked
 from retinai.run_records import RECORD, read_record
 
@@ -100,7 +100,7 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> Iterator[Path]:
         yield folder
         return
     if cfg.run_dir is None:
-        folder = _make_unique(folder)
+        folder = make_unique(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         _check_new(folder, cfg)  # again: another run may have come and gone since the first look
@@ -110,17 +110,6 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> Iterator[Path]:
         if not (cfg.resume and (folder / RECORD).exists()):
             write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         yield folder
-
-
-def _make_unique(folder: Path) -> Path:
-    for number in range(1, 1000):
-        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        try:
-            candidate.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return candidate
-    raise UserError(f"no free folder name beside {folder}; set run_dir=")
 
 
 def check_same_data(folder: Path, datamodule: FundusDataModule) -> None:

@@ -49,6 +49,7 @@ class Evaluate(_Command):
     ckpt: Path = UNSET
     split: Literal["train", "val", "test", "predict"] = UNSET
     run_dir: Path | None = UNSET
+    overwrite: bool = UNSET
     batch_size: _BatchSize | None = UNSET
     num_workers: Workers | None = UNSET
     accelerator: Accelerator = UNSET
@@ -61,6 +62,7 @@ class Predict(_Command):
     ckpt: Path | None = UNSET
     images: Path = UNSET
     out: Path = UNSET
+    overwrite: bool = UNSET
     format: Literal["auto", "retinai", "kaggle", "course", "odir"] = UNSET
     batch_size: _BatchSize = UNSET
     num_workers: Workers = UNSET
@@ -97,6 +99,7 @@ class Benchmark(_Command):
 
     ckpt: Path | None = UNSET
     run_dir: Path | None = UNSET
+    overwrite: bool = UNSET
     students: list[_Engine] = UNSET
     beside: list[_Beside] = UNSET
     reference: list[_Engine] = UNSET
@@ -127,6 +130,7 @@ class Prepare(_Command):
 
     format: Literal["cache", "llava_jsonl"] = UNSET
     out: Path | None = UNSET
+    overwrite: bool = UNSET
     run_dir: Path | None = UNSET
     workers: _Processes = UNSET
 
@@ -155,6 +159,7 @@ class Report(_Command):
 
     runs: list[Path] = UNSET
     out: Path | None = UNSET
+    overwrite: bool = UNSET
     format: _Table | Annotated[list[_Table], Field(min_length=1)] = UNSET
     against: Path | None = UNSET
     metrics: list[Text] | None = UNSET

@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -106,16 +108,32 @@ def test_phase_two_starts_from_the_job_it_is_told(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def slurm_runs() -> None:
-    """Skip where no SLURM of this machine alone runs."""
-    if shutil.which("sbatch") is None or shutil.which("scontrol") is None:
-        pytest.skip("SLURM is not installed (sbatch, scontrol)")
-    ping = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, timeout=60, check=False)
-    if " is UP" not in ping.stdout:
-        pytest.skip("SLURM is installed, but its controller does not answer (scontrol ping)")
-    nodes = subprocess.run(["sinfo", "-h", "-N", "-o", "%N"], capture_output=True, text=True, timeout=60, check=True)
-    if set(nodes.stdout.split()) != {socket.gethostname().partition(".")[0]}:
-        pytest.skip("SLURM has other nodes than this machine, which may not see the folders of a test")
+def slurm_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A SLURM of this machine alone: one that runs, or else one that is started and stopped; skip without either."""
+    missing = [name for name in ("sbatch", "slurmctld", "slurmd", "munged") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"SLURM is not installed ({', '.join(missing)}): apt-get install slurm-wlm munge")
+    if answers("scontrol", "ping", expected=" is UP"):
+        if not answers("sinfo", "-h", "-N", "-o", "%N", expected=socket.gethostname().partition(".")[0], only=True):
+            pytest.skip("SLURM has other nodes than this machine, which may not see the folders of a test")
+        yield
+        return
+    if os.geteuid() != 0:
+        pytest.skip("SLURM is installed, but its controller does not answer, and only root can start one")
+    place = tmp_path_factory.mktemp("slurm")
+    script, variables = "tests/slurm/start_slurm.sh", {"RETINAI_TEST_SLURM": str(place)}
+    os.environ["SLURM_CONF"] = bash(script, **variables).strip()
+    try:
+        yield
+    finally:
+        bash(script, "stop", **variables)
+        del os.environ["SLURM_CONF"]
+
+
+def answers(*words: str, expected: str, only: bool = False) -> bool:
+    """Return whether a command of SLURM says what is expected, or with `only` nothing else."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    return {*done.stdout.split()} == {expected} if only else expected in done.stdout
 
 
 @pytest.fixture
@@ -158,3 +176,124 @@ def test_phase_two_does_not_run_after_a_failure(site: dict[str, str], synthetic_
     assert "JobState=CANCELLED" in shown.stdout and "DependencyNeverSatisfied" in shown.stdout
     assert "nowhere" in (tmp_path / f"llava_idrid-{first}.log").read_text()
     assert not list(tmp_path.glob("llava_aptos-*.log"))
+
+
+LIMITED = [
+    "data=aptos", "data.num_workers=0", "data.batch_size=4", "backbone=resnet18", "backbone.weights=none",
+    "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu", "logger=none", "test=false",
+    "calibrate=false", "trainer.max_epochs=100000", "callbacks.early_stopping=null",
+]  # fmt: skip
+
+
+class Job:
+    """A job of `slurm/train.sbatch` whose training would take days; cancelled at the end."""
+
+    def __init__(self, site: dict[str, str], folder: Path, *words: str, **options: str) -> None:
+        asked = {
+            "gres": "none",
+            "gpus": "0",
+            "cpus-per-task": "1",
+            "mem": "4gb",
+            "output": f"{folder}/%j.log",
+            **options,
+        }
+        command = ["sbatch", "--parsable", *(f"--{key}={value}" for key, value in asked.items()), "slurm/train.sbatch"]
+        self.number = bash(
+            "-c", shlex.join([*command, *LIMITED, *words, f"paths.cache={folder / 'cache'}"]), **site
+        ).strip()
+        self.run, self.log = Path(site["RETINAI_OUTPUTS"]) / "slurm" / self.number, folder / f"{self.number}.log"
+
+    def control(self, *words: str) -> str:
+        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout + done.stderr
+
+    def wait(self, what: str, seconds: float) -> None:
+        """Wait until the log holds a text."""
+        deadline = time.monotonic() + seconds
+        while not (self.log.exists() and what in self.log.read_text()):
+            assert time.monotonic() < deadline, (
+                what,
+                self.log.exists() and self.log.read_text(),
+                self.control("show", "job", self.number),
+            )
+            time.sleep(0.2)
+
+    def goes_on(self) -> None:
+        """Let the job that is back in the queue start at once, and see it train another epoch."""
+        self.wait("the job is back in the queue", 60)
+        epochs = self.epochs()
+        deadline = time.monotonic() + 60
+        while "JobState=PENDING" not in self.control("show", "job", self.number):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        self.control("update", f"JobId={self.number}", "StartTime=now")  # SLURM waits two minutes otherwise
+        self.wait(f"resume: going on from {self.run}", 120)
+        self.wait(f"epoch {epochs + 1:>6}/100000", 60)
+
+    def epochs(self) -> int:
+        return (self.run / "metrics.csv").read_text().count("\n") - 1
+
+
+@pytest.fixture
+def submitted(site: dict[str, str], synthetic_aptos: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    jobs: list[Job] = []
+
+    def submit(**options: str) -> Job:
+        jobs.append(Job(site, tmp_path, f"data.root={synthetic_aptos}", **options))
+        return jobs[-1]
+
+    yield submit
+    for job in jobs:
+        subprocess.run(["scancel", "--full", job.number], check=False, timeout=60)
+
+
+def test_a_job_that_is_told_of_its_time_limit_requeues_itself_and_goes_on(submitted: Callable[..., Job]) -> None:
+    job = submitted(time="20")
+    job.wait("epoch ", 180)
+    # What `--signal=B:USR1@120` does two minutes before the limit.
+    subprocess.run(["scancel", "--signal=USR1", "--batch", job.number], check=True, timeout=60)
+    job.goes_on()
+    record = json.loads((job.run / "run.json").read_text())
+    assert (record["status"], record["resumed"]) == ("running", 1)
+
+
+@pytest.mark.slow
+def test_a_job_with_a_limit_of_a_minute_goes_on_by_itself(submitted: Callable[..., Job]) -> None:
+    job = submitted(time="1", signal="B:USR1@5")
+    job.wait("time limit: stopping the training", 120)
+    job.goes_on()
+
+
+# Stands for the training: ends when it is told to, like it.
+_TRAINING = "trap 'exit 143' TERM; touch {begun}; while true; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize(
+    ("restarts", "epoch", "finished", "code", "said"),
+    [
+        (0, False, False, 143, "back in the queue"),  # the first start may have read photographs all the time
+        (1, True, False, 143, "back in the queue"),
+        (1, False, False, 1, "no epoch was finished within the time limit"),
+        (1, True, True, 143, "stopping the training"),
+    ],
+)
+def test_a_job_is_put_back_only_while_it_gets_on(
+    tmp_path: Path, restarts: int, epoch: bool, finished: bool, code: int, said: str
+) -> None:
+    """The decision alone; `scancel` and `scontrol` write down what they were asked."""
+    begun, asked, run = tmp_path / "begun", tmp_path / "asked", tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    script = f"""set -euo pipefail
+        source slurm/until_limit.sh
+        scancel() {{ kill -TERM "$step"; }}
+        scontrol() {{ echo "$*" >> {asked}; }}
+        (while [[ ! -e {begun} ]]; do sleep 0.05; done
+        {"touch " + str(run / "checkpoints" / "last.ckpt") if epoch else ":"}
+        {"echo '  " + '"status": "finished"' + "' > " + str(run / "run.json") if finished else ":"}
+        kill -USR1 $$) &
+        run_until_limit {run} bash -c {shlex.quote(_TRAINING.format(begun=begun))}"""
+    done = run_bash("-c", script, SLURM_RESTART_COUNT=str(restarts), SLURM_JOB_ID="7")
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert asked.exists() == ("back in the queue" in said)
+    assert not asked.exists() or asked.read_text() == "requeue 7\n"

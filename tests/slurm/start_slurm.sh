@@ -51,7 +51,7 @@ start_munge() {
   if munge -n 2>/dev/null | unmunge >/dev/null 2>&1; then return; fi
   [[ -s /etc/munge/munge.key ]] || mungekey --create
   mkdir -p /run/munge && chown munge: /run/munge && chmod 755 /run/munge
-  munged --force --pid-file="$place/munged.pid" --socket=/run/munge/munge.socket.2
+  munged --force --pid-file="$place/munged.pid" --socket=/run/munge/munge.socket.2 >/dev/null 2>&1
 }
 
 answers() { scontrol ping 2>/dev/null | grep -q " is UP" && sinfo -h -o %T 2>/dev/null | grep -Eq "idle|mixed|allocated"; }
@@ -70,8 +70,8 @@ write_config
 chown munge: "$place" 2>/dev/null || true # munged refuses to write into a folder of others
 start_munge
 chown root: "$place"
-slurmctld
-slurmd
+slurmctld >/dev/null 2>&1 # daemons that kept the output open would hold up whoever reads it
+slurmd >/dev/null 2>&1
 for _ in $(seq 60); do
   if answers; then echo "$SLURM_CONF"; exit; fi
   sleep 0.5

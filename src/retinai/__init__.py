@@ -1,3 +1,3 @@
-"""retinai: train, evaluate, explain and ship models that read retinal photographs."""
+"""retinai: train, evaluate and ship models that read retinal photographs."""
 
 __version__ = "0.1.0"

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def overview() -> str:
     """Return the text of `retinai --help`."""
     width = max(map(len, COMMANDS))
-    lines = ["retinai: train, evaluate, explain and ship models that read retinal photographs", ""]
+    lines = ["retinai: train, evaluate and ship models that read retinal photographs", ""]
     lines += ["usage: retinai <command> [group=option] [key=value] ...", "", "commands:"]
     lines += [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
     lines += ["", "retinai <command> --help shows what a command can choose, with examples."]

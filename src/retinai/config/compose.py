@@ -41,12 +41,16 @@ class Job:
         from hydra.types import RunMode
 
         from retinai.config.checks import check
+        from retinai.config.choices import settle
         from retinai.config.machine import check_machine
+        from retinai.console import print_notes
         from retinai.resuming import resumed
 
         # Lightning starts the other processes of a DDP run with the words that started this one.
         sys.argv = self.words
         try:
+            cfg, notes = settle(self.command, cfg, list(HydraConfig.get().overrides.task))
+            print_notes(notes)
             if self.command == "train":
                 cfg = resumed(cfg)
             check(self.command, cfg)
@@ -107,12 +111,15 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from retinai.config.choices import settle
+
     register_search_path()
     _refuse_null_options(command, overrides)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra.compose(command, overrides)
+            cfg = hydra.compose(command, overrides)
+        return settle(command, cfg, overrides)[0]
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_diagnose(command, overrides, error)) from error
 

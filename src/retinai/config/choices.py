@@ -183,7 +183,7 @@ def _of_folder(group: str, option: str, section: DictConfig) -> dict[str, Any]:
 def _replace(cfg: DictConfig, group: str, own: Mapping[str, Any], line: _Words) -> list[str]:
     taken = []
     with open_dict(cfg):
-        for key in list(cfg[group]):
+        for key in list(map(str, cfg[group])):
             name = f"{group}.{key}"
             if line.sets(name) or (key in own and cfg[group][key] == OmegaConf.create({"_": own[key]})["_"]):
                 continue
@@ -196,7 +196,7 @@ def _replace(cfg: DictConfig, group: str, own: Mapping[str, Any], line: _Words) 
 
 
 def _foreign(section: DictConfig, own: Mapping[str, Any], where: str) -> Iterator[str]:
-    for key in section:
+    for key in map(str, section):
         name, node = f"{where}.{key}", section._get_node(key)
         if key not in own:
             yield name

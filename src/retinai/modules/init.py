@@ -120,6 +120,8 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
 
 def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule) -> list[str]:
     """Load adapters and projector; the base network is the module's own and is not read a second time."""
+    from retinai.models.llava.fingerprint import check_fingerprint
+
     extras = checkpoint["retinai"]
     theirs, ours = extras["adapter"], dict(module.network.tuning.shape)
     if theirs != ours:
@@ -131,6 +133,10 @@ def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule)
         raise CheckpointError(
             f"the adapters of {path} have another shape than this run's ({'; '.join(told)}); set the same tuning="
         )
+    try:
+        check_fingerprint(extras["frozen"]["sha256"], module.network.backbone.fingerprint, module.backbone_name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     state, own = checkpoint["state_dict"], module.state_dict()
     kept = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not kept:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from retinai.config.build import TARGET, build
 from retinai.data.text.parsing import parse_grade
 from retinai.data.text.prompts import PromptTemplates
-from retinai.errors import ConfigError, UserError
+from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.models.llava.adapters import read_tuning, report_tuning
-from retinai.models.llava.loading import check_fingerprint, check_machine
+from retinai.models.llava.fingerprint import check_fingerprint
+from retinai.models.llava.loading import check_machine
 from retinai.models.llava.network import LlavaNetwork, build_llava
 from retinai.models.llava.settings import read_settings
 from retinai.models.tuning import TuningReport
@@ -246,13 +247,20 @@ class LlavaGrader(FundusModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the checkpoint; it holds adapters and projector only."""
         write_extras(self, checkpoint)
-        checkpoint[KEY]["frozen"] = {"sha256": self.network.backbone.fingerprint, "tensors": 0}
+        base = self.network.backbone
+        checkpoint[KEY]["frozen"] = {"sha256": base.fingerprint, "tensors": 0, "kept": base.kept}
         checkpoint[KEY]["adapter"] = dict(self.network.tuning.shape)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that adapters and base network belong together."""
         extras = read_extras(checkpoint, "the checkpoint")
-        check_fingerprint(extras["frozen"]["sha256"], self.network.backbone.fingerprint, self.backbone_name)
+        base, frozen = self.network.backbone, extras["frozen"]
+        check_fingerprint(frozen["sha256"], base.fingerprint, self.backbone_name)
+        if frozen["kept"] != base.kept:
+            raise CheckpointError(
+                f"the adapters were trained beside weights kept as {frozen['kept']}, and those of {self.backbone_name!r} "
+                f"are kept as {base.kept} here; use the same tuning= and backbone.dtype as the run that made them"
+            )
         check_fit(checkpoint["state_dict"], self.state_dict(), extras)
 
     def _hash_frozen(self) -> str | None:

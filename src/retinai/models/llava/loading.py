@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,8 +12,9 @@ from typing import Any
 
 import torch
 
-from retinai.errors import CheckpointError, MissingExtraError, UserError
+from retinai.errors import MissingExtraError, UserError
 from retinai.models.llava.adapters import PROJECTOR
+from retinai.models.llava.fingerprint import fingerprint
 from retinai.models.llava.processor import check_processor
 from retinai.models.llava.settings import LlavaSettings
 
@@ -31,7 +31,7 @@ class LoadedLlava:
     Args:
         model: `LlavaForConditionalGeneration`, frozen weights in 4 bits if that was asked for.
         processor: `LlavaProcessor`, checked against the model.
-        fingerprint: SHA-256 of shapes and a sample of the values, to tell two networks apart.
+        fingerprint: SHA-256 of a sample of the values in its files, to tell two networks apart.
     """
 
     model: Any
@@ -83,7 +83,7 @@ def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
         processor = _read(source, settings, "AutoProcessor", "processor")
         check_processor(processor, config, settings)
         model = _read_model(source, settings, config, four_bits)
-    return LoadedLlava(model, processor, fingerprint(model))
+        return LoadedLlava(model, processor, fingerprint(source, settings.revision))
 
 
 def quantisation(dtype: torch.dtype) -> Any:
@@ -188,32 +188,3 @@ def quiet_transformers() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
-def fingerprint(model: Any, values: int = 64) -> str:
-    """Return the SHA-256 of names, shapes and evenly spaced values of every tensor of a network.
-
-    All bytes of a network of 7 billion parameters would take minutes; a sample tells two networks
-    apart just as well.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().reshape(-1)
-        places = torch.linspace(0, max(len(flat) - 1, 0), min(values, len(flat))).long().to(flat.device)
-        sample = flat[places].float().cpu()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def check_fingerprint(found: str, loaded: str, backbone: str) -> None:
-    """Refuse adapters that were trained on another base network.
-
-    Raises:
-        CheckpointError: If the fingerprints differ.
-    """
-    if found != loaded:
-        raise CheckpointError(
-            f"the adapters were trained on another base network than the {backbone!r} that is here (fingerprints "
-            f"{found[:12]} and {loaded[:12]}); use the same backbone.weights, backbone.revision, backbone.dtype and "
-            "tuning= as the run that made them"
-        )

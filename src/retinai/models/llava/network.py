@@ -25,12 +25,14 @@ class LlavaBackbone:
     Args:
         name: Name of the configuration.
         load_report: Where its weights came from, as text.
-        fingerprint: Identifies the base network.
+        fingerprint: Identifies the base network, however it is kept.
+        kept: How its frozen weights are kept: `4-bit NF4`, or a type such as `bfloat16`.
     """
 
     name: str
     load_report: str
     fingerprint: str
+    kept: str
 
 
 class LlavaNetwork(nn.Module):
@@ -54,7 +56,7 @@ class LlavaNetwork(nn.Module):
         self.conversations = Conversations(loaded.processor, loaded.model.config)
         source = "random weights, built on the spot" if settings.is_tiny else settings.weights
         kept = "4-bit NF4" if tuning.name == "qlora" else settings.dtype
-        self.backbone = LlavaBackbone(settings.name, f"{source} ({kept})", loaded.fingerprint)
+        self.backbone = LlavaBackbone(settings.name, f"{source} ({kept})", loaded.fingerprint, kept)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)  # PEFT still asks by the old name
             self.model: Any = apply_llava_tuning(loaded.model, tuning)

@@ -16,7 +16,7 @@ from retinai.models.llava import loading
 from retinai.models.llava.adapters import LlavaTuning, read_tuning
 from retinai.models.llava.encoding import IGNORED, Conversations
 from retinai.models.llava.likelihood import score_candidates
-from retinai.models.llava.loading import check_fingerprint, load_llava
+from retinai.models.llava.loading import load_llava
 from retinai.models.llava.network import LlavaNetwork
 from retinai.models.llava.processor import check_processor, tokens_of_tower
 
@@ -195,13 +195,6 @@ def test_checkpointing_of_activations_changes_no_gradient(images: torch.Tensor) 
 def test_the_projector_can_stay_as_it_is() -> None:
     network = LlavaNetwork(SETTINGS, LlavaTuning(name="lora", projector=False), gradient_checkpointing=False)
     assert set(network.trained_groups()) == {"language"}
-
-
-def test_two_builds_are_one_network_and_others_are_told_apart(network: LlavaNetwork) -> None:
-    again = load_llava(SETTINGS, four_bits=False).fingerprint
-    assert again == network.backbone.fingerprint
-    with pytest.raises(UserError, match="another base network"):
-        check_fingerprint(again, load_llava(SETTINGS, four_bits=True).fingerprint, "llava_tiny")
 
 
 def test_a_processor_that_does_not_fit_is_refused_with_both_numbers(network: LlavaNetwork) -> None:

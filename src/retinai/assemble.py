@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -114,6 +114,8 @@ def make_datamodule(
         teachers: Who else looks at the training photographs.
         topology: Of a trained checkpoint; None takes it from the `topology` section, where there is one.
     """
+    from retinai.data.base import FundusDataModule
+
     data = plain(cfg.data)
     if preprocessing is None:
         preprocessing = preprocessing_of(plain(cfg.backbone), data)
@@ -131,7 +133,7 @@ def make_datamodule(
     if teachers is not None:
         extra["views"] = [view.to_dict() for view in teachers.views]
         extra["extras"] = teachers.extras(extra["cache"])
-    datamodule: FundusDataModule = build(data, trusted=True, **extra)
+    datamodule = build(data, FundusDataModule, trusted=True, **extra)
     if teachers is not None:
         teachers.check_task(datamodule.task)  # before photographs are read
     return datamodule
@@ -153,8 +155,11 @@ def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teacher
     topology = topology_section(cfg)
     if topology is not None:
         sections["topology"] = topology
-    module: Any = build(
+    from retinai.modules.base import FundusModule
+
+    module = build(
         model,
+        FundusModule,
         trusted=True,
         task=datamodule.task.to_dict(),
         preprocessing=datamodule.preprocessing.to_dict(),
@@ -164,7 +169,7 @@ def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teacher
         **sections,
     )
     if teachers is not None:
-        module.take_teachers(teachers)
+        cast(Any, module).take_teachers(teachers)  # a module that takes teachers has it
     return module
 
 

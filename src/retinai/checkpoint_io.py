@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from retinai.checkpoint_content import add_hash, take_hash
 from retinai.errors import CheckpointError
 from retinai.files import atomic_path
 
@@ -23,7 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; the former file stays whole until the new one is.
+        """Write a checkpoint with a hash of its content; the former file stays whole until the new one is.
 
         Args:
             checkpoint: What Lightning gathered of module, optimisers, loops and callbacks.
@@ -38,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise TypeError("checkpoints go to local files, which take no storage options")
         # Serialised first, so that a full disk is met by one plain write and not inside torch's zip writer.
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(add_hash(checkpoint), buffer)
         with atomic_path(path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
@@ -56,11 +57,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             weights_only: Anything but False refuses all but tensors and plain values.
 
         Raises:
-            CheckpointError: If the file is missing, damaged, or holds more than tensors and plain values.
+            CheckpointError: If the file is missing, damaged (its content is not what was written), holds more than
+                tensors and plain values, or weights that are no finite numbers.
         """
         refuse = weights_only is not False
         try:
-            return torch.load(path, map_location=map_location, weights_only=refuse)
+            content = torch.load(path, map_location=map_location, weights_only=refuse)
         except FileNotFoundError:
             raise CheckpointError(f"{path} does not exist") from None
         except pickle.UnpicklingError as error:
@@ -70,6 +72,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
         except (RuntimeError, EOFError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged (truncated or no checkpoint); use another one") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path} holds a {type(content).__name__} and no checkpoint; use another one")
+        return take_hash(content, str(path))
 
 
 def remove_torn_checkpoints(folder: str | Path) -> int:

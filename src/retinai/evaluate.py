@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinai.errors import CheckpointError, UserError
+from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
         if cfg.get("data") is None:
             if not own:
                 raise CheckpointError(f"checkpoint {checkpoint} does not say what it was trained on; add data=")
-            cfg.data = OmegaConf.create(own)
+            cfg.data = OmegaConf.create(trained_on(own, checkpoint))
         for key in ("batch_size", "num_workers"):
             if cfg.get(key) is not None:
                 cfg.data[key] = cfg[key]
@@ -199,6 +200,28 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
     if known is not None:
         datamodule.follow(known)
     return datamodule, notes
+
+
+def trained_on(section: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """Return the data section of a checkpoint, once it is known to name a data set of retinai and nothing else.
+
+    Args:
+        section: `data_config` of a module.
+        checkpoint: Its file, for the error.
+
+    Raises:
+        CheckpointError: If it names anything else, or holds words that the configuration would look up elsewhere.
+    """
+    from retinai.config.build import check_kind
+    from retinai.data.base import FundusDataModule
+
+    try:
+        check_kind(section, FundusDataModule)
+        if "${" in repr(section):
+            raise ConfigError(["the data section refers to values outside of it"])
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {checkpoint} names no data set of retinai ({error}); add data=") from error
+    return dict(section)
 
 
 def _training_split(

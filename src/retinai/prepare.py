@@ -59,8 +59,9 @@ def prepare_conversations(cfg: DictConfig) -> None:
     from retinai.config.build import build
     from retinai.console import print_notes
     from retinai.data.text.jsonl import SPLITS, make_conversations, write_conversations
+    from retinai.data.text.prompts import PromptTemplates
 
-    prompts = build(plain(cfg.prompt))
+    prompts = build(plain(cfg.prompt), PromptTemplates, trusted=True)
     datamodule = make_datamodule(cfg)
     prompts.grade_text(datamodule.task, 0)  # a task without grades is refused before the files are read
     out = findings_folder(cfg) / f"{cfg.data.name}.jsonl" if cfg.out is None else Path(str(cfg.out))

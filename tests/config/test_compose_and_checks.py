@@ -144,7 +144,7 @@ def test_sections_bind_to_the_signature_they_feed() -> None:
 @pytest.mark.parametrize("target", ["os.system", "retinai.run_folder.subprocess.run", "retinai.run_folder.datetime"])
 def test_a_checkpoint_cannot_call_outsiders(target: str) -> None:
     with pytest.raises(ConfigError):
-        build({"_target_": target})
+        build({"_target_": target}, object)
 
 
 @pytest.mark.parametrize(

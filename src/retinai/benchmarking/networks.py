@@ -77,7 +77,7 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
         path = Path(cfg.ckpt)
         module = load_module(path)
         if cfg.quick:
-            _limit(cfg, module.data_config)
+            _limit(cfg, module.data_config, path)
             cfg.int8_photographs = 4
         if "onnx" not in module.export_formats:
             raise UserError(
@@ -123,13 +123,15 @@ def _describe(module: FundusModule, path: Path, name: str, key: str, trained: bo
     return Network(path, marked, key, trained, module.topology is not None, module.preprocessing.input_size)
 
 
-def _limit(cfg: DictConfig, own: dict[str, Any]) -> None:
+def _limit(cfg: DictConfig, own: dict[str, Any], checkpoint: Path) -> None:
     """Let a handful of photographs of every split do."""
     from omegaconf import OmegaConf, open_dict
 
+    from retinai.evaluate import trained_on
+
     with open_dict(cfg):
         if cfg.get("data") is None and own:
-            cfg.data = OmegaConf.create(own)
+            cfg.data = OmegaConf.create(trained_on(own, checkpoint))
         if cfg.get("data") is not None:
             cfg.data.limit = 6
 
@@ -185,7 +187,7 @@ def _export(network: Network, cfg: DictConfig, engine: str, precision: str, out:
         module = load_module(network.checkpoint)
         export_cfg = OmegaConf.create(own | wanted | given)
         if not network.trained:
-            _limit(export_cfg, module.data_config)  # there is no agreement to measure
+            _limit(export_cfg, module.data_config, network.checkpoint)  # there is no agreement to measure
         getattr(importlib.import_module(place), function)(export_cfg, module, out)
         told = _on_test(export_cfg, network, out) if network.trained else {}
     return json.loads((out / "model.json").read_text(encoding="utf-8"))["check"] | told

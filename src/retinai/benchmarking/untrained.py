@@ -89,8 +89,8 @@ def _arguments(student: FundusModule) -> dict[str, Any]:
 
 
 def _build(arguments: dict[str, Any], student: FundusModule) -> FundusModule:
-    from retinai.config.build import build
+    from retinai.modules.classifier import Classifier
 
-    module = build({"_target_": "retinai.modules.classifier.Classifier", **arguments})
+    module = Classifier(**arguments)
     module.describe_data(student.data_config, model=student.model_name, split=student.split)
     return module.eval()

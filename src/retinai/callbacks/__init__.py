@@ -33,8 +33,10 @@ def make_callbacks(nodes: Mapping[str, Any], task: Task, run_folder: str | Path)
     """
     import inspect
 
+    from lightning.pytorch import Callback
+
     from retinai.callbacks.quiet import quiet_lightning
-    from retinai.config.build import build, resolve_target
+    from retinai.config.build import build, check_kind
     from retinai.errors import ConfigError
 
     off = [name for name in NEEDED if nodes.get(name) is None]
@@ -48,7 +50,7 @@ def make_callbacks(nodes: Mapping[str, Any], task: Task, run_folder: str | Path)
         node = nodes[name]
         if node is None:
             continue
-        takes = inspect.signature(resolve_target(node, trusted=True)).parameters
+        takes = inspect.signature(check_kind(node, Callback, trusted=True)).parameters
         extra = {key: value for key, value in offered.items() if key in takes and node.get(key) is None}
-        callbacks.append(build(node, trusted=True, **extra))
+        callbacks.append(build(node, Callback, trusted=True, **extra))
     return callbacks

@@ -6,37 +6,72 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from retinai.errors import ConfigError, missing_extra
 
 TARGET = "_target_"
+T = TypeVar("T")
 
 
-def build(spec: Mapping[str, Any], /, trusted: bool = False, **extra: Any) -> Any:
-    """Call the class or function that `spec` names with the rest of `spec` and `extra`.
+def build(spec: Mapping[str, Any], expected: type[T], /, trusted: bool = False, **extra: Any) -> T:
+    """Make an object of the class that `spec` names from the rest of `spec` and `extra`.
 
-    Checkpoints carry such mappings, so by default only what is defined inside the retinai package
-    can be called; a configuration that the user composed may name anything (`trusted=True`).
+    Checkpoints carry such mappings, so nothing but classes of the expected kind are called, and by default only
+    those that are defined inside the retinai package; a configuration that the user composed may bring classes of
+    its own (`trusted=True`).
 
     Args:
         spec: Mapping with `_target_` (a dotted path) and arguments. `extra` wins over it.
+        expected: The class that the target has to be, or to be derived from; checked before anything is called.
         trusted: Allow targets outside the retinai package.
         **extra: More keyword arguments.
 
     Returns:
-        What the target returns.
+        The object.
 
     Raises:
-        ConfigError: If the target is missing, not allowed, or an argument does not fit its
+        ConfigError: If the target is missing, not allowed or of another kind, or an argument does not fit its
             signature; names every unknown key with the valid ones.
     """
-    target = resolve_target(spec, trusted)
+    target = check_kind(spec, expected, trusted)
     arguments = {key: value for key, value in spec.items() if key != TARGET} | extra
     problems = binding_problems(target, arguments, str(spec[TARGET]))
     if problems:
         raise ConfigError(problems)
     return target(**arguments)
+
+
+def check_kind(spec: Mapping[str, Any], expected: type[T], trusted: bool = False) -> type[T]:
+    """Return the class that `spec["_target_"]` names, once it is known to be of the expected kind; nothing is called.
+
+    Args:
+        spec: Mapping with `_target_`.
+        expected: The class that the target has to be, or to be derived from.
+        trusted: Allow targets outside the retinai package.
+
+    Raises:
+        ConfigError: If there is no such thing, it is not allowed, or it is of another kind.
+        MissingExtraError: If it needs an optional package that is not installed.
+    """
+    target = resolve_target(spec, trusted)
+    if not (isinstance(target, type) and issubclass(target, expected)):
+        raise ConfigError([f"_target_ {spec[TARGET]!r} is no {expected.__name__}, so it is not called here"])
+    return target
+
+
+def check_own_kind(section: Mapping[str, Any], expected: type) -> None:
+    """Refuse a section that names another kind of thing than it is read as; one that names nothing may be anything.
+
+    Args:
+        section: With or without `_target_`, of a checkpoint perhaps.
+        expected: What it is read as.
+
+    Raises:
+        ConfigError: If it names something else.
+    """
+    if TARGET in section:
+        check_kind(section, expected)
 
 
 def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[..., Any]:

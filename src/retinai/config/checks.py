@@ -103,7 +103,7 @@ def _refusals(name: str, section: dict[str, Any]) -> list[str]:
 
             build_augmentation(section)
         elif TARGET in section and (is_dataclass(resolve_target(section, trusted=True)) or name == "prompt"):
-            build(section, trusted=True)
+            build(section, object, trusted=True)
     except ConfigError as error:
         return error.problems
     return []

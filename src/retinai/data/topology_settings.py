@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from retinai.config.build import TARGET, check_own_kind
 from retinai.errors import ConfigError
 
 # Raised whenever the images that the same settings give change, so that no cache serves old ones.
@@ -92,7 +93,8 @@ class TopologySettings:
         Raises:
             ConfigError: If a key is unknown or a value makes no sense.
         """
-        own = {key: value for key, value in values.items() if key != "_target_"}
+        check_own_kind(values, cls)
+        own = {key: value for key, value in values.items() if key != TARGET}
         known = [field.name for field in fields(cls)]
         unknown = [key for key in own if key not in known]
         if unknown:

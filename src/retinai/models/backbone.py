@@ -205,4 +205,4 @@ def build_backbone(spec: Mapping[str, Any]) -> Backbone:
     Raises:
         ConfigError: If a key is unknown; names it with the valid ones.
     """
-    return build({TARGET: "retinai.models.backbone.Backbone", **spec})
+    return build({TARGET: "retinai.models.backbone.Backbone", **spec}, Backbone)

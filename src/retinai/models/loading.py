@@ -14,6 +14,7 @@ import torch
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import Tensor, nn
 
+from retinai.checkpoint_content import first_not_finite, take_hash
 from retinai.errors import CheckpointError
 
 # Fewer tensors of the network than this in a file means that the file is of another network.
@@ -25,6 +26,8 @@ _PREFIXES = ("", "module.", "model.", "backbone.", "module.model.", "module.back
 # Tensors that older files carry although today's networks compute them, and one that only pre-training uses.
 _COMPUTED = ("relative_position_index", "attn_mask")
 _PRETRAINING_ONLY = ("mask_token",)
+# What only a checkpoint of retinai has.
+_OWN = "retinai"
 
 
 @dataclass
@@ -68,7 +71,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: If the file is missing, empty or truncated, is no checkpoint, or asks for
-            code to be run (refused, nothing is executed).
+            code to be run (refused, nothing is executed); if it is a checkpoint of retinai, also if its content is
+            not what was written, or its weights are no finite numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,7 +94,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(content).__name__} instead of a dictionary of weights")
-    return content
+    return take_hash(content, f"checkpoint {path}") if _OWN in content else content
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -162,8 +166,8 @@ def load_weights(
         The report, with nothing unexpected in it.
 
     Raises:
-        CheckpointError: If keys are missing or unexpected without explanation, a shape differs, or
-            less than 95 % of the network's tensors are in the file.
+        CheckpointError: If keys are missing or unexpected without explanation, a shape differs, less than 95 % of
+            the network's tensors are in the file, or values are no finite numbers.
     """
     own = module.state_dict()
     report = LoadReport(source)
@@ -189,6 +193,11 @@ def load_weights(
                 report.matched.append(key)
             if key != old:
                 report.renamed[old] = key
+    broken = first_not_finite(chosen)
+    if broken is not None:
+        raise CheckpointError(
+            f"weights from {source} are no finite numbers (first {broken!r}); fetch the file again, or use another one"
+        )
     report.missing = [key for key in own if key not in chosen]
     _judge(report, own, len(chosen), tuple(may_miss), shapes)
     module.load_state_dict({**own, **chosen})

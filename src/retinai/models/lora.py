@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from retinai.errors import ConfigError, MissingExtraError
 from retinai.models.adapter_targets import choose_layers
-from retinai.models.tuning import TuningReport, report_tuning
+from retinai.models.tuning import Tuning, TuningReport, report_tuning
 
 if TYPE_CHECKING:
     from retinai.models.backbone import Backbone
@@ -26,7 +26,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class LoraTuning:
+class LoraTuning(Tuning):
     """Low-rank adapters on chosen layers of an encoder; its own weights are frozen, the head always trains.
 
     The matrices A (rank x inputs) and B (outputs x rank) are matrices of the layer beside which they stand: they

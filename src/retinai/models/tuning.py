@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 _NAMES = ("full", "head", "partial")
 
 
+class Tuning:
+    """What a `tuning` section builds, of whatever model: settings that say what trains."""
+
+    name: str
+
+
 @dataclass(frozen=True)
-class TuningSettings:
+class TuningSettings(Tuning):
     """What trains.
 
     Args:
@@ -132,5 +139,5 @@ def hash_tensors(state: Mapping[str, Tensor], keys: Iterable[str]) -> str:
     for key in sorted(keys):
         tensor = state[key].detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # bytes: numpy has no bfloat16
     return digest.hexdigest()

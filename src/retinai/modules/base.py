@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from lightning import LightningModule
@@ -19,8 +19,11 @@ from retinai.errors import UserError
 from retinai.losses.base import Objective
 from retinai.models.tuning import TuningReport, hash_tensors, rest_frozen_parts
 from retinai.modules.checkpoint import complete_states, plain, write_extras
+from retinai.modules.divergence import stop_if_diverged
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
 from retinai.modules.validation import ValidationMetrics
+
+S = TypeVar("S")
 
 
 class FundusModule(LightningModule):
@@ -87,6 +90,7 @@ class FundusModule(LightningModule):
         self.metrics = self.build_metrics()
         self.fetchable_sha256 = self._hash_frozen()
         self._validation: list[tuple[Tensor, Tensor]] = []
+        self._train_batch = 0  # number in its epoch
         rest_frozen_parts(self.network)
 
     # The three hooks.
@@ -98,7 +102,7 @@ class FundusModule(LightningModule):
     def build_loss(self) -> Objective:
         """Return the objective of the `loss` section."""
         counts, samples = self.class_counts, self.hparams.get("num_samples")
-        return build(self.hparams["loss"], task=self.task, class_counts=counts, num_samples=samples)
+        return build(self.hparams["loss"], Objective, task=self.task, class_counts=counts, num_samples=samples)
 
     def build_metrics(self) -> ValidationMetrics:
         """Return the validation metrics of the task."""
@@ -184,8 +188,17 @@ class FundusModule(LightningModule):
         Seeding at the epoch's start is not enough: making a data iterator draws from the same
         generator, and after a resume that happens at another moment.
         """
+        self._train_batch = batch_idx
         text = f"{self.seed}/{self.current_epoch}/{batch_idx}/{self.global_rank}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Stop at the first loss that is no finite number, before it reaches the weights.
+
+        Raises:
+            DivergedError: Names step and learning rate.
+        """
+        stop_if_diverged(self, loss, "train/loss", self._train_batch)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
@@ -216,6 +229,7 @@ class FundusModule(LightningModule):
         """
         logits = self(*self.network_inputs(batch))
         loss = self.objective(logits, batch["target"])
+        stop_if_diverged(self, loss, "val/loss", batch_idx)
         self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
         self._validation.append((logits.float(), batch["target"]))
         if batch_idx + 1 == self._validation_batches():
@@ -274,9 +288,18 @@ class FundusModule(LightningModule):
         return hash_tensors(self.state_dict(), keys)
 
 
-def settings_from(section: Mapping[str, Any], default: type) -> Any:
-    """Build a settings object from its section; without `_target_` it is of the default type."""
-    return build({TARGET: f"{default.__module__}.{default.__name__}", **section})
+def settings_from(section: Mapping[str, Any], default: type[S], expected: type[S] | None = None) -> S:
+    """Build a settings object from its section.
+
+    Args:
+        section: With `_target_`, or without: it is of the default type then.
+        default: Of this type.
+        expected: What `_target_` has to name, or to be derived from; None: the default type.
+
+    Raises:
+        ConfigError: If the section names something else, or an argument does not fit.
+    """
+    return build({TARGET: f"{default.__module__}.{default.__name__}", **section}, expected or default)
 
 
 def describe_training(module: FundusModule) -> list[tuple[str, str]]:

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 import retinai
+from retinai.checkpoint_content import STATES, refuse_not_finite
 from retinai.data.topology_settings import TopologySettings
 from retinai.errors import CheckpointError
 from retinai.models.tuning import hash_tensors
+from retinai.schema import CheckpointRecord, check_record
 
 if TYPE_CHECKING:
     from retinai.modules.base import FundusModule
 
 KEY = "retinai"
-FORMAT = 1
-# The averaged weights, and under this key the ones that training goes on with (Lightning's weight averaging).
-_STATES = ("state_dict", "current_model_state")
+FORMAT = 2  # 2: a hash of the content
 
 
 def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
     """Add what retinai needs to a checkpoint, and take the frozen weights out that can be had again.
+
+    Weights that are no finite numbers are refused: such a checkpoint would grade everybody alike.
 
     Frozen weights are left out when they still equal what the backbone section loads; their SHA-256
     stays, and loading checks it.
@@ -31,7 +33,11 @@ def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
     Args:
         module: The module that is saved.
         checkpoint: Lightning's checkpoint, changed in place.
+
+    Raises:
+        UserError: If weights are no finite numbers.
     """
+    refuse_not_finite(checkpoint, int(checkpoint.get("epoch", 0)))
     checkpoint[KEY] = {
         "format": FORMAT,
         "version": retinai.__version__,
@@ -47,10 +53,10 @@ def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
         "frozen": None,
     }
     keys, digest = module.frozen_keys, module.fetchable_sha256
-    states = [checkpoint[name] for name in _STATES if name in checkpoint]
+    states = [checkpoint[name] for name in STATES if name in checkpoint]
     if not keys or digest is None or any(hash_tensors(state, keys) != digest for state in states):
         return
-    for name in _STATES:
+    for name in STATES:
         if name in checkpoint:
             checkpoint[name] = {k: v for k, v in checkpoint[name].items() if k not in keys}
     checkpoint[KEY]["frozen"] = {"sha256": digest, "tensors": len(keys)}
@@ -104,10 +110,10 @@ def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
                 f"the checkpoint leaves out the frozen weights of backbone {extras['backbone']!r}, and those at hand "
                 "differ from the ones it was trained with (SHA-256); use the same tuning= and the same backbone.weights"
             )
-        for name in _STATES:
+        for name in STATES:
             if name in checkpoint:
                 checkpoint[name] = {**{k: own[k] for k in keys}, **checkpoint[name]}
-    for name in _STATES:
+    for name in STATES:
         if name in checkpoint:
             check_fit(checkpoint[name], own, extras)
 
@@ -171,7 +177,7 @@ def read_extras(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
         name: The file, for the error.
 
     Raises:
-        CheckpointError: If it is not a checkpoint of retinai, or of a newer format.
+        CheckpointError: If it is not a checkpoint of retinai, of another format, or says what makes no sense.
     """
     extras = checkpoint.get(KEY)
     if not isinstance(extras, dict) or "state_dict" not in checkpoint:
@@ -184,7 +190,19 @@ def read_extras(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
             f"{name} has checkpoint format {extras.get('format')!r}, this retinai ({retinai.__version__}) reads format "
             f"{FORMAT}; use the version that wrote it ({extras.get('version')})"
         )
+    try:
+        check_record(CheckpointRecord, extras)
+        _check_states(checkpoint)
+    except ValueError as error:
+        raise CheckpointError(f"{name} cannot be used ({error}); use one that retinai wrote") from error
     return extras
+
+
+def _check_states(checkpoint: Mapping[str, Any]) -> None:
+    for name in STATES:
+        state = checkpoint.get(name, {})
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise ValueError(f"{name} holds more than tensors")
 
 
 def plain(value: Any) -> Any:

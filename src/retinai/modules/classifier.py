@@ -18,7 +18,7 @@ from retinai.models.attention import AttentionSettings
 from retinai.models.backbone import build_backbone
 from retinai.models.grader import Grader
 from retinai.models.lora import LoraTuning
-from retinai.models.tuning import TuningReport, TuningSettings
+from retinai.models.tuning import Tuning, TuningReport, TuningSettings
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 
@@ -103,7 +103,7 @@ class Classifier(FundusModule):
         Raises:
             ConfigError: If the section is of a language model, or does not suit the backbone.
         """
-        settings: TuningSettings | LoraTuning = settings_from(self.hparams["tuning"], TuningSettings)
+        settings = settings_from(self.hparams["tuning"], TuningSettings, Tuning)
         if not isinstance(settings, TuningSettings | LoraTuning):
             raise ConfigError([f"tuning={settings.name} is of a language model; use lora, full, head or partial"])
         return settings.apply(self.network)

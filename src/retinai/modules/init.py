@@ -134,7 +134,9 @@ def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule)
             f"the adapters of {path} have another shape than this run's ({'; '.join(told)}); set the same tuning="
         )
     try:
-        check_fingerprint(extras["frozen"]["sha256"], module.network.backbone.fingerprint, module.backbone_name)
+        check_fingerprint(
+            str((extras["frozen"] or {}).get("sha256")), module.network.backbone.fingerprint, module.backbone_name
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     state, own = checkpoint["state_dict"], module.state_dict()

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retinai.config.build import TARGET, build
 from retinai.data.text.parsing import parse_grade
 from retinai.data.text.prompts import PromptTemplates
 from retinai.errors import CheckpointError, ConfigError, UserError
@@ -18,7 +17,7 @@ from retinai.models.llava.loading import check_machine
 from retinai.models.llava.network import LlavaNetwork, build_llava
 from retinai.models.llava.settings import read_settings
 from retinai.models.tuning import TuningReport
-from retinai.modules.base import FundusModule
+from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.checkpoint import KEY, check_fit, read_extras, write_extras
 
 _GRADINGS = ("score", "generate")
@@ -97,7 +96,7 @@ class LlavaGrader(FundusModule):
         self.tells_findings = bool(findings)
         self.max_answer_tokens = int(max_answer_tokens)
         self.length_normalised = bool(length_normalised)
-        self.prompts: PromptTemplates = build({TARGET: "retinai.data.text.prompts.PromptTemplates", **prompt})
+        self.prompts: PromptTemplates = settings_from(prompt, PromptTemplates)
         self.candidates = [self.prompts.grade_text(self.task, grade) for grade in range(self.task.num_classes)]
 
     @classmethod
@@ -254,12 +253,13 @@ class LlavaGrader(FundusModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that adapters and base network belong together."""
         extras = read_extras(checkpoint, "the checkpoint")
-        base, frozen = self.network.backbone, extras["frozen"]
-        check_fingerprint(frozen["sha256"], base.fingerprint, self.backbone_name)
-        if frozen["kept"] != base.kept:
+        base, frozen = self.network.backbone, extras["frozen"] or {}
+        check_fingerprint(str(frozen.get("sha256")), base.fingerprint, self.backbone_name)
+        if frozen.get("kept") != base.kept:
             raise CheckpointError(
-                f"the adapters were trained beside weights kept as {frozen['kept']}, and those of {self.backbone_name!r} "
-                f"are kept as {base.kept} here; use the same tuning= and backbone.dtype as the run that made them"
+                f"the adapters were trained beside weights kept as {frozen.get('kept')}, and those of "
+                f"{self.backbone_name!r} are kept as {base.kept} here; use the same tuning= and backbone.dtype as the "
+                "run that made them"
             )
         check_fit(checkpoint["state_dict"], self.state_dict(), extras)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from retinai.config.build import TARGET, build
 from retinai.data.task import Task
-from retinai.errors import CheckpointError, ConfigError
+from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.models.loading import read_checkpoint
 from retinai.modules.base import FundusModule
 from retinai.modules.checkpoint import read_extras
@@ -37,9 +37,9 @@ def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
     module = _rebuild(path, extras)
     try:
         module.on_load_checkpoint(checkpoint)
-    except CheckpointError as error:
+        module.load_state_dict(checkpoint["state_dict"])
+    except (CheckpointError, RuntimeError) as error:  # PyTorch's word for tensors of another kind
         raise CheckpointError(f"{path}: {error}") from error
-    module.load_state_dict(checkpoint["state_dict"])
     module.data_config = extras["data"]
     module.split = extras.get("split")
     module.calibration = extras.get("calibration")
@@ -60,7 +60,7 @@ def _check_task(path: str | Path, found: Task, wanted: Task | None) -> None:
 
 
 def _rebuild(path: str | Path, extras: dict[str, Any]) -> FundusModule:
-    """Build the module that a checkpoint describes; only classes of retinai can be named there."""
+    """Build the module that a checkpoint describes; only modules of retinai and their own parts can be named there."""
     hparams = copy.deepcopy(extras["hparams"])
     backbone = hparams.get("backbone")
     own_weights = not extras.get("frozen") and isinstance(backbone, dict)
@@ -68,11 +68,12 @@ def _rebuild(path: str | Path, extras: dict[str, Any]) -> FundusModule:
     if own_weights:
         backbone["weights"] = "none"  # every tensor is in the checkpoint
     try:
-        module = build({TARGET: extras["target"], **hparams})
-    except (ConfigError, TypeError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {path} describes a module that cannot be built: {error}") from error
-    if not isinstance(module, FundusModule):
-        raise CheckpointError(f"checkpoint {path} names {extras['target']!r}, which is no module of retinai")
+        module = build({**hparams, TARGET: extras["target"]}, FundusModule)
+    except Exception as error:  # whatever a network makes of arguments that retinai would not have written
+        if isinstance(error, UserError) and not isinstance(error, ConfigError):
+            raise
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        raise CheckpointError(f"checkpoint {path} describes a module that cannot be built: {reason}") from error
     if own_weights:
         module.hparams["backbone"]["weights"] = original
     return module

@@ -61,8 +61,8 @@ class OptimizerSettings:
         problems = []
         if self.name not in _OPTIMIZERS:
             problems.append(f"optimizer.name={self.name} is unknown; valid: {', '.join(_OPTIMIZERS)}")
-        if not self.lr > 0:
-            problems.append(f"optimizer.lr={self.lr} must be above 0")
+        if not 0 < self.lr < math.inf:
+            problems.append(f"optimizer.lr={self.lr} must be above 0 and finite")
         if not 0 < self.layer_decay <= 1:
             problems.append(f"optimizer.layer_decay={self.layer_decay} is out of range (above 0, up to 1)")
         if problems:

@@ -13,6 +13,8 @@ from retinai.metrics.predictions import decide
 from retinai.metrics.temperature import stated
 from retinai.prediction.photographs import Photographs
 
+_NO_NUMBERS = "the network gave probabilities that are no finite numbers"
+
 
 def prediction_table(
     task: Task,
@@ -36,8 +38,13 @@ def prediction_table(
 
     Returns:
         Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
-        `error` (the reason; then prediction and probabilities are missing).
+        `error` (the reason; then prediction and probabilities are missing). A photograph whose probabilities are no
+        finite numbers has no prediction either.
     """
+    finite = np.isfinite(probabilities).all(axis=1)
+    reasons = [
+        reason or ("" if number else _NO_NUMBERS) for reason, number in zip(reasons, finite.tolist(), strict=True)
+    ]
     good = np.array([reason == "" for reason in reasons], dtype=bool)
     probabilities = np.where(good[:, None], probabilities, np.nan)
     decisions = decide(probabilities[good], decision)

@@ -11,6 +11,9 @@ import numpy as np
 from retinai.errors import MissingExtraError, UserError
 from retinai.runtime.folder import PHOTOGRAPH, PROBABILITY, TOPOLOGY
 
+# Name -> `type` (as numpy calls it) and `shape`; the first side is `batch` where it may be of any length.
+Tensors = dict[str, dict[str, Any]]
+
 
 class Engine(Protocol):
     """A loaded network."""
@@ -22,6 +25,14 @@ class Engine(Protocol):
             photographs: Prepared pixels, uint8, (B, S, S, 3), RGB, C-contiguous.
             topology: Persistence images, float32, (B, K, R, R), for a network that reads them.
         """
+        ...
+
+    def inputs(self) -> Tensors:
+        """Return name, type and shape of each input."""
+        ...
+
+    def outputs(self) -> Tensors:
+        """Return name, type and shape of each output."""
         ...
 
 
@@ -76,6 +87,14 @@ class OnnxEngine:
         """Return class probabilities, see `Engine`."""
         return self.session.run([PROBABILITY], _inputs(photographs, topology))[0]
 
+    def inputs(self) -> Tensors:
+        """Return the inputs, see `Engine`."""
+        return {node.name: _onnx_tensor(node) for node in self.session.get_inputs()}
+
+    def outputs(self) -> Tensors:
+        """Return the outputs, see `Engine`."""
+        return {node.name: _onnx_tensor(node) for node in self.session.get_outputs()}
+
 
 class OpenVinoEngine:
     """A network in OpenVINO, on the CPU.
@@ -113,6 +132,14 @@ class OpenVinoEngine:
         request = self._request(1 if len(photographs) == 1 else None)
         return np.array(request.infer(_inputs(photographs, topology), share_inputs=True)[PROBABILITY])
 
+    def inputs(self) -> Tensors:
+        """Return the inputs, see `Engine`."""
+        return {port.any_name: _openvino_tensor(port) for port in self._model.inputs}
+
+    def outputs(self) -> Tensors:
+        """Return the outputs, see `Engine`."""
+        return {port.any_name: _openvino_tensor(port) for port in self._model.outputs}
+
     def _request(self, batch: int | None) -> Any:
         """Return a request for a batch of any size (None) or, compiled when it is first asked for, of a fixed one.
 
@@ -142,6 +169,25 @@ def cpu_computes_bf16() -> bool:
 
 def _inputs(photographs: np.ndarray, topology: np.ndarray | None) -> dict[str, np.ndarray]:
     return {PHOTOGRAPH: photographs} if topology is None else {PHOTOGRAPH: photographs, TOPOLOGY: topology}
+
+
+def _onnx_tensor(node: Any) -> dict[str, Any]:
+    kind = str(node.type).removeprefix("tensor(").removesuffix(")")
+    sides = list(node.shape or [])
+    return {"type": {"float": "float32"}.get(kind, kind), "shape": [_batch(sides), *sides[1:]]}
+
+
+def _openvino_tensor(port: Any) -> dict[str, Any]:
+    shape = port.get_partial_shape()
+    # A network with a shape that is not known at all has no sides to ask for.
+    sides = [] if shape.rank.is_dynamic else [s.get_length() if s.is_static else None for s in shape]
+    kind = str(port.get_element_type().to_dtype())
+    return {"type": kind, "shape": [_batch(sides), *sides[1:]]}
+
+
+def _batch(sides: list[Any]) -> Any:
+    """Return `batch` for a first side that is not fixed; ONNX names such a side, OpenVINO does not."""
+    return sides[0] if sides and isinstance(sides[0], int) else "batch"
 
 
 def _first_line(error: Exception) -> str:

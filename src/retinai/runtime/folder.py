@@ -11,17 +11,17 @@ from typing import Any
 
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.task import Task
-from retinai.data.topology import TopologySettings
+from retinai.data.topology_settings import CHANNELS, TopologySettings
 from retinai.errors import ConfigError, UserError
 from retinai.runtime.cpu import Cpu
+from retinai.schema import ManifestRecord, check_record
 
 FORMAT = 1
 MANIFEST = "model.json"
 # The names of the graph's inputs and of its output.
 PHOTOGRAPH, TOPOLOGY, PROBABILITY = "photograph", "topology", "probability"
-ENGINES = ("onnx", "openvino")
-PRECISIONS = ("fp32", "bf16", "int8")
 _DIGEST = "sha256"
+_LONGEST = 1_000_000  # bytes of model.json; a usual one has some thousand
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,21 @@ class ModelFolder:
     reduced: bool
     facts: dict[str, Any]
 
+    @property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Name, type and shape of each input that the network has to have."""
+        side = self.preprocessing.input_size
+        found = {PHOTOGRAPH: {"type": "uint8", "shape": ["batch", side, side, 3]}}
+        if self.topology is not None:
+            cells = self.topology.resolution
+            found[TOPOLOGY] = {"type": "float32", "shape": ["batch", len(CHANNELS), cells, cells]}
+        return found
+
+    @property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """Name, type and shape of the output that the network has to have."""
+        return {PROBABILITY: {"type": "float32", "shape": ["batch", self.task.num_classes]}}
+
 
 def read_folder(folder: str | Path) -> ModelFolder:
     """Read an exported folder and check that every file is the one that was exported.
@@ -70,6 +85,8 @@ def read_folder(folder: str | Path) -> ModelFolder:
     facts = _read_manifest(path)
     for name, digest in facts["files"].items():
         file = path / name
+        if file.resolve().parent != path.resolve():
+            raise UserError(f"{file} is a link that leads out of the folder; copy the files themselves")
         if not file.is_file():
             raise UserError(f"{path} is incomplete: {name} is missing; copy the whole folder again, or export it anew")
         if hash_file(file) != digest:
@@ -77,7 +94,7 @@ def read_folder(folder: str | Path) -> ModelFolder:
     try:
         return _interpret(path, facts)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise UserError(f"{path / MANIFEST} cannot be used ({error}); export the checkpoint anew") from error
+        raise _unusable(path, error) from error
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -87,18 +104,34 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"model={path} holds no {MANIFEST}; give a folder that `retinai export` wrote")
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); copy the folder again, or export it anew") from error
+        if file.stat().st_size > _LONGEST:
+            raise ValueError(f"{file.stat().st_size} bytes are no {MANIFEST}")
+        facts = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        digest = manifest_digest(facts) if isinstance(facts, dict) else ""
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise UserError(f"{file} cannot be read ({reason}); copy the folder again, or export it anew") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise UserError(
             f"{file} is of format {found!r}, this retinai reads format {FORMAT}; export the checkpoint with this "
             "version, or install the version of retinai that the file names"
         )
-    if facts.get(_DIGEST) != manifest_digest(facts) or not isinstance(facts.get("files"), dict):
+    if facts.get(_DIGEST) != digest:
         raise _changed(file)
+    try:
+        check_record(ManifestRecord, facts)
+    except ValueError as error:
+        raise _unusable(path, error) from error
     return facts
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _unusable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path / MANIFEST} cannot be used ({error}); export the checkpoint anew")
 
 
 def _changed(file: Path) -> UserError:
@@ -106,11 +139,7 @@ def _changed(file: Path) -> UserError:
 
 
 def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
-    if facts["engine"] not in ENGINES or facts["precision"] not in PRECISIONS:
-        raise ValueError(f"engine {facts['engine']!r} at {facts['precision']!r} is unknown")
-    if facts["network"] not in facts["files"]:
-        raise ValueError("the network's file is not in its list of files")
-    return ModelFolder(
+    folder = ModelFolder(
         path=path,
         engine=facts["engine"],
         precision=facts["precision"],
@@ -124,6 +153,12 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         reduced=facts.get("int8_reduce_range") is True,
         facts=dict(facts),
     )
+    for part, expected in (("inputs", folder.inputs), ("outputs", folder.outputs)):
+        if facts[part] != expected:
+            raise ValueError(
+                f"{part} are {facts[part]}, and what it says of task and preprocessing asks for {expected}"
+            )
+    return folder
 
 
 def manifest_digest(facts: Mapping[str, Any]) -> str:

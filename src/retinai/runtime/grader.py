@@ -18,6 +18,7 @@ from retinai.prediction.table import prediction_table
 from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
 from retinai.runtime.folder import ModelFolder, read_folder
+from retinai.runtime.graph_check import check_graph
 from retinai.runtime.reading import Reading, read_all
 
 Images = str | Path | Sequence[str | Path] | Sequence[np.ndarray]
@@ -35,7 +36,8 @@ class Grader:
         notes: What somebody should know who grades with it on this CPU; given as a `CpuWarning` each, too.
 
     Raises:
-        UserError: If the folder is no export, of another format, incomplete or changed, or `threads` is below 1.
+        UserError: If the folder is no export, of another format, incomplete or changed, its network is another one
+            than it says or gives no probabilities, or `threads` is below 1.
         MissingExtraError: If the engine of the folder is not installed.
     """
 
@@ -48,6 +50,7 @@ class Grader:
         for note in self.notes:
             warnings.warn(note, CpuWarning, stacklevel=2)
         self._engine = open_engine(self.folder.engine, file, self.folder.precision, threads)
+        check_graph(self._engine, self.folder)
 
     @property
     def task(self) -> Task:

@@ -9,6 +9,7 @@ import lightning
 import torch
 import yaml
 
+from retinai.checkpoint_io import AtomicCheckpointIO
 from retinai.data.task import DR_GRADE, Task
 from retinai.modules.classifier import Classifier
 
@@ -50,6 +51,12 @@ class Samples(torch.utils.data.Dataset):
         return {"image": image + label * 0.3, "target": target, "id": f"s{index}"}
 
 
+def write(content: dict[str, Any], path: Path) -> Path:
+    """Write a checkpoint as runs do, with the hash of what it holds now."""
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    return path
+
+
 def make_loader(task: Task = DR_GRADE) -> Any:
     return torch.utils.data.DataLoader(Samples(task), batch_size=8)
 
@@ -58,7 +65,7 @@ def fit(module: Classifier, epochs: int = 2, callbacks: Any = (), resume: Any = 
     trainer = lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, callbacks=list(callbacks), enable_progress_bar=False,
         enable_model_summary=False, enable_checkpointing=any("Checkpoint" in type(c).__name__ for c in callbacks),
-        num_sanity_val_steps=1,
+        num_sanity_val_steps=1, plugins=[AtomicCheckpointIO()],
     )  # fmt: skip
     loader = make_loader(module.task)
     trainer.fit(module, loader, loader, ckpt_path=resume, weights_only=True if resume else None)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from module_factory import write
 
 from retinai.config.paths import conf_dir
 from retinai.data.preprocessing import Preprocessing
@@ -111,7 +112,7 @@ def test_a_checkpoint_is_small_and_stands_alone(tmp_path: Path, batch: dict[str,
     path = tmp_path / "tiny.ckpt"
     checkpoint = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
-    torch.save(checkpoint, path)
+    write(checkpoint, path)
     trained = sum(p.numel() for p in module.network.parameters() if p.requires_grad)
     assert path.stat().st_size < 4 * trained * 1.15 + 100_000  # float32, names and settings; nothing frozen
     loaded = load_module(path)
@@ -128,10 +129,24 @@ def test_a_checkpoint_is_small_and_stands_alone(tmp_path: Path, batch: dict[str,
 def test_another_base_network_is_refused(tmp_path: Path, module: LlavaGrader) -> None:
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
+    checkpoint["retinai"]["frozen"]["kept"] = "bfloat16"
+    with pytest.raises(CheckpointError, match="kept as bfloat16"):
+        load_module(write(checkpoint, tmp_path / "kept.ckpt"))
     checkpoint["retinai"]["frozen"]["sha256"] = "0" * 64
-    torch.save(checkpoint, tmp_path / "other.ckpt")
+    path = write(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="another base network"):
-        load_module(tmp_path / "other.ckpt")
+        load_module(path)
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: .*another base network"):
+        load_start_weights(path, module)
+
+
+def test_start_weights_may_have_been_trained_beside_weights_kept_otherwise(tmp_path: Path, module: LlavaGrader) -> None:
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    beside = grader(tuning=section("tuning", "lora"))
+    assert beside.network.backbone.kept != module.network.backbone.kept
+    told = load_start_weights(write(checkpoint, tmp_path / "start.ckpt"), beside)
+    assert "adapters and projector" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from module_factory import fit, make_classifier, make_loader, section
+from module_factory import fit, make_classifier, make_loader, section, write
 
 from retinai.data.task import DME_RISK, DR_GRADE
 from retinai.errors import CheckpointError
@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_checkpoint_holds_plain_values_and_loads_by_default(checkpoint: Path) -> None:
     extras = torch.load(checkpoint)["retinai"]
-    assert extras["format"] == 1 and extras["target"] == "retinai.modules.classifier.Classifier"
+    assert extras["format"] == 2 and extras["target"] == "retinai.modules.classifier.Classifier"
     assert extras["task"] == DR_GRADE.to_dict() and extras["preprocessing"]["input_size"] == 32
     assert (extras["backbone"], extras["model"], extras["data"]["name"]) == ("resnet18", "classifier", "aptos")
     module = load_module(checkpoint, DR_GRADE)
@@ -49,7 +49,7 @@ def test_frozen_weights_that_can_be_had_again_are_left_out(tmp_path: Path, tunin
     batch = next(iter(make_loader()))
     assert torch.equal(loaded.predict_step(batch)["probability"], module.eval().predict_step(batch)["probability"])
     content["retinai"]["frozen"]["sha256"] = "0" * 64
-    torch.save(content, path)
+    write(content, path)
     with pytest.raises(CheckpointError, match="differ from the ones it was trained with"):
         load_module(path)
 
@@ -113,7 +113,7 @@ def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path: Path, zipped: bo
 def test_a_target_outside_the_modules_is_not_called(checkpoint: Path, tmp_path: Path, target: str) -> None:
     content = torch.load(checkpoint)
     content["retinai"]["target"] = target
-    torch.save(content, tmp_path / "target.ckpt")
+    write(content, tmp_path / "target.ckpt")
     with pytest.raises(CheckpointError, match=r"cannot be built|no module"):
         load_module(tmp_path / "target.ckpt")
 
@@ -122,10 +122,10 @@ def test_a_missing_trained_key_and_another_network_are_refused(checkpoint: Path,
     content = torch.load(checkpoint)
     weight = content["state_dict"].pop("network.head.weight")
     path = tmp_path / "changed.ckpt"
-    torch.save(content, path)
+    write(content, path)
     with pytest.raises(CheckpointError, match=r"1 trained tensors are missing \(first 'network.head.weight'\)"):
         load_module(path)
     content["state_dict"]["network.head.weight"] = weight[:3]
-    torch.save(content, path)
+    write(content, path)
     with pytest.raises(CheckpointError, match=r"another shape \(first 'network.head.weight': \(3, 512\)"):
         load_module(path)

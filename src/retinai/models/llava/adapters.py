@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from retinai.config.build import TARGET
+from retinai.config.build import TARGET, check_own_kind
 from retinai.errors import ConfigError
-from retinai.models.tuning import TuningReport
+from retinai.models.tuning import Tuning, TuningReport
 
 PROJECTOR = "multi_modal_projector"
 # CLIP's layers have projections of the same names, so the language model is part of the pattern.
@@ -19,7 +19,7 @@ _NAMES = ("qlora", "lora", "full")
 
 
 @dataclass(frozen=True)
-class LlavaTuning:
+class LlavaTuning(Tuning):
     """What trains, and in which precision the rest is kept.
 
     Args:
@@ -68,6 +68,7 @@ def read_tuning(section: Mapping[str, Any]) -> LlavaTuning:
     Raises:
         ConfigError: If the section is of a tuning that a LLaVA does not have.
     """
+    check_own_kind(section, Tuning)
     values = {k: v for k, v in section.items() if k != TARGET}
     if values.get("name") not in _NAMES:
         raise ConfigError([f"tuning={values.get('name')} does not suit model=llava; valid: {', '.join(_NAMES)}"])

@@ -125,8 +125,10 @@ def _read_config(source: str, settings: LlavaSettings) -> Any:
 def _read(source: str, settings: LlavaSettings, loader: str, what: str, **options: Any) -> Any:
     import transformers
 
+    # The weights' name may come from a checkpoint of somebody else's: no code of a model's repository is run.
+    fixed = {"revision": settings.revision or "main", "trust_remote_code": False}
     try:
-        return getattr(transformers, loader).from_pretrained(source, revision=settings.revision or "main", **options)
+        return getattr(transformers, loader).from_pretrained(source, **fixed, **options)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from retinai.config.build import TARGET
+from retinai.config.build import TARGET, check_own_kind
 from retinai.errors import ConfigError
 
 TINY = "tiny"
@@ -52,5 +52,10 @@ class LlavaSettings:
 
 
 def read_settings(section: Mapping[str, Any]) -> LlavaSettings:
-    """Return the settings of a `backbone` section."""
+    """Return the settings of a `backbone` section.
+
+    Raises:
+        ConfigError: If the section is of something else than a LLaVA.
+    """
+    check_own_kind(section, LlavaSettings)
     return LlavaSettings(**{key: value for key, value in section.items() if key != TARGET})

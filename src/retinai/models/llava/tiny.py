@@ -104,7 +104,7 @@ def _corpus() -> Iterator[str]:
 
 def _shipped_prompts() -> list[PromptTemplates]:
     files = sorted((conf_dir() / "prompt").glob("*.yaml"))
-    return [build(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files]
+    return [build(yaml.safe_load(file.read_text(encoding="utf-8")), PromptTemplates) for file in files]
 
 
 def _sketches() -> Iterator[Findings | None]:

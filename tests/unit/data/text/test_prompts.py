@@ -23,7 +23,7 @@ COUNT_RANGES = {"one": (1, 1), "a few": (2, 5), "several": (6, 20), "many": (21,
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
 def templates(request) -> PromptTemplates:
-    return build(yaml.safe_load(request.param.read_text()))
+    return build(yaml.safe_load(request.param.read_text()), PromptTemplates)
 
 
 def values(**change) -> dict:
@@ -31,7 +31,7 @@ def values(**change) -> dict:
 
 
 def make(**change) -> PromptTemplates:
-    return build(values(**change))
+    return build(values(**change), PromptTemplates)
 
 
 def some_findings(number: int, seed: int = 0) -> list[Findings]:

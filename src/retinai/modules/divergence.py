@@ -1,0 +1,47 @@
+"""Stop a run at the first loss that is no finite number: nothing that it would learn after that can be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from retinai.errors import UserError
+
+if TYPE_CHECKING:
+    from retinai.modules.base import FundusModule
+
+
+class DivergedError(UserError):
+    """Training whose loss or weights are no finite numbers any more."""
+
+
+def stop_if_diverged(module: FundusModule, loss: Tensor, name: str, batch: int) -> None:
+    """Raise when a loss is NaN or infinite in any process of the run.
+
+    Args:
+        module: In training or validation.
+        loss: A scalar.
+        name: `train/loss` or `val/loss`.
+        batch: Number of the batch in its epoch, from 0.
+
+    Raises:
+        DivergedError: Names the loss, the place and the learning rate, and what to try.
+    """
+    trainer = module.trainer
+    diverged = not bool(torch.isfinite(loss.detach()).all())
+    if trainer.world_size > 1:
+        # One process that stops alone would leave the others waiting for its gradients.
+        diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)
+    if not diverged:
+        return
+    rates = [float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    rate = f", learning rate {max(rates):.3g}" if rates else ""
+    value = float(loss.detach())
+    shown = f"{value:g}" if not torch.isfinite(torch.tensor(value)) else "not finite in another process"
+    raise DivergedError(
+        f"{name} is {shown} at step {trainer.global_step} (epoch {module.current_epoch + 1}, batch {batch + 1}{rate}), "
+        f"so training was stopped; try a lower optimizer.lr, trainer.gradient_clip_val=1, or "
+        f"trainer.precision=32-true (now {trainer.precision})"
+    )

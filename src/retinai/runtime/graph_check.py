@@ -1,0 +1,75 @@
+"""That a loaded network is the one that its folder speaks of: inputs, output, and what it gives when it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from retinai.errors import UserError
+from retinai.runtime.engines import Engine
+from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY, ModelFolder
+
+# Half the precision of bfloat16 and of int8 each leave the sum of a softmax within this.
+_SUM_TOLERANCE = 0.02
+
+
+def check_graph(engine: Engine, folder: ModelFolder) -> None:
+    """Refuse a network whose inputs or output are others than the folder says, or that gives no probabilities.
+
+    Two made-up photographs are graded, black and noise: weights that are not finite show in what comes out.
+
+    Args:
+        engine: The loaded network.
+        folder: What `model.json` says.
+
+    Raises:
+        UserError: Says what does not fit.
+    """
+    for what, found, expected in (
+        ("inputs", engine.inputs(), folder.inputs),
+        ("outputs", engine.outputs(), folder.outputs),
+    ):
+        if found != expected:
+            raise _misfit(folder, f"its {what} are {_told(found)} where {_told(expected)} are needed")
+    photographs, topology = _made_up(folder)
+    try:
+        given = engine.run(photographs, topology)
+    except Exception as error:  # each engine has exception classes of its own
+        raise _misfit(folder, f"it does not run ({' '.join(str(error).split())[:200]})") from error
+    fault = _fault(given, folder)
+    if fault:
+        raise _misfit(folder, fault)
+
+
+def _made_up(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray | None]:
+    generator = np.random.default_rng(0)
+    shapes = {name: (2, *facts["shape"][1:]) for name, facts in folder.inputs.items()}
+    photographs = generator.integers(0, 256, shapes[PHOTOGRAPH], dtype=np.uint8)
+    photographs[0] = 0
+    if TOPOLOGY not in shapes:
+        return photographs, None
+    topology = generator.random(shapes[TOPOLOGY], dtype=np.float32)
+    topology[0] = 0
+    return photographs, topology
+
+
+def _fault(probabilities: np.ndarray, folder: ModelFolder) -> str:
+    if not np.isfinite(probabilities).all():
+        return "it gives probabilities that are no numbers, so its weights are damaged or have diverged"
+    if probabilities.min() < 0 or probabilities.max() > 1 + _SUM_TOLERANCE:
+        return "what it gives are no probabilities"
+    if folder.task.kind == "grade" and np.abs(probabilities.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
+        return "the probabilities of its grades do not add up to 1"
+    return ""
+
+
+def _misfit(folder: ModelFolder, fault: str) -> UserError:
+    return UserError(
+        f"{folder.path / folder.network} is not the network that {folder.path} speaks of: {fault}; "
+        "export the checkpoint anew"
+    )
+
+
+def _told(tensors: dict[str, dict[str, Any]]) -> str:
+    return ", ".join(f"{name} {facts['type']} {facts['shape']}" for name, facts in tensors.items())

@@ -1,0 +1,180 @@
+"""What `model.json` of an exported folder and retinai's part of a checkpoint must say before they are used.
+
+A SHA-256 finds what was damaged; who changes a file on purpose makes its digests anew, so types, ranges and what
+belongs together are checked as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+# `|` separates labels in tables.
+ClassName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f|]+$")]
+# A plain name: no folder, nothing that leads out of one, nothing hidden.
+FileName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+# Sums of float32 probabilities end a little beside 0 and 1.
+Threshold = Annotated[float, Field(ge=-0.001, le=1.001)]
+Decision = Literal["argmax", "median", "threshold"]
+
+
+class Record(BaseModel):
+    """A mapping of plain values: nothing is converted, numbers are finite, unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=())
+
+
+class OpenRecord(Record):
+    """A record that may say more than what is checked."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TaskRecord(Record):
+    """`Task.to_dict()`."""
+
+    name: Name
+    kind: Literal["grade", "multilabel"]
+    classes: list[ClassName] = Field(min_length=2, max_length=1000)
+    referable_from: int | None = None
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> TaskRecord:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes have one name")
+        if self.referable_from is not None and not (
+            self.kind == "grade" and 1 <= self.referable_from < len(self.classes)
+        ):
+            raise ValueError(f"referable_from {self.referable_from} is no grade that some are below")
+        return self
+
+
+class PreprocessingRecord(Record):
+    """`Preprocessing.to_dict()`."""
+
+    input_size: int = Field(ge=16, le=4096)
+    mean: list[Share] = Field(min_length=3, max_length=3)
+    std: list[Annotated[float, Field(gt=0, le=10)]] = Field(min_length=3, max_length=3)
+    interpolation: Literal["bilinear", "bicubic", "area"] = "area"
+    crop: Literal["fov", "none"] = "fov"
+    ben_graham: bool = False
+    clahe: bool = False
+
+
+class PointRecord(OpenRecord):
+    """An operating point."""
+
+    threshold: Threshold
+    sensitivity: Share
+    specificity: Share
+
+
+class CalibrationRecord(OpenRecord):
+    """What `fit_calibration` gives."""
+
+    temperature: float = Field(gt=0, le=1000)
+    operating_points: dict[Name, PointRecord] = {}
+
+
+class TopologyRecord(OpenRecord):
+    """`TopologySettings.to_dict()`, what decides how much memory is taken; the settings check the rest themselves."""
+
+    name: Literal["cubical"]
+    size: int = Field(ge=16, le=4096)
+    resolution: int = Field(ge=2, le=1024)
+
+
+class FrozenRecord(OpenRecord):
+    """Frozen weights that a checkpoint leaves out."""
+
+    sha256: Sha256
+    tensors: int = Field(ge=0)
+
+
+class CheckpointRecord(OpenRecord):
+    """retinai's part of a checkpoint."""
+
+    format: int
+    version: Name
+    target: Name
+    hparams: dict[str, Any]
+    task: TaskRecord
+    preprocessing: PreprocessingRecord
+    backbone: Name
+    model: Name
+    data: dict[str, Any]
+    calibration: CalibrationRecord | None
+    frozen: FrozenRecord | None
+    split: dict[str, str] | None = None
+
+
+class TensorRecord(Record):
+    """An input or output of the exported graph: type and shape, the first side being `batch`."""
+
+    type: Literal["uint8", "float32"]
+    shape: list[Literal["batch"] | int] = Field(min_length=2, max_length=4)
+
+
+class ManifestRecord(OpenRecord):
+    """`model.json`."""
+
+    format: int
+    engine: Literal["onnx", "openvino"]
+    precision: Literal["fp32", "bf16", "int8"]
+    network: FileName
+    inputs: dict[Name, TensorRecord]
+    outputs: dict[Name, TensorRecord]
+    task: TaskRecord
+    preprocessing: PreprocessingRecord
+    decision: Decision
+    topology: TopologyRecord | None
+    calibration: CalibrationRecord | None
+    files: dict[FileName, Sha256]
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> ManifestRecord:
+        if (self.decision == "threshold") != (self.task.kind == "multilabel"):
+            raise ValueError(f"decision {self.decision!r} does not fit a task of kind {self.task.kind}")
+        stem = self.network.rpartition(".")[0]
+        needed = [f"{stem}.onnx"] if self.engine == "onnx" else [f"{stem}.xml", f"{stem}.bin"]
+        if self.network != needed[0]:
+            raise ValueError(f"network {self.network!r} is no file for engine {self.engine!r}")
+        missing = [name for name in needed if name not in self.files]
+        if missing:
+            raise ValueError(f"the network's file {missing[0]!r} is not in the list of files")
+        return self
+
+
+R = TypeVar("R", bound=Record)
+
+
+def check_record(kind: type[R], content: Mapping[str, Any]) -> R:
+    """Return a mapping as a checked record.
+
+    Args:
+        kind: What it has to be.
+        content: Plain values.
+
+    Raises:
+        ValueError: Says in one line what is wrong, the first three faults at most.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        told = [_told(fault) for fault in faults[:3]]
+        more = [f"and {len(faults) - 3} more"] if len(faults) > 3 else []
+    except RecursionError:
+        told, more = ["it is nested too deeply"], []
+    raise ValueError("; ".join([*told, *more]))
+
+
+def _told(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])[:80]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -120,6 +120,20 @@ class TensorRecord(Record):
     shape: list[Literal["batch"] | int] = Field(min_length=2, max_length=4)
 
 
+class CpuRecord(Record):
+    """`Cpu.to_dict()`."""
+
+    name: Name
+    machine: Name
+    instructions: list[Name]
+
+
+class CheckedOnRecord(OpenRecord):
+    """On what an exported folder was compared with its checkpoint."""
+
+    cpu: CpuRecord | None = None
+
+
 class ManifestRecord(OpenRecord):
     """`model.json`."""
 
@@ -135,6 +149,8 @@ class ManifestRecord(OpenRecord):
     topology: TopologyRecord | None
     calibration: CalibrationRecord | None
     files: dict[FileName, Sha256]
+    checked_on: CheckedOnRecord | None = None
+    int8_reduce_range: bool | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> ManifestRecord:

@@ -22,6 +22,8 @@ def make_folder(folder: Path, **changes: Any) -> Path:
         "format": FORMAT, "engine": "onnx", "precision": "fp32", "network": "network.onnx", "task": DR_GRADE.to_dict(),
         "preprocessing": {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}, "decision": "argmax",
         "topology": None, "calibration": None, "files": {"network.onnx": hash_file(folder / "network.onnx")},
+        "inputs": {"photograph": {"type": "uint8", "shape": ["batch", 32, 32, 3]}},
+        "outputs": {"probability": {"type": "float32", "shape": ["batch", 5]}},
     } | changes  # fmt: skip
     (folder / "model.json").write_text(json.dumps(facts | {"sha256": manifest_digest(facts)}))
     return folder

@@ -88,7 +88,7 @@ def test_what_is_not_used_and_what_is_not_known_is_said(
     content = torch.load(ckpt)
     del content["retinai"]["split"]
     old = tmp_path / "old.ckpt"
-    torch.save(content, old)
+    AtomicCheckpointIO().save_checkpoint(content, old)
     assert "it is not known which photographs" in evaluate(old)[1]
     shutil.copy(places[0] / "split.csv", tmp_path / "split.csv")  # of a version that kept the split beside it only
     found, said = evaluate(old)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from module_factory import fit, make_classifier, make_loader, section
+from module_factory import fit, make_classifier, make_loader, section, write
 
 from retinai.callbacks.averaging import AveragedWeights
 from retinai.errors import CheckpointError, ConfigError
@@ -59,12 +59,12 @@ def test_another_base_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint)
     content["retinai"]["frozen"]["sha256"] = "0" * 64
     path = tmp_path / "other.ckpt"
-    torch.save(content, path)
+    write(content, path)
     with pytest.raises(CheckpointError, match="differ from the ones it was trained with"):
         load_module(path)
     content["retinai"]["hparams"]["tuning"]["rank"] = 4
     content["retinai"]["frozen"] = torch.load(checkpoint)["retinai"]["frozen"]
-    torch.save(content, path)
+    write(content, path)
     with pytest.raises(CheckpointError, match="of another shape"):
         load_module(path)
 

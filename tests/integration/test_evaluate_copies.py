@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from retinai.checkpoint_io import AtomicCheckpointIO
+
 Command = Callable[..., int]
 TINY = [
     "data=aptos", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32",

@@ -16,6 +16,7 @@ from retinai.config.build import build
 from retinai.data.task import DR_GRADE, ODIR_COURSE, Task
 from retinai.errors import ConfigError
 from retinai.losses.balanced import effective_number, inverse_frequency
+from retinai.losses.base import Objective
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
 ODIR, PHOTOGRAPHS = [517, 163, 142], 800
@@ -25,7 +26,7 @@ GRADES = [40, 8, 20, 4, 6]
 def make(name: str, task: Task = ODIR_COURSE, **changes: Any) -> Any:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
     counts = {"class_counts": ODIR, "num_samples": PHOTOGRAPHS} if task is ODIR_COURSE else {"class_counts": GRADES}
-    return build(spec, task=task, **counts | {k: v for k, v in changes.items() if k in counts})
+    return build(spec, Objective, task=task, **counts | {k: v for k, v in changes.items() if k in counts})
 
 
 @pytest.mark.parametrize(

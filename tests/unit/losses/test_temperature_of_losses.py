@@ -25,7 +25,7 @@ ORDINAL = ("corn", "coral", "regression")
 
 def objective_of(name: str, task: Task = DR_GRADE, **changes: Any) -> Objective:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
-    return build(spec, task=task, class_counts=[9, 8, 7, 6, 5][: task.num_classes], num_samples=35)
+    return build(spec, Objective, task=task, class_counts=[9, 8, 7, 6, 5][: task.num_classes], num_samples=35)
 
 
 @torch.no_grad()

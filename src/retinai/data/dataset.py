@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -13,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from retinai.data.extras import Extra
-from retinai.data.fundus import prepare_masks, prepare_photograph
-from retinai.data.images import read_mask, read_photograph
+from retinai.data.fundus import prepare_photograph
+from retinai.data.images import read_photograph
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.samplers import Draw
 from retinai.data.task import Task
@@ -33,8 +32,6 @@ class FundusDataset(Dataset[dict[str, Any]]):
         cache: Prepared photographs; those that are not there are prepared from the original.
         augmentation: What varies a photograph, or None.
         seed: Seed of the augmentation.
-        masks: Lesion masks per id: {id: {lesion: path}}; a lesion without a file is absent.
-        mask_names: The lesions, in the order of the mask channels.
         extras: What a sample carries besides.
         views: How other networks (teachers) want to see the same photograph. Each view is prepared from the
             original at its own size and varied like the input, so that a network trains on the very pixels
@@ -49,8 +46,6 @@ class FundusDataset(Dataset[dict[str, Any]]):
         cache: PreparedCache | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
-        masks: Mapping[str, Mapping[str, str]] | None = None,
-        mask_names: Sequence[str] = (),
         extras: Sequence[Extra] = (),
         views: Sequence[Preprocessing] = (),
     ) -> None:
@@ -64,8 +59,6 @@ class FundusDataset(Dataset[dict[str, Any]]):
         self.view_caches = [cache and cache.with_preprocessing(view) for view in self.views]
         self.augmentation = augmentation
         self.seed = seed
-        self.masks = masks
-        self.mask_names = tuple(mask_names)
         self.extras = tuple(extras)
         self.epoch = 0
 
@@ -83,8 +76,8 @@ class FundusDataset(Dataset[dict[str, Any]]):
             key: An index, or a `Draw` that carries its epoch.
 
         Returns:
-            `image` uint8 (S, S, 3); `id`; `target` (int or tuple) where labelled; with masks also
-            `mask` uint8 (S, S, L) and `has_mask`; a key per extra; `view_<i>` uint8 (S_i, S_i, 3) per view.
+            `image` uint8 (S, S, 3); `id`; `target` (int or tuple) where labelled; a key per extra;
+            `view_<i>` uint8 (S_i, S_i, 3) per view.
 
         Raises:
             BadImageError: If the photograph cannot be read.
@@ -95,24 +88,27 @@ class FundusDataset(Dataset[dict[str, Any]]):
         if self.targets[index] is not None:
             sample["target"] = self.targets[index]
         image, *views = self._photographs(index)
-        for extra in self.extras:
-            sample[extra.name] = extra.load(self.ids[index], self.paths[index], image)
-        masks: list[np.ndarray] = []
-        if self.masks is not None:
-            masks = self._prepared_masks(index)
-            sample["has_mask"] = self.ids[index] in self.masks
+        carried = {extra.name: extra.load(self.ids[index], self.paths[index], image) for extra in self.extras}
         if self.augmentation is not None:
             seed = (self.seed, draw.epoch, index, draw.repeat)
-            image, masks = self.augmentation(image, masks, seed=seed, outside=self.preprocessing.outside)
+            image = self._vary(image, carried, seed)
             views = [
                 self.augmentation(view, seed=seed, outside=way.outside)[0]
                 for view, way in zip(views, self.views, strict=True)
             ]
         sample["image"] = image
-        sample |= {f"view_{number}": view for number, view in enumerate(views)}
-        if self.masks is not None:
-            sample["mask"] = np.stack(masks, axis=-1)
-        return sample
+        return sample | carried | {f"view_{number}": view for number, view in enumerate(views)}
+
+    def _vary(self, image: np.ndarray, carried: dict[str, Any], seed: tuple[int, ...]) -> np.ndarray:
+        """Return the augmented photograph, and put the planes that move along with it into `carried`."""
+        assert self.augmentation is not None
+        names = [extra.name for extra in self.extras if extra.moves]
+        planes = [np.ascontiguousarray(carried[name][..., i]) for name in names for i in range(carried[name].shape[2])]
+        image, planes = self.augmentation(image, planes, seed=seed, outside=self.preprocessing.outside)
+        for name in names:
+            count = carried[name].shape[2]
+            carried[name], planes = np.stack(planes[:count], axis=-1), planes[count:]
+        return image
 
     def _photographs(self, index: int) -> list[np.ndarray]:
         """Return the prepared photograph and its views; the original is decoded at most once."""
@@ -126,30 +122,6 @@ class FundusDataset(Dataset[dict[str, Any]]):
             prepare_photograph(original, preprocessing) if image is None else image
             for image, (preprocessing, _) in zip(prepared, ways, strict=True)
         ]
-
-    def _prepared_masks(self, index: int) -> list[np.ndarray]:
-        """Return one uint8 mask per lesion, empty where there is no file."""
-        size = self.preprocessing.input_size
-        masks = {name: np.zeros((size, size), np.uint8) for name in self.mask_names}
-        files = dict((self.masks or {}).get(self.ids[index], {}))
-        if files:
-            # The field of view is found on the original, so a photograph with masks is always opened.
-            original = read_photograph(self.paths[index])
-            drawn = {n: _fit(read_mask(files[n]), original.shape) for n in self.mask_names if n in files}
-            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.preprocessing).items()}
-        return list(masks.values())
-
-
-def _fit(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a mask at its photograph's size, where a copy of the data set was made smaller.
-
-    A mask of another shape is left as it is, to be refused later.
-    """
-    height, width = shape[:2]
-    same_shape = abs(mask.shape[1] * height - mask.shape[0] * width) <= 0.01 * mask.shape[0] * width
-    if mask.shape == (height, width) or not same_shape:
-        return mask
-    return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT) > 0
 
 
 class Collate:
@@ -179,8 +151,8 @@ class Collate:
 
         Returns:
             `image` float32 (B, 3, S, S), normalised; `id` list of str; `target` int64 (B,) for grades or
-            float32 (B, C) for multilabel, where labelled; with masks `mask` float32 (B, L, S, S) and
-            `has_mask` bool (B,); a key per extra; `view_<i>` float32 (B, 3, S_i, S_i) per view, normalised.
+            float32 (B, C) for multilabel, where labelled; a key per extra; `view_<i>` float32
+            (B, 3, S_i, S_i) per view, normalised.
         """
         batch: dict[str, Any] = {
             "image": self.normalise(np.stack([s["image"] for s in samples])),
@@ -189,10 +161,6 @@ class Collate:
         if all("target" in s for s in samples):
             targets = [s["target"] for s in samples]
             batch["target"] = torch.tensor(targets, dtype=torch.int64 if self.task.kind == "grade" else torch.float32)
-        if "mask" in samples[0]:
-            masks = np.stack([s["mask"] for s in samples])
-            batch["mask"] = torch.from_numpy(masks).permute(0, 3, 1, 2).to(torch.float32).contiguous()
-            batch["has_mask"] = torch.tensor([s["has_mask"] for s in samples])
         for extra in self.extras:
             batch[extra.name] = extra.collate([s[extra.name] for s in samples])
         for number, numbers in enumerate(self.of_views):

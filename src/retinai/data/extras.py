@@ -1,4 +1,4 @@
-"""What a sample may carry besides photograph and label: findings, topology, text.
+"""What a sample may carry besides photograph and label: findings, masks, topology, text.
 
 A data set does not know which module will read it; a run adds the extras that its module asks for.
 """
@@ -15,9 +15,11 @@ class Extra(Protocol):
 
     Attributes:
         name: The batch key.
+        moves: Whether values are planes, uint8 (S, S, L), which the augmentation moves along with the photograph.
     """
 
     name: str
+    moves: bool
 
     def load(self, id: str, path: str, photograph: np.ndarray) -> Any:
         """Return the value of one sample.

@@ -5,7 +5,7 @@ Everything here is deterministic, so that pixels from the cache equal pixels pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -102,6 +102,12 @@ def prepare_photograph(image: np.ndarray, preprocessing: Preprocessing, found: F
         if preprocessing.ben_graham:
             square = subtract_local_colour(square, inside)
     return np.ascontiguousarray(square)
+
+
+def same_shape(mask: Sequence[int], photograph: Sequence[int]) -> bool:
+    """Return whether a mask's sides (rows, columns, ...) have the ratio of its photograph's, to within a hundredth."""
+    (rows, columns), (height, width) = mask[:2], photograph[:2]
+    return abs(columns * height - rows * width) <= 0.01 * rows * width
 
 
 def prepare_masks(

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from retinai.data.base import FundusDataModule
+from retinai.data.extras import Extra
 from retinai.data.label_files import parse_grades, read_labels
+from retinai.data.masks import AnnotatedExtra, MaskExtra, check_masks
 from retinai.data.table import as_targets
 from retinai.data.task import DME_RISK, DR_GRADE
 from retinai.errors import ConfigError, DataError
@@ -52,16 +54,30 @@ class IdridDataModule(FundusDataModule):
             raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)})"])
         self.column, self.task = _TARGETS[target]
         self.masks = masks
+        self._masks: dict[str, dict[str, str]] | None = None
 
-    def _dataset_options(self, split: str) -> dict[str, Any]:
-        options = super()._dataset_options(split)
+    def setup(self, stage: str | None = None) -> None:
+        """Read, check and split; masks that are asked for are checked too.
+
+        Raises:
+            DataError: If the labels, files, masks or splits cannot be used.
+        """
+        super().setup(stage)
         if self.masks:
-            options |= {"masks": graded_masks(self.root, self.cache_dir), "mask_names": tuple(LESIONS)}
-        return options
+            check_masks(self.lesion_masks(), dict(zip(self.table["id"], self.table["path"], strict=True)))
+
+    def make_extras(self) -> list[Extra]:
+        """Return what other data sets carry, and the lesion masks where they are asked for."""
+        if not self.masks:
+            return super().make_extras()
+        files = self.lesion_masks()
+        return [*super().make_extras(), MaskExtra(files, tuple(LESIONS), self.preprocessing), AnnotatedExtra(files)]
 
     def lesion_masks(self) -> dict[str, dict[str, str]]:
         """Return the masks of part A for the graded photographs of part B that are the same."""
-        return graded_masks(self.root, self.cache_dir)
+        if self._masks is None:
+            self._masks = graded_masks(self.root, self.cache_dir)
+        return self._masks
 
     def read_table(self) -> pd.DataFrame:
         """Return both parts of the disease grading."""

@@ -109,6 +109,25 @@ def read_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return mask
 
 
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Return width and height of a photograph or mask as it stands upright; its pixels are not decoded.
+
+    Raises:
+        BadImageError: If the file is missing, empty or no image.
+    """
+    data = read_bytes(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+                return (image.height, image.width) if turned else (image.width, image.height)
+        except Image.DecompressionBombError as error:
+            raise BadImageError(path, f"decompression bomb: more than {MAX_PIXELS:,} pixels") from error
+        except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
+            raise BadImageError(path, _reason(error, data)) from error
+
+
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> np.ndarray:
     """Decode bytes to RGB pixels; whatever Pillow raises becomes one clear reason."""
     with warnings.catch_warnings():

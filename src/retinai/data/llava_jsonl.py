@@ -28,6 +28,7 @@ class ConversationExtra:
     """
 
     name = "conversation"
+    moves = False
 
     def __init__(self, turns: Mapping[str, tuple[str, str]]) -> None:
         self.turns = dict(turns)

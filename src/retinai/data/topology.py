@@ -206,6 +206,8 @@ class TopologyExtra:
         MissingExtraError: If gudhi is not installed.
     """
 
+    moves = False
+
     def __init__(
         self,
         settings: TopologySettings,

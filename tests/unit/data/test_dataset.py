@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
-import cv2
 import lightning
 import numpy as np
 import pandas as pd
@@ -99,26 +96,6 @@ def test_a_photograph_drawn_twice_varies(table):
     assert np.array_equal(dataset[3]["image"], dataset[Draw(4, 3, 0)]["image"])
 
 
-def test_masks_come_along_and_move_along(table, tmp_path):
-    # The photograph's own bright field of view, as a mask.
-    image = cv2.imread(table["path"][0])
-    field = (image.max(axis=2) > 20).astype(np.uint8)
-    file = tmp_path / "field.png"
-    cv2.imwrite(str(file), field * 255)
-    masks = {"p0": {"field": str(file)}}
-    larger = replace(PRE, input_size=96)
-    augmentation = build_augmentation(AUGMENT[:2])
-    dataset = FundusDataset(table, larger, masks=masks, mask_names=("field", "none"), augmentation=augmentation)
-    for epoch in range(4):
-        sample = dataset[Draw(epoch, 0)]
-        mask, seen = sample["mask"][:, :, 0] > 0, sample["image"].max(axis=2) > 10
-        assert np.logical_and(mask, seen).sum() / np.logical_or(mask, seen).sum() > 0.9
-        assert not sample["mask"][:, :, 1].any() and sample["has_mask"]
-    batch = Collate(PRE, DR_GRADE)([dataset[0], dataset[1]])
-    assert batch["mask"].shape == (2, 2, 96, 96) and batch["mask"].dtype == torch.float32
-    assert batch["has_mask"].tolist() == [True, False] and not batch["mask"][1].any()
-
-
 def test_tiny_last_batches_are_left_out_of_training_only(table):
     dataset = FundusDataset(table, PRE)
     assert [len(b["id"]) for b in make_loader(dataset, DR_GRADE, batch_size=4, sampler="shuffle")] == [4, 4]
@@ -130,18 +107,6 @@ def test_worker_count():
     assert worker_count("auto", 100, 32) == 0
     assert 0 <= worker_count("auto", 10_000, 32) <= 4
     assert worker_count(3, 1, 32) == 3
-
-
-def test_masks_of_a_larger_copy_fit_their_photograph(table, tmp_path):
-    field = np.zeros((128, 128), np.uint8)
-    field[20:60, 30:90] = 255
-    sizes = []
-    for side in (64, 128):
-        file = tmp_path / f"{side}.png"
-        cv2.imwrite(str(file), cv2.resize(field, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
-        dataset = FundusDataset(table, PRE, masks={"p0": {"field": str(file)}}, mask_names=("field",))
-        sizes.append(dataset[0]["mask"])
-    assert np.array_equal(*sizes) and sizes[0].any()
 
 
 class Recorder(lightning.LightningModule):
@@ -201,6 +166,7 @@ class _Brightness:
     """An extra that measures the photograph that it is given."""
 
     name = "brightness"
+    moves = False
 
     def load(self, id: str, path: str, photograph: np.ndarray) -> tuple[str, float]:
         return id, float(photograph.mean())

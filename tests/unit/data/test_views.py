@@ -16,7 +16,6 @@ from tiny_trees import PREPROCESSING, write_aptos, write_image
 
 from retinai.data.aptos import AptosDataModule
 from retinai.data.dataset import FundusDataset
-from retinai.data.images import read_photograph
 from retinai.data.loading import make_loader
 from retinai.data.preprocessing import Preprocessing
 from retinai.data.samplers import Draw
@@ -93,14 +92,6 @@ def test_a_taught_student_trains_on_photographs_as_sharp_as_those_it_is_tested_o
     for index in range(3):
         sharp = [cv2.Laplacian(d[index]["image"], cv2.CV_64F).std() for d in (train, test)]
         assert sharp[0] == pytest.approx(sharp[1], rel=0.01)
-
-
-def test_masks_follow_the_students_size(table: pd.DataFrame, tmp_path: Path) -> None:
-    shape = read_photograph(table["path"][0]).shape[:2]
-    cv2.imwrite(str(tmp_path / "m.png"), np.full(shape, 255, np.uint8))
-    masks = {"p0": {"field": str(tmp_path / "m.png")}}
-    sample = FundusDataset(table, PRE, masks=masks, mask_names=("field",), views=[LARGE])[0]
-    assert sample["mask"].shape == (32, 32, 1) and set(np.unique(sample["mask"])) <= {0, 1} and sample["mask"].any()
 
 
 def test_only_training_has_views_and_each_size_has_its_cache(tmp_path: Path) -> None:

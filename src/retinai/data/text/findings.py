@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from retinai.data.fundus import FieldOfView, find_field_of_view
+from retinai.data.fundus import FieldOfView, find_field_of_view, same_shape
 from retinai.errors import DataError
 
 # Lesions in the order in which they are told; the names are those of the masks.
@@ -146,6 +146,7 @@ class FindingsExtra:
     """
 
     name = "findings"
+    moves = False
 
     def __init__(self, findings: Mapping[str, Findings]) -> None:
         self.findings = dict(findings)
@@ -198,6 +199,6 @@ def _field_pixels(mask: np.ndarray, photograph: np.ndarray, view: FieldOfView) -
 
 def _check_shape(name: str, mask: np.ndarray, photograph: np.ndarray) -> None:
     """Refuse a mask of another photograph; a smaller or larger copy of the data set is fine."""
-    height, width = photograph.shape[:2]
-    if mask.ndim != 2 or abs(mask.shape[1] * height - mask.shape[0] * width) > 0.01 * mask.shape[0] * width:
+    if mask.ndim != 2 or not same_shape(mask.shape, photograph.shape):
+        height, width = photograph.shape[:2]
         raise DataError(f"mask {name!r} is {mask.shape[::-1]} pixels, its photograph {(width, height)}")

@@ -1,0 +1,42 @@
+"""Files that do not belong to a data set, through training: told by name, before a run folder is made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+TINY = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
+TINY += ["data.num_workers=0", "data.batch_size=8", "trainer.max_epochs=1"]
+
+
+@pytest.mark.parametrize("key", ["data.findings=true", "data.masks=true"])
+def test_a_mask_of_another_size_names_file_and_photograph(
+    key: str, command: Callable[..., int], synthetic_idrid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(synthetic_idrid, tmp_path / "idrid"))
+    masks = sorted((root / "A. Segmentation" / "2. All Segmentation Groundtruths").rglob("*_OD.tif"))
+    for mask in masks:
+        cv2.imwrite(str(mask), np.full((40, 200), 255, np.uint8))
+    words = ["data=idrid", f"data.root={root}", key, f"run_dir={tmp_path / 'run'}", f"paths.cache={tmp_path / 'cache'}"]
+    assert command("train", *TINY, *words) == 2
+    said = capsys.readouterr().err
+    assert "_OD.tif (optic_disc) is 200 x 40 pixels, its photograph train_IDRiD_" in said and "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_photographs_bad_says_so(
+    command: Callable[..., int], synthetic_aptos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(synthetic_aptos, tmp_path / "aptos"))
+    for path in (root / "train_images").iterdir():
+        path.write_bytes(b"no photograph")
+    words = ["data=aptos", f"data.root={root}", "data.on_bad_image=skip", f"run_dir={tmp_path / 'run'}"]
+    assert command("train", *TINY, *words, f"paths.cache={tmp_path / 'cache'}") == 2
+    said = capsys.readouterr().err
+    assert "none of the 60 photographs of aptos can be used" in said and "val_fraction" not in said
+    assert str(root) in said and not (tmp_path / "run").exists()

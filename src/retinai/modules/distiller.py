@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +23,7 @@ class Distiller(Classifier):
 
     Args:
         teacher: The `teacher` section: `ckpt`, one checkpoint or a list of them.
-        temperature: T, above 0.
+        temperature: T, 0.01 to 100; beyond, T^2 and the divergence leave the range of float32.
         alpha_start: Alpha in the first epoch, in [0, 1].
         alpha_end: Alpha in the last epoch, in [0, 1].
         name: Name of the configuration.
@@ -51,8 +50,8 @@ class Distiller(Classifier):
         self.teachers: Teachers | None = None
         self.temperature, self.alpha_ends = float(temperature), (float(alpha_start), float(alpha_end))
         problems = []
-        if not 0 < self.temperature < math.inf:
-            problems.append(f"model.temperature={temperature} must be a number above 0")
+        if not 0.01 <= self.temperature <= 100:
+            problems.append(f"model.temperature={temperature} is out of range (0.01 to 100)")
         for key, value in zip(("alpha_start", "alpha_end"), self.alpha_ends, strict=True):
             if not 0 <= value <= 1:
                 problems.append(f"model.{key}={value} is out of range (0 to 1)")

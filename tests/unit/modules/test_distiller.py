@@ -181,3 +181,6 @@ def test_what_cannot_teach_or_learn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         make_distiller(temperature=0.0, alpha_start=-0.1, alpha_end=1.2)
     assert len(caught.value.problems) == 3
+    for temperature in (float("inf"), float("nan"), 1e30, 1e-30):
+        with pytest.raises(ConfigError, match="out of range"):
+            make_distiller(temperature=temperature)

@@ -22,6 +22,7 @@ from retinai.config.sections.base import (
     ThreeNumbers,
 )
 
+_Temperature = Annotated[float, Field(ge=0.01, le=100)]
 _Grey = Annotated[float, Field(ge=0, le=255)]
 _TwoGreys = Annotated[list[_Grey], Field(min_length=2, max_length=2)]
 _Deviations = Annotated[list[Positive], Field(min_length=3, max_length=3)]
@@ -41,7 +42,7 @@ class Distiller(Classifier):
     """`model=distiller`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.modules.distiller.Distiller",)
-    temperature: Positive = UNSET
+    temperature: _Temperature = UNSET
     alpha_start: Share = UNSET
     alpha_end: Share = UNSET
 

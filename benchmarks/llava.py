@@ -60,7 +60,7 @@ def require_packages() -> None:
     import importlib.util
 
     from retinai.errors import MissingExtraError
-    from retinai.models.llava.loading import require_llava_packages
+    from retinai.llava.loading import require_llava_packages
 
     try:
         require_llava_packages()
@@ -84,7 +84,7 @@ def measure(shapes: tuple[str, ...], quick: bool) -> tuple[list[Result], dict[st
     import torch
 
     from benchmarks import llava_rows
-    from retinai.models.llava.loading import quiet_transformers
+    from retinai.llava.loading import quiet_transformers
 
     torch.set_num_threads(THREADS)
     quiet_transformers()

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.common import Result, ratio_of, side_by_side
 from benchmarks.llava_setup import Setup
 from benchmarks.watches import wait
-from retinai.models.llava import likelihood
+from retinai.llava import likelihood
 
 TOKENS = 64  # of free text, no fewer and no more
 

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from retinai.data.dataset import FundusDataset
-from retinai.data.loading import EpochLoader, make_loader
-from retinai.models.llava.tiny import write_tiny_llava
-from retinai.modules.llava import LlavaGrader
+from retinai.data.loading.dataset import FundusDataset
+from retinai.data.loading.loader import EpochLoader, make_loader
+from retinai.llava.module import LlavaGrader
+from retinai.llava.tiny import write_tiny_llava
 
 BACKBONES = {"tiny": "llava_tiny", "7b": "llava_1_5_7b"}
 _SHARD = 1 << 30  # bytes of a weights file, and of host memory that writing takes
@@ -55,8 +55,8 @@ def prepare(shape: str, folder: Path, photographs: int, accumulate: int) -> Setu
         photographs: How many.
         accumulate: Photographs per step of the optimiser.
     """
-    from retinai import assemble
     from retinai.config.compose import compose
+    from retinai.run import factories as assemble
 
     network = folder / "network"
     write_shape(network, published_config()) if shape == "7b" else write_tiny_llava(network)
@@ -84,9 +84,9 @@ def prepare(shape: str, folder: Path, photographs: int, accumulate: int) -> Setu
 
 def write_conversations(folder: Path, photographs: int) -> Path:
     """Write a synthetic cohort in IDRiD's layout and its conversations; return the file of the latter."""
+    from retinai.commands.prepare import run
     from retinai.config.compose import compose
-    from retinai.data.synthetic.cohort import write_cohort
-    from retinai.prepare import run
+    from retinai.synthetic.cohort import write_cohort
 
     write_cohort(folder / "idrid", "idrid", max(photographs, 25), size=512, seed=0, workers=1, progress=False)
     out = folder / "conversations.jsonl"

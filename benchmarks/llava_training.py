@@ -15,8 +15,8 @@ from benchmarks.common import Result, Spent, ratio_of, side_by_side
 from benchmarks.llava_setup import Setup
 from benchmarks.watches import LightningWatch, Stopwatch
 from retinai.callbacks.quiet import quiet_lightning
-from retinai.models.llava.encoding import IGNORED
-from retinai.models.llava.loading import quantisation
+from retinai.llava.encoding import IGNORED
+from retinai.llava.loading import quantisation
 
 CLIP = 1.0
 WARM = 1  # first steps of the optimiser in a run, not counted

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import Result, ratio_of, side_by_side
-from retinai.data.cache import PreparedCache
-from retinai.data.dataset import FundusDataset
-from retinai.data.loading import EpochLoader, make_loader
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.synthetic.cohort import write_cohort
-from retinai.data.task import DR_GRADE
-from retinai.data.transforms import build_augmentation
+from retinai.data.loading.augmentation import build_augmentation
+from retinai.data.loading.dataset import FundusDataset
+from retinai.data.loading.loader import EpochLoader, make_loader
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.synthetic.cohort import write_cohort
+from retinai.tasks.task import DR_GRADE
 
 HEIGHT, WIDTH = 1958, 2588  # a frequent size among the photographs of APTOS
 

@@ -60,11 +60,11 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     from omegaconf import OmegaConf
 
     from benchmarks import loading, training
-    from retinai import assemble
     from retinai.config.build import build
     from retinai.config.compose import compose
-    from retinai.data.cache import PreparedCache
-    from retinai.data.task import DR_GRADE
+    from retinai.data.photographs.cache import PreparedCache
+    from retinai.run import factories as assemble
+    from retinai.tasks.task import DR_GRADE
 
     # One thread: several wait for each other at every operation, so that any other work on the machine
     # slows them many times over and nothing but that is measured.

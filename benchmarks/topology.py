@@ -28,10 +28,10 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.common import Result, ratio_of, read_options, side_by_side  # noqa: E402
-from retinai.data.fundus import prepare_photograph  # noqa: E402
-from retinai.data.images import read_photograph  # noqa: E402
-from retinai.data.preprocessing import Preprocessing  # noqa: E402
-from retinai.data.topology import (  # noqa: E402
+from retinai.data.photographs.field_of_view import prepare_photograph  # noqa: E402
+from retinai.data.photographs.images import read_photograph  # noqa: E402
+from retinai.data.photographs.preprocessing import Preprocessing  # noqa: E402
+from retinai.topology.persistence import (  # noqa: E402
     TopologySettings,
     filtrations,
     general_diagrams,
@@ -72,7 +72,7 @@ def read_photographs(images: str, n: int, scratch: Path) -> list[np.ndarray]:
         scratch: Where synthetic ones are written.
     """
     if not images:
-        from retinai.data.synthetic.cohort import write_cohort
+        from retinai.synthetic.cohort import write_cohort
 
         write_cohort(scratch, "aptos", max(n, 12), size=512, seed=0, workers=1, progress=False)
         images = str(scratch / "train_images")

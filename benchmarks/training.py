@@ -16,8 +16,8 @@ from benchmarks.common import Result, Spent, ratio_of, side_by_side
 from benchmarks.loading import loader_of
 from benchmarks.watches import LightningWatch, Stopwatch
 from retinai.callbacks.quiet import quiet_lightning
-from retinai.data.cache import PreparedCache
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.modules.base import FundusModule
 
 CLIP = 1.0

@@ -111,7 +111,7 @@ def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def _cohort(factory: pytest.TempPathFactory, layout: str, n: int) -> Path:
-    from retinai.data.synthetic.cohort import write_cohort
+    from retinai.synthetic.cohort import write_cohort
 
     out = factory.mktemp("cohorts") / layout
     write_cohort(out, layout, n, size=112, seed=0, workers=1, progress=False)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from retinai.console import print_metrics
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.metrics.predictions import concatenate
 from retinai.modules.load import load_module
 from retinai.reports.loading import load_runs
 from retinai.reports.run_report import write_evaluation
+from retinai.run.console import print_metrics
 
 
 def main(out: str, folders: list[str]) -> None:

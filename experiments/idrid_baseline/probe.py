@@ -19,10 +19,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from retinai.assemble import make_datamodule, plain
 from retinai.config.compose import compose
-from retinai.data.base import FundusDataModule
-from retinai.models.backbone import Backbone, build_backbone
+from retinai.data.datamodule import FundusDataModule
+from retinai.encoders.backbone import Backbone, build_backbone
+from retinai.run.factories import make_datamodule, plain
 
 SETTINGS = ((384, False), (512, False), (640, False), (640, True))
 STAGES = (3, 4, 5, 6)

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from retinai.errors import UserError
-from retinai.signals import stoppable
+from retinai.run.signals import stoppable
 
 COMMANDS: dict[str, str] = {
     "train": "train a grader, test its best checkpoint, write the report",

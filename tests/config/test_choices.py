@@ -79,7 +79,9 @@ def test_what_is_left_out_is_said_and_not_in_the_run(
     from retinai.cli import main
 
     seen: list[Any] = []
-    monkeypatch.setattr("retinai.train.run", seen.append)  # the command itself, with the configuration that it gets
+    monkeypatch.setattr(
+        "retinai.commands.train.run", seen.append
+    )  # the command itself, with the configuration that it gets
     words = ["+experiment=idrid_baseline", "tuning=full,head", f"hydra.sweep.dir={tmp_path}"]
     with pytest.raises(SystemExit) as left:
         main(["train", "-m", *words])

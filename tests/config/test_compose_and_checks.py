@@ -114,9 +114,9 @@ def test_a_fault_of_the_tuning_is_told_once() -> None:
 @pytest.mark.parametrize(
     ("model", "target", "rank"),
     [
-        ("classifier", "retinai.models.lora.LoraTuning", 8),
-        ("distiller", "retinai.models.lora.LoraTuning", 8),
-        ("llava", "retinai.models.llava.adapters.LlavaTuning", 16),
+        ("classifier", "retinai.encoders.lora.LoraTuning", 8),
+        ("distiller", "retinai.encoders.lora.LoraTuning", 8),
+        ("llava", "retinai.llava.adapters.LlavaTuning", 16),
     ],
 )
 @pytest.mark.parametrize("words", [["tuning=lora"], ["phase=linear_probe", "tuning=lora"]])
@@ -141,7 +141,7 @@ def test_sections_bind_to_the_signature_they_feed() -> None:
     assert any("'exra'" in p and "did you mean 'extra'?" in p for p in problems)
 
 
-@pytest.mark.parametrize("target", ["os.system", "retinai.run_folder.subprocess.run", "retinai.run_folder.datetime"])
+@pytest.mark.parametrize("target", ["os.system", "retinai.run.folder.subprocess.run", "retinai.run.folder.datetime"])
 def test_a_checkpoint_cannot_call_outsiders(target: str) -> None:
     with pytest.raises(ConfigError):
         build({"_target_": target}, object)

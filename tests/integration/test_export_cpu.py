@@ -36,7 +36,7 @@ def test_checked_on_one_cpu_and_used_on_another(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("retinai.exporting.folder.this_cpu", lambda: NEW)
+    monkeypatch.setattr("retinai.export.folder.this_cpu", lambda: NEW)
     monkeypatch.setattr(cpu, "this_cpu", lambda: NEW)
     out = tmp_path / "folder"
     words = ["precision=int8", "int8_photographs=2", "num_workers=0", f"paths.cache={tmp_path / 'cache'}", "force=true"]

@@ -48,8 +48,8 @@ def test_a_shape_is_written_in_shards_and_loads_whole_in_four_bits(from_root: No
     from benchmarks.llava_setup import published_config, write_shape
     from transformers import LlavaForConditionalGeneration
 
-    from retinai.models.llava.loading import load_llava
-    from retinai.models.llava.settings import LlavaSettings
+    from retinai.llava.loading import load_llava
+    from retinai.llava.settings import LlavaSettings
 
     config = published_config()
     config.vision_config.update({"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "image_size": 56})

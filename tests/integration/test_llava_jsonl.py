@@ -7,14 +7,14 @@ import re
 
 import pytest
 
+from retinai.commands.prepare import run
 from retinai.config.compose import compose
-from retinai.data.idrid import LESIONS, graded_masks, lesion_mask_files
-from retinai.data.task import DR_GRADE
-from retinai.data.text.findings import LESION_NAMES
-from retinai.data.text.jsonl import read_conversations
-from retinai.data.text.parsing import named_lesions, parse_grade
+from retinai.data.sources.idrid import LESIONS, graded_masks, lesion_mask_files
 from retinai.errors import ConfigError, UserError
-from retinai.prepare import run
+from retinai.lesions.findings import LESION_NAMES
+from retinai.llava.text.jsonl import read_conversations
+from retinai.llava.text.parsing import named_lesions, parse_grade
+from retinai.tasks.task import DR_GRADE
 
 WORDS = {
     "microaneurysms": "aneurysm",

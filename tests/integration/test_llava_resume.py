@@ -15,7 +15,7 @@ import torch
 # Runs `retinai train` and kills its own process, as hard as the system can, in the second epoch.
 _KILLED_RUN = """
 import os, signal
-from retinai.modules.llava import LlavaGrader
+from retinai.llava.module import LlavaGrader
 
 step = LlavaGrader.training_step
 

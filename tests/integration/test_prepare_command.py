@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from retinai.commands.prepare import duplicate_table, run
 from retinai.config.compose import compose
-from retinai.data.cache import PreparedCache
-from retinai.data.duplicates import DuplicateGroup
-from retinai.data.fundus import prepare_photograph
-from retinai.data.images import read_photograph
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.curation.duplicates import DuplicateGroup
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
-from retinai.prepare import duplicate_table, run
 
 SIZE = "backbone.input_size=64"
 

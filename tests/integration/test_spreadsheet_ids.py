@@ -85,4 +85,4 @@ def test_every_other_csv_is_written_in_the_same_place() -> None:
         if any(word in path.read_text() for word in (".to_csv(", "csv.writer(", "DictWriter("))
     }
     # Besides: a table of numbers, and files in the form of a data set's owner with ids of our own making.
-    assert found == {"files.py", "callbacks/metrics_csv.py", "data/synthetic/layout_odir.py"}
+    assert found == {"files.py", "callbacks/metrics_csv.py", "synthetic/layout_odir.py"}

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from retinai.data.cache import PreparedCache
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.topology import TopologySettings, persistence_images
-from retinai.data.topology_cache import TopologyCache
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.modules.load import load_module
+from retinai.topology.cache import TopologyCache
+from retinai.topology.persistence import TopologySettings, persistence_images
 
 Command = Callable[..., int]
 NETWORK = ["backbone=resnet18", "backbone.architecture=test_resnet", "backbone.weights=none", "backbone.input_size=32"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from retinai.data import images
-from retinai.data.file_index import FileIndex
-from retinai.data.images import BadImageError, read_bytes
+from retinai.data.curation.file_index import FileIndex
+from retinai.data.photographs import images
+from retinai.data.photographs.images import BadImageError, read_bytes
 from retinai.files import UnreadableError, read_regular
 
 

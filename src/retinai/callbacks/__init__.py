@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from retinai.data.task import Task
+    from retinai.tasks.task import Task
 
 # Without these a run has no result to test, no way to go on, and no curve.
 NEEDED = ("best", "last", "metrics_csv")

@@ -99,7 +99,7 @@ def _refusals(name: str, section: dict[str, Any]) -> list[str]:
     """Return what a section's own class says against its values, where building it costs nothing."""
     try:
         if name == "augment":
-            from retinai.data.transforms import build_augmentation
+            from retinai.data.loading.augmentation import build_augmentation
 
             build_augmentation(section)
         elif TARGET in section and (is_dataclass(resolve_target(section, trusted=True)) or name == "prompt"):
@@ -173,8 +173,8 @@ def _double_balancing(cfg: DictConfig) -> Iterable[str]:
 
 
 _OF_LLAVA = {
-    "backbone": "retinai.models.llava.settings.LlavaSettings",
-    "loss": "retinai.losses.answer.AnswerLikelihood",
+    "backbone": "retinai.llava.settings.LlavaSettings",
+    "loss": "retinai.llava.loss.AnswerLikelihood",
 }
 
 
@@ -182,7 +182,7 @@ def _language_parts(cfg: DictConfig) -> Iterable[str]:
     """A LLaVA has its own backbones, loss, prompts and adapters; each of them goes with model=llava only."""
     if OmegaConf.select(cfg, "model._target_") is None:
         return
-    is_llava = cfg.model[TARGET] == "retinai.modules.llava.LlavaGrader"
+    is_llava = cfg.model[TARGET] == "retinai.llava.module.LlavaGrader"
     for group, target in _OF_LLAVA.items():
         if (OmegaConf.select(cfg, f"{group}.{TARGET}") == target) == is_llava:
             continue

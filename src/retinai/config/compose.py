@@ -18,7 +18,7 @@ class Job:
     """What Hydra calls for one composed configuration. A class, so that launchers can pickle it.
 
     Args:
-        command: Name of the command; `retinai.<command>.run(cfg)` is called.
+        command: Name of the command; `retinai.commands.<command>.run(cfg)` is called.
     """
 
     def __init__(self, command: str) -> None:
@@ -43,8 +43,8 @@ class Job:
         from retinai.config.checks import check
         from retinai.config.choices import settle
         from retinai.config.machine import check_machine
-        from retinai.console import print_notes
-        from retinai.resuming import resumed
+        from retinai.run.console import print_notes
+        from retinai.run.resuming import resumed
 
         # Lightning starts the other processes of a DDP run with the words that started this one.
         sys.argv = self.words
@@ -55,7 +55,7 @@ class Job:
                 cfg = resumed(cfg)
             check(self.command, cfg)
             check_machine(self.command, cfg)
-            return importlib.import_module(f"retinai.{self.command}").run(cfg)
+            return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
         except (UserError, ModuleNotFoundError) as error:
             fault = error if isinstance(error, UserError) else missing_extra(error)
             if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):

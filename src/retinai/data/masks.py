@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retinai.data.fundus import prepare_masks, same_shape
-from retinai.data.images import read_mask, read_photograph, read_size
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.field_of_view import prepare_masks, same_shape
+from retinai.data.photographs.images import read_mask, read_photograph, read_size
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import DataError
 
 # {id: {lesion: mask file}}; an id that is not here is not annotated, a lesion without a file is absent.

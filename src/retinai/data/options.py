@@ -8,7 +8,7 @@ from retinai.config.sections import problems
 from retinai.config.sections.data import Data
 
 if TYPE_CHECKING:
-    from retinai.data.base import FundusDataModule
+    from retinai.data.datamodule import FundusDataModule
 
 _KEYS = ("batch_size", "num_workers", "folds", "fold", "val_fraction", "test_fraction", "split_seed", "limit",
          "on_bad_image", "near_duplicates", "findings")  # fmt: skip

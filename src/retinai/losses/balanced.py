@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from retinai.data.task import Task
 from retinai.errors import ConfigError
 from retinai.losses.base import LARGEST_GAMMA, Objective, require_range, weighted_mean
 from retinai.losses.focal import softmax_focal
+from retinai.tasks.task import Task
 
 _BASES = {"grade": ("softmax", "focal"), "multilabel": ("bce", "focal")}
 _AGAINST = ("negatives", "labels")

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from retinai.data.task import Task
 from retinai.errors import ConfigError
+from retinai.tasks.task import Task
 
 # Differences of float32 probabilities carry rounding of this size, so nothing below is knowledge.
 _LEAST_PROBABILITY = 1e-7

@@ -9,8 +9,8 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.data.task import Task
 from retinai.losses.base import LARGEST_GAMMA, Objective, require_range
+from retinai.tasks.task import Task
 
 
 class BinaryCrossEntropy(Objective):

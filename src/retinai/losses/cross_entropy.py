@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.data.task import Task
 from retinai.losses.base import Objective, require_range
+from retinai.tasks.task import Task
 
 
 class CrossEntropy(Objective):

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from retinai.data.task import Task
 from retinai.losses.base import LARGEST_GAMMA, Objective, require_range
+from retinai.tasks.task import Task
 
 
 def softmax_focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:

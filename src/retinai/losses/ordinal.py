@@ -10,8 +10,8 @@ from coral_pytorch.losses import coral_loss, corn_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retinai.data.task import Task
 from retinai.losses.base import Objective
+from retinai.tasks.task import Task
 
 
 def probabilities_from_exceedance(exceedance: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.data.task import Task
 from retinai.errors import ConfigError
 from retinai.losses.base import Objective
 from retinai.losses.ordinal import probabilities_from_exceedance
+from retinai.tasks.task import Task
 
 _LOSSES: dict[str, Callable[..., Tensor]] = {"mse": functional.mse_loss, "smooth_l1": functional.smooth_l1_loss}
 # The least distance between cut-offs and the least spread, in grades: no grade becomes unreachable.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retinai.data.task import Task
+from retinai.tasks.task import Task
 
 SENSITIVITY = SPECIFICITY = 0.9
 

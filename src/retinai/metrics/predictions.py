@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from retinai.data.task import Task
 from retinai.errors import DataError
 from retinai.metrics.median import lies_above
 from retinai.metrics.temperature import stated
+from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
-    from retinai.metrics.answers import Answers
+    from retinai.llava.metrics import Answers
 
 DECISIONS = ("argmax", "median", "threshold")
 THRESHOLD = 0.5

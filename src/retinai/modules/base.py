@@ -11,17 +11,17 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from retinai.config.build import TARGET, build
-from retinai.data.extras import Extra
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.task import Task
-from retinai.data.topology_settings import TopologySettings
+from retinai.data.loading.fields import Extra
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.encoders.tuning import TuningReport, hash_tensors, rest_frozen_parts
 from retinai.errors import UserError
 from retinai.losses.base import Objective
-from retinai.models.tuning import TuningReport, hash_tensors, rest_frozen_parts
+from retinai.metrics.validation import ValidationMetrics
 from retinai.modules.checkpoint import complete_states, plain, write_extras
 from retinai.modules.divergence import stop_if_diverged
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
-from retinai.modules.validation import ValidationMetrics
+from retinai.tasks.task import Task
+from retinai.topology.settings import TopologySettings
 
 S = TypeVar("S")
 

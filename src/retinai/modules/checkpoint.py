@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 import retinai
-from retinai.checkpoint_content import STATES, refuse_not_finite
-from retinai.data.topology_settings import TopologySettings
+from retinai.config.records import CheckpointRecord, check_record
+from retinai.encoders.checkpoint_content import STATES, refuse_not_finite
+from retinai.encoders.tuning import hash_tensors
 from retinai.errors import CheckpointError
-from retinai.models.tuning import hash_tensors
-from retinai.schema import CheckpointRecord, check_record
+from retinai.topology.settings import TopologySettings
 
 if TYPE_CHECKING:
     from retinai.modules.base import FundusModule
@@ -76,7 +76,7 @@ def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -
         CheckpointError: If the file is no checkpoint of retinai.
         UserError: If the disk is full.
     """
-    from retinai.checkpoint_io import AtomicCheckpointIO
+    from retinai.run.checkpoint_io import AtomicCheckpointIO
 
     files = AtomicCheckpointIO()
     checkpoint = files.load_checkpoint(path)

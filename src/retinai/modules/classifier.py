@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from retinai.config.build import show_base_options
-from retinai.data.extras import Extra
-from retinai.data.topology import TopologyExtra
-from retinai.data.topology_settings import TopologySettings
+from retinai.data.loading.fields import Extra
+from retinai.encoders.attention import AttentionSettings
+from retinai.encoders.backbone import build_backbone
+from retinai.encoders.lora import LoraTuning
+from retinai.encoders.tuning import Tuning, TuningReport, TuningSettings
 from retinai.errors import ConfigError, DataError
-from retinai.losses.distillation import symmetric_kl
-from retinai.models.attention import AttentionSettings
-from retinai.models.backbone import build_backbone
-from retinai.models.grader import Grader
-from retinai.models.lora import LoraTuning
-from retinai.models.tuning import Tuning, TuningReport, TuningSettings
+from retinai.losses.divergence import symmetric_kl
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
+from retinai.modules.image_classifier import Grader
+from retinai.topology.persistence import TopologyExtra
+from retinai.topology.settings import TopologySettings
 
 
 class Classifier(FundusModule):

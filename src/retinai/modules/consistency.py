@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError
 
 

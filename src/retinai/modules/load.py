@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from retinai.config.build import TARGET, build
-from retinai.data.task import Task
+from retinai.encoders.weights import read_checkpoint
 from retinai.errors import CheckpointError, ConfigError, UserError
-from retinai.models.loading import read_checkpoint
 from retinai.modules.base import FundusModule
 from retinai.modules.checkpoint import read_extras
+from retinai.tasks.task import Task
 
 
 def load_module(path: str | Path, task: Task | None = None) -> FundusModule:

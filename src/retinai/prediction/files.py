@@ -12,11 +12,11 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
-from retinai.data.dataset import Collate
-from retinai.data.extras import Extra
-from retinai.data.images import BadImageError
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.reading import read_retina
+from retinai.data.loading.dataset import Collate
+from retinai.data.loading.fields import Extra
+from retinai.data.photographs.images import BadImageError
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.photographs.retina import read_retina
 from retinai.errors import UserError
 from retinai.modules.base import FundusModule
 from retinai.prediction.photographs import Photographs

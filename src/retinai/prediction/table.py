@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retinai.data.task import Task
 from retinai.metrics.predictions import decide
 from retinai.metrics.temperature import stated
 from retinai.prediction.photographs import Photographs
+from retinai.tasks.task import Task
 
 _NO_NUMBERS = "the network gave probabilities that are no finite numbers"
 

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from retinai.data.fundus import prepare_photograph
-from retinai.data.images import BadImageError, read_photograph
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.images import BadImageError, read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.metrics.predictions import Predictions
 from retinai.reports.figures import readable
 from retinai.reports.style import FAINT, new_figure

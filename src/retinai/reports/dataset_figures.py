@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from retinai.data.task import Task
 from retinai.files import atomic_path
+from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retinai.data.file_index import FileRecord
+    from retinai.data.curation.file_index import FileRecord
 
 _MOST_SIZES = 12
 _COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb", "#222255")

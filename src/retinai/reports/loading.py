@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from retinai.data.task import Task
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
 from retinai.metrics.predictions import DECISIONS, Predictions
 from retinai.reports.wording import LABELS
-from retinai.run_records import RECORD, metric_problems, read_record
+from retinai.run.records import RECORD, metric_problems, read_record
+from retinai.tasks.task import Task
 
 # What may differ between the runs of one group.
 # A teacher of another fold is another file; what it is (`run.json`) takes part in its place.

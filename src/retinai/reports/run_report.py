@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.files import write_csv, write_json, write_text
-from retinai.metrics.answers import answer_metrics
+from retinai.llava.metrics import answer_metrics
+from retinai.llava.report import answers_section
 from retinai.metrics.calibrating import calibration_results
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.predictions import Predictions
 from retinai.reports import figures as draw
-from retinai.reports.answers import answers_section
 from retinai.reports.calibration import calibration_section
 from retinai.reports.contact_sheet import Mistake, contact_sheet, worst_mistakes
 from retinai.reports.html import report_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retinai.console import HEADLINE
+from retinai.run.console import HEADLINE
 
 LABELS: dict[str, str] = {
     **HEADLINE,

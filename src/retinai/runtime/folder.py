@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.task import Task
-from retinai.data.topology_settings import CHANNELS, TopologySettings
+from retinai.config.records import ManifestRecord, check_record
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, UserError
 from retinai.runtime.cpu import Cpu
-from retinai.schema import ManifestRecord, check_record
+from retinai.tasks.task import Task
+from retinai.topology.settings import CHANNELS, TopologySettings
 
 FORMAT = 1
 MANIFEST = "model.json"

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.task import Task
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.prediction.photographs import Photographs, find_photographs, name_photographs
 from retinai.prediction.table import prediction_table
@@ -20,6 +19,7 @@ from retinai.runtime.engines import open_engine
 from retinai.runtime.folder import ModelFolder, read_folder
 from retinai.runtime.graph_check import check_graph
 from retinai.runtime.reading import Reading, read_all
+from retinai.tasks.task import Task
 
 Images = str | Path | Sequence[str | Path] | Sequence[np.ndarray]
 

@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from retinai.data.images import BadImageError
 from retinai.data.parallel import choose_workers, run_parallel
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.reading import prepare_retina, read_retina
-from retinai.data.topology import TopologySettings, persistence_images
+from retinai.data.photographs.images import BadImageError
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.photographs.retina import prepare_retina, read_retina
+from retinai.topology.persistence import TopologySettings, persistence_images
 
 Source = tuple[int, str | np.ndarray]
 

@@ -119,7 +119,7 @@ def checkpoint(path: Path, run_id: str) -> wandb.Artifact:
 def _thumbnail(path: Path) -> wandb.Image | None:
     from PIL import Image
 
-    from retinai.data.images import read_photograph
+    from retinai.data.photographs.images import read_photograph
 
     try:
         picture = Image.fromarray(read_photograph(path))

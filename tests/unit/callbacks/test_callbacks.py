@@ -15,8 +15,8 @@ from tiny_run import TinyModule, state, train
 
 from retinai.callbacks import make_callbacks
 from retinai.callbacks.progress import EpochProgress, clock
-from retinai.data.task import DR_GRADE
 from retinai.errors import ConfigError
+from retinai.tasks.task import DR_GRADE
 
 
 class Killed(BaseException):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_trees import PREPROCESSING, write_aptos, write_image
 
-from retinai.data.aptos import AptosDataModule
-from retinai.data.base import FundusDataModule
-from retinai.data.file_index import FileIndex
+from retinai.data.curation.file_index import FileIndex
+from retinai.data.datamodule import FundusDataModule
+from retinai.data.sources.aptos import AptosDataModule
 from retinai.errors import ConfigError, DataError
 
 GRADES = [0] * 20 + [1] * 8 + [2] * 14 + [3] * 8 + [4] * 8
@@ -181,7 +181,7 @@ def test_options_that_make_no_sense_are_told_together(root, tmp_path):
 
 
 def test_prepared_photographs_give_the_same_pixels(root, tmp_path):
-    from retinai.data.cache import PreparedCache
+    from retinai.data.photographs.cache import PreparedCache
 
     data = build(root, tmp_path, batch_size=8)
     before = next(iter(data.loader("test")))

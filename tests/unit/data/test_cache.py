@@ -10,17 +10,17 @@ import pytest
 from drawn_eye import draw_eye
 from PIL import Image
 
-from retinai.data import file_index
-from retinai.data.cache import PreparedCache
-from retinai.data.fundus import prepare_photograph
-from retinai.data.images import read_photograph
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.curation import file_index
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 
 PREPARE = """
 import sys
 from pathlib import Path
-from retinai.data.cache import PreparedCache
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 if __name__ == "__main__":
     settings = Preprocessing(int(sys.argv[3]), (0.5,) * 3, (0.5,) * 3)

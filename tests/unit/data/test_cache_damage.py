@@ -13,14 +13,14 @@ import pytest
 from drawn_eye import draw_eye
 from PIL import Image
 
-from retinai.data.arrays import file_of, read_array, write_array
-from retinai.data.cache import PreparedCache
-from retinai.data.checked_lines import DamagedLineError, LineFile, decode, encode
-from retinai.data.duplicates import find_duplicates
-from retinai.data.file_index import INDEX_NAME, FileIndex
-from retinai.data.fundus import prepare_photograph
-from retinai.data.images import read_photograph
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.curation.checked_lines import DamagedLineError, LineFile, decode, encode
+from retinai.data.curation.duplicates import find_duplicates
+from retinai.data.curation.file_index import INDEX_NAME, FileIndex
+from retinai.data.photographs.arrays import file_of, read_array, write_array
+from retinai.data.photographs.cache import PreparedCache
+from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 
 SETTINGS = Preprocessing(48, (0.5,) * 3, (0.5,) * 3)

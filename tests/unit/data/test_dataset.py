@@ -8,14 +8,14 @@ import torch
 from tiny_trees import PREPROCESSING, write_aptos, write_image
 from torchvision.transforms.v2 import functional as tv
 
-from retinai.data.aptos import AptosDataModule
-from retinai.data.dataset import Collate, FundusDataset
-from retinai.data.loading import make_loader, worker_count
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.samplers import Draw
-from retinai.data.table import as_targets
-from retinai.data.task import DR_GRADE, ODIR_COURSE
-from retinai.data.transforms import build_augmentation
+from retinai.data.loading.augmentation import build_augmentation
+from retinai.data.loading.dataset import Collate, FundusDataset
+from retinai.data.loading.loader import make_loader, worker_count
+from retinai.data.loading.samplers import Draw
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.sources.aptos import AptosDataModule
+from retinai.data.sources.label_table import as_targets
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
 AUGMENT = [

@@ -7,8 +7,8 @@ import pytest
 from drawn_eye import draw_eye
 from PIL import Image
 
-from retinai.data.duplicates import bit_distances, find_duplicates, hash_words, near_pairs
-from retinai.data.file_index import FileIndex, FileRecord, perceptual_hash
+from retinai.data.curation.duplicates import bit_distances, find_duplicates, hash_words, near_pairs
+from retinai.data.curation.file_index import FileIndex, FileRecord, perceptual_hash
 
 
 def flipped(hex_hash, bits):

@@ -11,15 +11,15 @@ import pytest
 from drawn_eye import draw_eye
 from PIL import Image
 
-from retinai.data import file_index
-from retinai.data.file_index import INDEX_NAME, FileIndex, examine
+from retinai.data.curation import file_index
+from retinai.data.curation.file_index import INDEX_NAME, FileIndex, examine
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.errors import UserError
 
 SCAN = """
 import sys
 from pathlib import Path
-from retinai.data.file_index import FileIndex
+from retinai.data.curation.file_index import FileIndex
 if __name__ == "__main__":
     paths = sorted(map(str, Path(sys.argv[1]).glob("*.png")))
     print(len(FileIndex(sys.argv[2]).scan(paths, workers=int(sys.argv[3]), progress=None)))

@@ -12,10 +12,10 @@ import yaml
 from drawn_eye import draw_eye
 from PIL import Image
 
-from retinai.data.dataset import FundusDataset
-from retinai.data.fundus import prepare_photograph
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.transforms import build_augmentation
+from retinai.data.loading.augmentation import build_augmentation
+from retinai.data.loading.dataset import FundusDataset
+from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 
 CONF = Path(__file__).parents[3] / "conf" / "augment"
 FLAT = ("RandomBrightnessContrast", "RGBShift", "HueSaturationValue", "RandomGamma", "GaussianBlur", "ImageCompression")

@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 from drawn_eye import draw_eye
 
-from retinai.data.fundus import (
+from retinai.data.photographs.field_of_view import (
     _percentile,
     equalise_lightness,
     find_field_of_view,
     prepare_masks,
     prepare_photograph,
 )
-from retinai.data.images import read_photograph
-from retinai.data.preprocessing import Preprocessing
+from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_trees import PREPROCESSING, write_idrid
 
-from retinai.data.idrid import LESIONS, IdridDataModule, graded_masks, lesion_mask_files, match_parts
+from retinai.data.sources.idrid import LESIONS, IdridDataModule, graded_masks, lesion_mask_files, match_parts
 from retinai.errors import ConfigError, DataError
 
 TRAIN = [(i % 5, i % 3) for i in range(50)]

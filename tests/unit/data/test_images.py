@@ -8,7 +8,7 @@ import pytest
 from drawn_eye import draw_eye
 from PIL import Image, PngImagePlugin
 
-from retinai.data.images import BadImageError, read_mask, read_photograph
+from retinai.data.photographs.images import BadImageError, read_mask, read_photograph
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from retinai.data.known_split import KnownSplit
-from retinai.data.table import as_targets
+from retinai.data.curation.known_split import KnownSplit
+from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
 
 KNOWN = KnownSplit.of_ids(["a", "b", "c", "bad", "p", "gone"], ["train", "val", "test", "left_out", "predict", "train"])

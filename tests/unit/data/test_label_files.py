@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from retinai.data.label_files import parse_flags, parse_grades, read_labels
-from retinai.data.table import as_targets, check_paths
-from retinai.data.task import DR_GRADE, ODIR_COURSE
+from retinai.data.sources.label_files import parse_flags, parse_grades, read_labels
+from retinai.data.sources.label_table import as_targets, check_paths
 from retinai.errors import DataError
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 
 HEAD = b"id_code,diagnosis\n"
 
@@ -85,7 +85,7 @@ XLSX: dict[str, Callable[[], bytes]] = {
 def test_damaged_workbooks(tmp_path: Path, make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "labels.xlsx"
     if make is XLSX["bomb"]:
-        monkeypatch.setattr("retinai.data.label_files.MAX_TEXT_BYTES", 2**20)
+        monkeypatch.setattr("retinai.data.sources.label_files.MAX_TEXT_BYTES", 2**20)
         path.write_bytes(_with_sheet(lambda xml: xml + b" " * 2**21))
     else:
         path.write_bytes(make())

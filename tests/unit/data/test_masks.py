@@ -12,15 +12,15 @@ import pytest
 import torch
 from tiny_trees import PREPROCESSING, write_image
 
-from retinai.data.dataset import Collate, FundusDataset
-from retinai.data.images import read_photograph
+from retinai.data.loading.augmentation import build_augmentation
+from retinai.data.loading.dataset import Collate, FundusDataset
+from retinai.data.loading.samplers import Draw
 from retinai.data.masks import AnnotatedExtra, MaskExtra, check_masks
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.samplers import Draw
-from retinai.data.table import as_targets
-from retinai.data.task import DR_GRADE
-from retinai.data.transforms import build_augmentation
+from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
+from retinai.tasks.task import DR_GRADE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
 LARGE = replace(PRE, input_size=96)

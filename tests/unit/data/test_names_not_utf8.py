@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from retinai.data.aptos import AptosDataModule
-from retinai.data.odir import OdirDataModule
+from retinai.data.sources.aptos import AptosDataModule
+from retinai.data.sources.odir import OdirDataModule
 from retinai.errors import DataError
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from tiny_trees import PREPROCESSING, write_image
 
-from retinai.data.odir import OdirDataModule
-from retinai.data.odir_keywords import class_of, decode_keywords, split_keywords
-from retinai.data.task import ODIR_8
+from retinai.data.sources.odir import OdirDataModule
+from retinai.data.sources.odir_keywords import class_of, decode_keywords, split_keywords
 from retinai.errors import ConfigError, DataError
+from retinai.tasks.task import ODIR_8
 
 KEYWORDS = {
     "normal fundus": "N",

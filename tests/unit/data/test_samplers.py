@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import WeightedRandomSampler
 
-from retinai.data.samplers import Draw, ShuffleSampler, WeightedSampler, balancing_weights, build_sampler
+from retinai.data.loading.samplers import Draw, ShuffleSampler, WeightedSampler, balancing_weights, build_sampler
 from retinai.errors import ConfigError
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retinai.data.split_files import read_splits, write_splits
-from retinai.data.splits import SplitPlan, fold_numbers, handful, leaking_rows, link_groups, shared_patients
-from retinai.data.table import as_targets
-from retinai.data.task import DR_GRADE, ODIR_8
+from retinai.data.curation.split_files import read_splits, write_splits
+from retinai.data.curation.splits import SplitPlan, fold_numbers, handful, leaking_rows, link_groups, shared_patients
+from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
+from retinai.tasks.task import DR_GRADE, ODIR_8
 
 APTOS_COUNTS = (1805, 370, 999, 193, 295)
 

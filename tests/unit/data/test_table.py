@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from retinai.data.label_files import parse_flags, parse_grades, read_labels
-from retinai.data.table import as_targets, check_files, check_table
-from retinai.data.task import DR_GRADE, ODIR_COURSE
+from retinai.data.sources.label_files import parse_flags, parse_grades, read_labels
+from retinai.data.sources.label_table import as_targets, check_files, check_table
 from retinai.errors import DataError
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 
 
 def write(tmp_path: Path, text: str | bytes) -> Path:

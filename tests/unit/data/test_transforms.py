@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tiny_trees import photograph
 
-from retinai.data.transforms import build_augmentation
+from retinai.data.loading.augmentation import build_augmentation
 from retinai.errors import ConfigError
 
 CONF = Path(__file__).parents[3] / "conf" / "augment"

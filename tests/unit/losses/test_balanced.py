@@ -13,10 +13,10 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from retinai.config.build import build
-from retinai.data.task import DR_GRADE, ODIR_COURSE, Task
 from retinai.errors import ConfigError
 from retinai.losses.balanced import effective_number, inverse_frequency
 from retinai.losses.base import Objective
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE, Task
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
 ODIR, PHOTOGRAPHS = [517, 163, 142], 800

@@ -8,11 +8,11 @@ from timm.task import LogitDistillationTask
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 from torch.nn import functional
 
-from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.losses.balanced import EffectiveNumber
-from retinai.losses.distillation import distillation_loss, soften, symmetric_kl
+from retinai.losses.divergence import distillation_loss, soften, symmetric_kl
 from retinai.losses.ordinal import Coral, Corn
 from retinai.losses.regression import GradeRegression
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 
 
 def logits(seed: int, shape: tuple[int, int] = (6, 5)) -> torch.Tensor:

@@ -18,11 +18,11 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from retinai.config.build import build
-from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.errors import ConfigError
 from retinai.losses.base import Objective, losses_for
 from retinai.losses.regression import fit_cutoffs, quadratic_kappa
-from retinai.modules.validation import decide
+from retinai.metrics.validation import decide
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
 NAMES = sorted(

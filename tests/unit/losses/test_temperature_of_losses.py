@@ -12,11 +12,11 @@ import yaml
 from scipy.optimize import minimize_scalar
 
 from retinai.config.build import build
-from retinai.data.task import DR_GRADE, ODIR_COURSE, Task
 from retinai.losses.base import Objective, losses_for
 from retinai.metrics.predictions import decide
 from retinai.metrics.temperature import SCALINGS, fit_temperature, scale
-from retinai.modules.validation import decide as decide_in_training
+from retinai.metrics.validation import decide as decide_in_training
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE, Task
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
 CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for(task.kind)]

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, recall_score
 
-from retinai.data.task import DME_RISK, DR_GRADE, ODIR_COURSE
 from retinai.metrics.calibrating import MINIMUM, calibration_results, fit_calibration
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.predictions import Predictions, concatenate, decide
 from retinai.metrics.temperature import SCALINGS, scale
+from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
 
 
 def overconfident(n: int, decision: str = "argmax", seed: int = 0, task=DR_GRADE) -> Predictions:

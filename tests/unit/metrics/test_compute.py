@@ -10,13 +10,13 @@ import torch
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from retinai.data.task import DME_RISK, DR_GRADE, ODIR_8
 from retinai.errors import DataError
 from retinai.metrics.bootstrap import bootstrap_weights, interval
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.grade import grade_metrics
 from retinai.metrics.multilabel import multilabel_metrics
 from retinai.metrics.predictions import Predictions
+from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_8
 
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 

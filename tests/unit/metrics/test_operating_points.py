@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from retinai.data.task import DME_RISK, DR_GRADE
 from retinai.metrics.operating_points import choose_operating_points, referable_score
+from retinai.tasks.task import DME_RISK, DR_GRADE
 
 
 @pytest.mark.parametrize("decimals", [1, 6])  # with one decimal many scores are equal

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from retinai.data.task import DR_GRADE
 from retinai.errors import DataError
 from retinai.metrics.compute import compute_metrics
 from retinai.metrics.paired import paired_differences
 from retinai.metrics.predictions import Predictions
+from retinai.tasks.task import DR_GRADE
 
 
 def predictions(noise: float, n: int = 120) -> Predictions:

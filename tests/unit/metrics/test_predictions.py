@@ -10,9 +10,9 @@ import pytest
 import torch
 from coral_pytorch.dataset import proba_to_label
 
-from retinai.data.task import DME_RISK, DR_GRADE, ODIR_COURSE
 from retinai.errors import DataError
 from retinai.metrics.predictions import Predictions, concatenate, decide
+from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
 
 
 def make(targets: list[int] | None = None, n: int = 4) -> Predictions:

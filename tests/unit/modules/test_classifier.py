@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from module_factory import fit, make_classifier, make_loader, section
 from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
-from retinai.data.task import DME_RISK, DR_GRADE, ODIR_COURSE
 from retinai.errors import ConfigError
+from retinai.metrics.validation import ValidationMetrics, decide
 from retinai.modules.base import describe_training
 from retinai.modules.load import load_module
-from retinai.modules.validation import ValidationMetrics, decide
+from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
 
 PACKAGE = section("backbone", "efficientnet_lite0", input_size=32)
 

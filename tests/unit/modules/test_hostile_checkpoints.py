@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from module_factory import make_classifier, section, write
 
+from retinai.commands.evaluate import trained_on
 from retinai.config.build import build
-from retinai.data.text.prompts import PromptTemplates
 from retinai.errors import CheckpointError, ConfigError
-from retinai.evaluate import trained_on
+from retinai.llava.adapters import read_tuning
+from retinai.llava.settings import read_settings
+from retinai.llava.text.prompts import PromptTemplates
 from retinai.losses.base import Objective
-from retinai.models.llava.adapters import read_tuning
-from retinai.models.llava.settings import read_settings
 from retinai.modules.base import settings_from
 from retinai.modules.load import load_module
 
@@ -84,7 +84,7 @@ def test_nothing_is_called_for_the_module_itself(
     [
         "os.system",
         "retinai.modules.load.Path",
-        "retinai.data.task.Task",
+        "retinai.tasks.task.Task",
         "retinai.modules.base.FundusModule",  # without a network
         "retinai.modules.nowhere.Classifier",
         "Classifier",
@@ -149,7 +149,7 @@ def test_sections_of_a_language_model_call_nothing(witness: Path, section_of: An
     [
         {"_target_": "os.system", "command": "touch executed"},
         {"_target_": "retinai.files.write_text", "path": "executed", "text": ""},
-        {"_target_": "retinai.data.aptos.AptosDataModule", "root": "${oc.env:HOME}"},
+        {"_target_": "retinai.data.sources.aptos.AptosDataModule", "root": "${oc.env:HOME}"},
         {"name": "aptos"},
     ],
     ids=str,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_llava_grader import grader
 
-from retinai.modules.llava import LlavaGrader
+from retinai.llava.module import LlavaGrader
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from module_factory import fit, make_classifier, make_loader, section, write
 
-from retinai.data.task import DME_RISK, DR_GRADE
 from retinai.errors import CheckpointError
 from retinai.modules.load import load_module
+from retinai.tasks.task import DME_RISK, DR_GRADE
 
 PACKAGE = section("backbone", "efficientnet_lite0", input_size=32)
 
@@ -109,7 +109,7 @@ def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path: Path, zipped: bo
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("target", ["os.system", "retinai.modules.load.Path", "retinai.data.task.Task"])
+@pytest.mark.parametrize("target", ["os.system", "retinai.modules.load.Path", "retinai.tasks.task.Task"])
 def test_a_target_outside_the_modules_is_not_called(checkpoint: Path, tmp_path: Path, target: str) -> None:
     content = torch.load(checkpoint)
     content["retinai"]["target"] = target

@@ -11,13 +11,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from module_factory import fit, make_classifier, make_loader, section, write
 
 from retinai.callbacks.averaging import AveragedWeights
+from retinai.distillation.teacher import load_teachers
+from retinai.encoders.lora import is_adapter, merged
 from retinai.errors import CheckpointError, ConfigError
-from retinai.models.lora import is_adapter, merged
-from retinai.modules.init import load_start_weights
 from retinai.modules.load import load_module
-from retinai.modules.teacher import load_teachers
+from retinai.modules.warm_start import load_start_weights
 
-LORA = {"_target_": "retinai.models.lora.LoraTuning", "name": "lora"}
+LORA = {"_target_": "retinai.encoders.lora.LoraTuning", "name": "lora"}
 PACKAGE = section("backbone", "efficientnet_lite0", input_size=32)
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from timm.optim import param_groups_layer_decay
 
+from retinai.encoders.attention import AttentionSettings
+from retinai.encoders.backbone import build_backbone
 from retinai.errors import ConfigError
-from retinai.models.attention import AttentionSettings
-from retinai.models.backbone import build_backbone
-from retinai.models.grader import Grader
+from retinai.modules.image_classifier import Grader
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from module_factory import make_classifier, make_loader, section
 
-from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.losses.base import losses_for
 from retinai.losses.regression import GradeRegression
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 
 CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for(task.kind)]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retinai.data.task import DR_GRADE, ODIR_8, ODIR_COURSE
 from retinai.errors import UserError
 from retinai.prediction.layouts import choose_layout, write_layout
 from retinai.prediction.photographs import Photographs, find_photographs
+from retinai.tasks.task import DR_GRADE, ODIR_8, ODIR_COURSE
 
 
 def table(task, p: np.ndarray, names: list[str], predictions: list[object]) -> tuple[pd.DataFrame, Photographs]:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retinai.data.task import DR_GRADE, ODIR_8
 from retinai.metrics.predictions import Predictions
 from retinai.reports import figures
 from retinai.reports.contact_sheet import contact_sheet, worst_mistakes, worst_rows
@@ -21,6 +20,7 @@ from retinai.reports.learning_curves import learning_curves_figure
 from retinai.reports.run_report import write_evaluation
 from retinai.reports.sections import ReportSection, ReportTable
 from retinai.reports.style import save_figure
+from retinai.tasks.task import DR_GRADE, ODIR_8
 
 
 @pytest.fixture(scope="module")

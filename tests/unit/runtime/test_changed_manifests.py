@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from test_folder import make_folder
 
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.task import DR_GRADE, Task
+from retinai.config.records import PreprocessingRecord, TaskRecord
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.runtime.folder import hash_file, manifest_digest, read_folder
-from retinai.schema import PreprocessingRecord, TaskRecord
+from retinai.tasks.task import DR_GRADE, Task
 
 TASK = DR_GRADE.to_dict()
 PIXELS = {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}

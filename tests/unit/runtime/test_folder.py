@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from retinai.data.task import DR_GRADE
 from retinai.errors import UserError
 from retinai.runtime.folder import FORMAT, hash_file, manifest_digest, read_folder
+from retinai.tasks.task import DR_GRADE
 
 
 def make_folder(folder: Path, **changes: Any) -> Path:
@@ -66,7 +66,7 @@ def test_whatever_is_wrong_with_a_folder_is_told(tmp_path: Path) -> None:
 def test_the_runtime_imports_nothing_of_training() -> None:
     code = """
 import sys
-import retinai.runtime, retinai.runtime.engines, retinai.cli, retinai.predict, retinai.config.compose
+import retinai.runtime, retinai.runtime.engines, retinai.cli, retinai.commands.predict, retinai.config.compose
 import retinai.prediction.layouts, onnxruntime, openvino
 heavy = {"torch", "lightning", "timm", "sklearn", "matplotlib", "scipy", "albumentations", "transformers", "wandb"}
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))

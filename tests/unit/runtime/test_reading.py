@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from retinai.data.fundus import prepare_photograph
-from retinai.data.images import read_photograph
-from retinai.data.preprocessing import Preprocessing
-from retinai.data.reading import NOT_A_RETINA
-from retinai.data.topology import TopologySettings, persistence_images
+from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.runtime.grader import _batches
 from retinai.runtime.reading import Reading, read_all, read_one
+from retinai.topology.persistence import TopologySettings, persistence_images
 
 PREPROCESSING = Preprocessing(48, (0.5,) * 3, (0.5,) * 3)
 

@@ -9,9 +9,9 @@ import pytest
 import wandb
 from PIL import Image
 
-from retinai.data.task import DR_GRADE, ODIR_COURSE
 from retinai.errors import ConfigError
 from retinai.metrics.predictions import Predictions
+from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 from retinai.tracking import wandb_tables
 from retinai.tracking.wandb import log_evaluation, make_logger, run_id, sharing_notes, wanted_mode
 

@@ -30,7 +30,7 @@ class Preprocess(Section):
 
 
 class Data(BuiltSection):
-    """What every data set takes; see `retinai.data.base.FundusDataModule`."""
+    """What every data set takes; see `retinai.data.datamodule.FundusDataModule`."""
 
     name: Name = UNSET
     root: Path | None = UNSET
@@ -63,13 +63,13 @@ class Data(BuiltSection):
 class Aptos(Data):
     """`data=aptos`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.aptos.AptosDataModule",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.aptos.AptosDataModule",)
 
 
 class Idrid(Data):
     """`data=idrid`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.idrid.IdridDataModule",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.idrid.IdridDataModule",)
     target: Literal["grade", "dme"] = UNSET
     masks: bool = UNSET
 
@@ -77,7 +77,7 @@ class Idrid(Data):
 class Odir(Data):
     """`data=odir`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.odir.OdirDataModule",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.odir.OdirDataModule",)
     layout: Literal["auto", "official", "kaggle", "course"] = UNSET
     split: Literal["published", "patient"] = UNSET
     unknown_keywords: Literal["error", "skip"] = UNSET
@@ -86,7 +86,7 @@ class Odir(Data):
 class LlavaJsonl(Data):
     """`data=llava_jsonl`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.llava_jsonl.LlavaJsonlDataModule",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.jsonl_source.LlavaJsonlDataModule",)
     jsonl: Path | None = UNSET
     target: Literal["grade", "dme"] = UNSET
 
@@ -94,7 +94,7 @@ class LlavaJsonl(Data):
 class Synthetic(Data):
     """`data=synthetic`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.synthetic.datamodule.SyntheticDataModule",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.synthetic.datamodule.SyntheticDataModule",)
     layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
     n: Count = UNSET
     size: Annotated[int, Field(ge=64, le=4288)] = UNSET

@@ -16,7 +16,7 @@ class Loss(BuiltSection):
     """A loss without settings of its own."""
 
     builds: ClassVar[tuple[str, ...]] = (
-        "retinai.losses.answer.AnswerLikelihood",
+        "retinai.llava.loss.AnswerLikelihood",
         "retinai.losses.ordinal.Coral",
         "retinai.losses.ordinal.Corn",
     )

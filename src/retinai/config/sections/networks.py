@@ -41,7 +41,7 @@ class Classifier(BuiltSection):
 class Distiller(Classifier):
     """`model=distiller`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.distiller.Distiller",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.distillation.module.Distiller",)
     temperature: _Temperature = UNSET
     alpha_start: Share = UNSET
     alpha_end: Share = UNSET
@@ -50,7 +50,7 @@ class Distiller(Classifier):
 class Llava(BuiltSection):
     """`model=llava`."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.modules.llava.LlavaGrader",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.module.LlavaGrader",)
     name: Name = UNSET
     grading: Literal["score", "generate"] = UNSET
     findings: bool = UNSET
@@ -62,7 +62,7 @@ class Llava(BuiltSection):
 class Backbone(BuiltSection):
     """A network of timm."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.models.backbone.Backbone",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.backbone.Backbone",)
     name: Name = UNSET
     architecture: Text = UNSET
     weights: Path = UNSET
@@ -78,7 +78,7 @@ class Backbone(BuiltSection):
 class LlavaBackbone(BuiltSection):
     """A LLaVA of transformers."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.models.llava.settings.LlavaSettings",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.settings.LlavaSettings",)
     name: Name = UNSET
     weights: Path = UNSET
     revision: Text | None = UNSET
@@ -93,7 +93,7 @@ class LlavaBackbone(BuiltSection):
 class Attention(BuiltSection):
     """A block on the last feature map."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.models.attention.AttentionSettings",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.attention.AttentionSettings",)
     name: Literal["none", "se", "cbam"] = UNSET
     reduction: Annotated[int, Field(ge=1, le=4096)] = UNSET
     kernel_size: Annotated[int, Field(ge=1, le=31)] = UNSET
@@ -102,7 +102,7 @@ class Attention(BuiltSection):
 class Topology(BuiltSection):
     """Persistence images beside the pixels."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.topology_settings.TopologySettings",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.topology.settings.TopologySettings",)
     name: Literal["none", "cubical"] = UNSET
     channel: Literal["green", "grey"] = UNSET
     size: Pixels = UNSET
@@ -121,7 +121,7 @@ class Topology(BuiltSection):
 class Tuning(BuiltSection):
     """What trains in a network of timm."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.models.tuning.TuningSettings",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.tuning.TuningSettings",)
     name: Literal["full", "head", "partial"] = UNSET
     blocks: Annotated[int, Field(ge=1, le=1000)] | None = UNSET
     freeze_norm: bool = UNSET
@@ -130,7 +130,7 @@ class Tuning(BuiltSection):
 class Lora(BuiltSection):
     """Low-rank matrices beside the frozen weights of a network of timm; its class checks the targets."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.models.lora.LoraTuning",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.lora.LoraTuning",)
     name: Literal["lora"] = UNSET
     rank: Annotated[int, Field(ge=1, le=4096)] = UNSET
     alpha: Positive = UNSET
@@ -142,7 +142,7 @@ class Lora(BuiltSection):
 class LlavaTuning(BuiltSection):
     """What trains in a LLaVA."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.models.llava.adapters.LlavaTuning",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.adapters.LlavaTuning",)
     name: Literal["lora", "qlora", "full"] = UNSET
     rank: Annotated[int, Field(ge=1, le=4096)] = UNSET
     alpha: Positive = UNSET
@@ -154,7 +154,7 @@ class LlavaTuning(BuiltSection):
 class Prompt(BuiltSection):
     """Templates of questions and answers; what they may hold is checked by the class itself."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.data.text.prompts.PromptTemplates",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.text.prompts.PromptTemplates",)
     name: Name = UNSET
     seed: Seed = UNSET
     questions: _Phrases = UNSET

@@ -1,0 +1,226 @@
+"""`retinai benchmark`: how fast a student grades on a CPU, beside the networks that studies compare it with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import MissingExtraError, UserError
+from retinai.places import check_folder, check_new, make_unique
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omegaconf import DictConfig
+
+    from retinai.benchmark.networks import Network
+    from retinai.benchmark.rows import Row
+
+_PACKAGES = ("torch", "timm", "onnxruntime", "openvino", "nncf", "gudhi", "opencv-python-headless", "numpy")
+_ENGINE_KEYS = ("students", "twins", "reference", "beside_engines")
+
+
+def run(cfg: DictConfig) -> None:
+    """Export the student, measure all rows in turns, write `benchmark.json`, the table and the figure.
+
+    Args:
+        cfg: The composed configuration of `conf/benchmark.yaml`, already checked.
+    """
+    import tempfile
+
+    from retinai.benchmark.networks import open_student
+    from retinai.benchmark.summary import summarise
+
+    _check_options(cfg)
+    folder = _folder(cfg)
+    load_before = _load()
+    with tempfile.TemporaryDirectory(prefix="retinai-benchmark-") as place:
+        scratch = Path(place)
+        photographs = _write_photographs(cfg, scratch)
+        student = open_student(cfg, scratch)
+        rows, checks = _export_all(cfg, student, scratch)
+        measured = _measure(cfg, [row for row in rows if "reason" not in checks.get(row.key, {})], photographs)
+    measured = _in_order(rows, measured, checks)
+    result = {
+        **summarise(measured, checks, student.trained),
+        "student": {"checkpoint": None if cfg.ckpt is None else str(cfg.ckpt), "name": student.name},
+        "threads": int(cfg.threads),
+        "quick": bool(cfg.quick),
+        "split": str(cfg.split),
+        "machine": _machine(load_before),
+        "notes": _notes(cfg, student, checks),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    _write(folder if cfg.run_dir is not None else make_unique(folder), result)
+
+
+def _export_all(cfg: DictConfig, student: Network, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """Export the student, its twin and the networks beside; return all rows, and what the exports say of agreement."""
+    from retinai.benchmark.networks import export_rows, make_beside, make_twin
+    from retinai.benchmark.rows import REFERENCE
+
+    rows, checks = export_rows(student, cfg, list(cfg.students), scratch, print)
+    others = [(make_twin(student, scratch), list(cfg.twins))] if cfg.twins else []
+    for key in cfg.beside:
+        engines = cfg.reference if key == REFERENCE else cfg.beside_engines
+        others.append((make_beside(student, str(key), scratch), list(engines)))
+    for network, engines in others:
+        more, told = export_rows(network, cfg, engines, scratch, print)
+        # The metric of an untrained network means nothing, but an export that failed is told.
+        rows, checks = rows + more, checks | {key: check for key, check in told.items() if "reason" in check}
+    return rows, checks
+
+
+def _write_photographs(cfg: DictConfig, scratch: Path) -> list[Path]:
+    from retinai.benchmark.photographs import jpeg_photographs
+
+    jpegs = jpeg_photographs(cfg.images, 2 if cfg.quick else 8)
+    paths = [scratch / f"{number}.jpg" for number in range(len(jpegs))]
+    for path, data in zip(paths, jpegs, strict=True):
+        path.write_bytes(data)
+    return paths
+
+
+def _measure(cfg: DictConfig, rows: Sequence[Row], photographs: Sequence[Path]) -> list[Any]:
+    from retinai.benchmark.rounds import TURN, measure
+
+    plan = [(1, 2), (2, 2)] if cfg.quick else [(1, int(cfg.rounds)), (int(cfg.batch), int(cfg.rounds_batch))]
+    with _progress() as show:
+        turn = 0.0 if cfg.quick else TURN
+        return measure(rows, photographs, threads=int(cfg.threads), plan=plan, turn=turn, progress=show)
+
+
+def _in_order(rows: Sequence[Row], measured: Sequence[Any], checks: dict[str, dict[str, Any]]) -> list[Any]:
+    """Return a measurement per row, those whose export failed with the reason."""
+    from retinai.benchmark.rounds import Measured
+
+    done = {one.row.key: one for one in measured}
+    return [done.get(row.key) or Measured(row, reason=checks[row.key]["reason"]) for row in rows]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    from retinai.benchmark.figure import speed_figure
+    from retinai.benchmark.table import to_markdown
+    from retinai.files import write_json, write_text
+    from retinai.reports.style import save_figure
+
+    text = to_markdown(result)
+    if any(not row["reason"] for row in result["rows"]):
+        save_figure(speed_figure(result), folder / "benchmark.png")
+    write_text(folder / "benchmark.md", text)
+    write_json(folder / "benchmark.json", result)
+    print(text)
+    print(f"run folder: {folder}")
+
+
+def _check_options(cfg: DictConfig) -> None:
+    from importlib.util import find_spec
+
+    from retinai.benchmark.networks import ENGINES
+    from retinai.benchmark.rows import BESIDE
+
+    engines = dict.fromkeys(_ENGINE_KEYS, ENGINES)
+    for key, valid in {**engines, "beside": tuple(BESIDE)}.items():
+        unknown = [str(name) for name in cfg[key] if name not in valid]
+        if unknown:
+            raise UserError(f"{key}={','.join(unknown)} is unknown (valid: {', '.join(valid)})")
+        if len(set(cfg[key])) != len(cfg[key]):
+            raise UserError(f"{key}={','.join(cfg[key])} names one twice")
+    for key in ("threads", "rounds", "rounds_batch", "batch"):
+        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
+            raise UserError(f"{key}={cfg[key]} must be a whole number from 1")
+    if cfg.split not in ("val", "train"):
+        raise UserError(
+            f"split={cfg.split} cannot choose the fastest row that keeps its metric (valid: val, train); "
+            "the test photographs are told beside and choose nothing"
+        )
+    if not isinstance(cfg.int8_reduce_range, bool):
+        raise UserError(f"int8_reduce_range={cfg.int8_reduce_range} must be true or false")
+    if cfg.batch < 2:
+        raise UserError(f"batch={cfg.batch} must be 2 or more: single photographs are measured in any case")
+    needed = {"openvino": "openvino", "onnx": "onnxruntime"}
+    for package in {needed[str(name).split("-")[0]] for key in _ENGINE_KEYS for name in cfg[key]}:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "export")
+    if cfg.twins and find_spec("gudhi") is None:
+        raise MissingExtraError("gudhi", "topology")
+
+
+def _folder(cfg: DictConfig) -> Path:
+    if cfg.run_dir is None:
+        check_folder(cfg.paths.outputs, "paths.outputs")
+        return Path(cfg.paths.outputs) / "benchmark" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return check_new(Path(str(cfg.run_dir)), "run_dir", ("benchmark.json",), cfg.overwrite)
+
+
+def _machine(load_before: str) -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue  # an engine that was not asked for
+    from retinai.runtime.cpu import this_cpu
+
+    return {
+        "processor": str(this_cpu()),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "openmp_waits": os.environ.get("OMP_WAIT_POLICY", "default"),
+        "load_before": load_before,
+        "load_after": _load(),
+        "versions": versions,
+    }
+
+
+def _load() -> str:
+    """Return the machine's load of the last minute: processes that ran or waited for a processor."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
+def _notes(cfg: DictConfig, student: Network, checks: dict[str, dict[str, Any]]) -> list[str]:
+    notes = [
+        "Times are medians of rounds with the fastest and the slowest round, per photograph; the rows were measured "
+        "in turns, each in its own process. Ratios compare each round with the same round of the other row.",
+        "PyTorch rows run in the memory format, channels last or contiguous, in which they were faster, each network "
+        "and batch by itself. int8 weights keep to "
+        f"{'7 bits, for any CPU' if cfg.int8_reduce_range else '8 bits, for CPUs with VNNI or AMX'}.",
+        "The networks beside the student are untrained, of the same task, and get the same pixels: their times count.",
+        "GMAC: 10^9 multiply-adds of one photograph (many papers call these GFLOPs; as operations they are twice as "
+        "many). Peak memory is that of the row's process, libraries included. The file of a PyTorch row is its "
+        "weights. PyTorch's network alone starts from normalised photographs, that of the others from pixels.",
+    ]
+    if student.trained:
+        notes.append(
+            f"The row was chosen by its metric on the {cfg.split} photographs; those of the test chose nothing."
+        )
+    else:
+        notes.append(
+            "The student is untrained: its times count, its grades mean nothing. Give a trained one with ckpt=."
+        )
+    notes += sorted(
+        {f"No test figures: {check['test_reason']}." for check in checks.values() if "test_reason" in check}
+    )
+    if cfg.twins:
+        notes.append("Twins are untrained networks like the student, with topology where it has none, for their times.")
+    if cfg.quick:
+        notes.append("quick=true: two rounds of one call each, to see that everything works; the times say nothing.")
+    return notes

@@ -1,0 +1,97 @@
+"""`retinai predict`: grade photographs into a CSV file, a row per file, unreadable ones too."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import UserError
+from retinai.places import check_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+    from retinai.prediction.photographs import Photographs
+    from retinai.tasks.task import Task
+
+
+def run(cfg: DictConfig) -> None:
+    """Predict photographs and write the table.
+
+    Args:
+        cfg: The composed configuration of `conf/predict.yaml`, already checked.
+
+    Raises:
+        UserError: If not exactly one of `ckpt` and `model` is given, or an option makes no sense.
+    """
+    from retinai.csv_cells import to_cell
+    from retinai.files import write_csv
+    from retinai.prediction.layouts import write_layout
+    from retinai.prediction.photographs import find_photographs
+
+    if (cfg.ckpt is None) == (cfg.model.folder is None):
+        raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
+    out = _check_out(cfg.out, cfg.overwrite)
+    options = _options(cfg)
+    photographs = find_photographs(str(cfg.images))
+    grade = _with_checkpoint if cfg.model.folder is None else _with_folder
+    table, task, layout = grade(cfg, photographs, options)
+    written = write_layout(layout, table, task, photographs)
+    write_csv(out, written)
+    bad = table[table["error"] != ""]
+    print(f"{len(table)} photographs, {len(bad)} could not be read; written as {layout}: {out}")
+    for row in bad.head(10).itertuples():
+        print(f"  {to_cell(str(row.path))}: {row.error}")
+    if layout == "course" and len(written) < len(table):
+        print(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
+    if len(bad) and layout != "retinai":
+        print(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
+
+
+def _with_checkpoint(
+    cfg: DictConfig, photographs: Photographs, options: dict[str, Any]
+) -> tuple[pd.DataFrame, Task, str]:
+    from retinai.modules.load import load_module
+    from retinai.prediction.files import predict_files
+    from retinai.prediction.layouts import choose_layout
+
+    module = load_module(cfg.ckpt)
+    layout = choose_layout(str(cfg.format), module.task, photographs)
+    return predict_files(module, photographs, **options, accelerator=str(cfg.accelerator)), module.task, layout
+
+
+def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, Any]) -> tuple[pd.DataFrame, Task, str]:
+    from retinai.prediction.layouts import choose_layout
+    from retinai.runtime import Grader
+    from retinai.runtime.cpu import CpuWarning
+
+    if cfg.accelerator not in ("auto", "cpu"):
+        raise UserError(f"accelerator={cfg.accelerator}: a folder of `retinai export` runs on the CPU")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CpuWarning)  # told below, in the manner of a command
+        grader = Grader(str(cfg.model.folder), threads=cfg.threads)
+    for note in grader.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    layout = choose_layout(str(cfg.format), grader.task, photographs)
+    batch_size, workers = options["batch_size"], options["num_workers"]
+    table = grader.predict_photographs(photographs, batch_size=batch_size, workers=workers, progress=True)
+    return table, grader.task, layout
+
+
+def _check_out(out: Any, overwrite: bool) -> Path:
+    path = Path(str(out))
+    if path.suffix.lower() != ".csv":
+        raise UserError(f"out={path} must be a .csv file")
+    return check_file(path, "out", overwrite)
+
+
+def _options(cfg: DictConfig) -> dict[str, Any]:
+    batch_size, workers = cfg.batch_size, cfg.num_workers
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be a whole number from 1")
+    if workers != "auto" and not (isinstance(workers, int) and workers >= 0):
+        raise UserError(f"num_workers={workers} must be auto or a whole number from 0")
+    return {"batch_size": batch_size, "num_workers": workers}

@@ -1,0 +1,267 @@
+"""`retinai prepare`: check a data set, find duplicates, write the cache of prepared photographs, or conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.places import check_file, check_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+    from retinai.data.curation.duplicates import DuplicateGroup
+    from retinai.data.curation.file_index import FileRecord
+    from retinai.data.datamodule import FundusDataModule
+    from retinai.data.photographs.cache import PreparedCache
+
+_SHOWN = 20
+_FORMATS = ("cache", "llava_jsonl")
+
+
+def run(cfg: DictConfig) -> None:
+    """Prepare a data set in the format that is asked for.
+
+    Args:
+        cfg: Composed `conf/prepare.yaml`.
+
+    Raises:
+        ConfigError: If the format is unknown, or `out` is given where nothing is written to it.
+    """
+    from retinai.errors import ConfigError
+
+    if cfg.format not in _FORMATS:
+        raise ConfigError([f"format={cfg.format} is unknown; valid: {', '.join(_FORMATS)}"])
+    if cfg.format == "llava_jsonl":
+        if cfg.topology.name != "none":
+            raise ConfigError(
+                [f"topology={cfg.topology.name} means nothing with format=llava_jsonl; leave one of them"]
+            )
+        return prepare_conversations(cfg)
+    if cfg.out is not None:
+        raise ConfigError([f"out={cfg.out} is the file of format=llava_jsonl; leave it out, or give that format"])
+    return prepare_cache(cfg)
+
+
+def prepare_conversations(cfg: DictConfig) -> None:
+    """Write one line per labelled photograph that a run would use: question, answer, grade, part, findings.
+
+    Args:
+        cfg: Composed `conf/prepare.yaml`.
+
+    Raises:
+        UserError: If the labels or files cannot be used, the task has no grades, or `out` cannot be written.
+    """
+    from retinai.config.build import build
+    from retinai.llava.text.jsonl import SPLITS, make_conversations, write_conversations
+    from retinai.llava.text.prompts import PromptTemplates
+    from retinai.run.console import print_notes
+    from retinai.run.factories import make_datamodule, plain
+
+    prompts = build(plain(cfg.prompt), PromptTemplates, trusted=True)
+    datamodule = make_datamodule(cfg)
+    prompts.grade_text(datamodule.task, 0)  # a task without grades is refused before the files are read
+    out = findings_folder(cfg) / f"{cfg.data.name}.jsonl" if cfg.out is None else Path(str(cfg.out))
+    out = check_file(out, "out", cfg.overwrite)
+    datamodule.setup()
+    rows = datamodule.table.to_dict("records")
+    conversations = make_conversations(rows, datamodule.task, prompts, datamodule.measured_findings())
+    write_conversations(out, conversations, datamodule.task)
+    print_notes(datamodule.notes)
+    parts = [c.split for c in conversations]
+    counted = ", ".join(f"{part} {parts.count(part)}" for part in SPLITS if part in parts)
+    annotated = sum(c.findings is not None for c in conversations)
+    print(f"conversations: {len(conversations)} ({counted}), {annotated} with findings of lesion masks")
+    print(f"file: {out}")
+
+
+def prepare_cache(cfg: DictConfig) -> None:
+    """Check every file, prepare the good ones, and write down what was found.
+
+    Args:
+        cfg: Composed `conf/prepare.yaml`.
+
+    Raises:
+        UserError: If the labels cannot be used, or photographs cannot and `data.on_bad_image` is `error`;
+            the findings are written and the good photographs prepared before it is raised.
+    """
+    from retinai.data.curation.duplicates import find_duplicates
+    from retinai.data.photographs.cache import PreparedCache
+    from retinai.run.factories import make_datamodule
+
+    folder = findings_folder(cfg)
+    datamodule = make_datamodule(cfg)
+    table = read_labels(datamodule, folder)
+    cache = PreparedCache(cfg.paths.cache, datamodule.preprocessing)
+    records = cache.prepare(table["path"].tolist(), workers=cfg.workers)
+    topology = prepare_topology(cfg, datamodule, table, records, folder)
+    groups = find_duplicates(records, near=datamodule.near_duplicates)
+    problems = find_problems(table, records)
+    write_findings(folder, datamodule, table, records, groups, problems)
+    show(problems, groups, table, [*cache_lines(cache), *topology], folder)
+    if len(problems) and datamodule.on_bad_image == "error":
+        raise _refusal(problems, table, folder)
+
+
+def findings_folder(cfg: DictConfig) -> Path:
+    """Return the folder of the findings: `run_dir`, or `<paths.outputs>/<data>/prepare/<time>`.
+
+    Raises:
+        UserError: If it is a file, or cannot be written.
+    """
+    if cfg.run_dir is None:
+        check_folder(cfg.paths.outputs, "paths.outputs")
+        time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        return Path(cfg.paths.outputs) / str(cfg.data.name) / "prepare" / time
+    return check_folder(cfg.run_dir, "run_dir")
+
+
+def prepare_topology(
+    cfg: DictConfig, datamodule: FundusDataModule, table: pd.DataFrame, records: Mapping[str, FileRecord], folder: Path
+) -> list[str]:
+    """Compute the persistence images of all good photographs, where topology is on, and draw some.
+
+    Returns:
+        What to print; empty where topology is off.
+    """
+    if datamodule.topology is None:
+        return []
+    from retinai.topology.cache import TopologyCache
+    from retinai.topology.figure import draw_topology, find_examples
+
+    cache = TopologyCache(cfg.paths.cache, datamodule.preprocessing, datamodule.topology)
+    cache.prepare(records, workers=cfg.workers)
+    good = table[[not records[path].reason for path in table["path"]]]
+    examples = find_examples(good, datamodule.task, datamodule.preprocessing)
+    if examples:
+        draw_topology(folder / "figures" / "topology.png", examples, cache.settings)
+    count, size = cache.size()
+    return [f"topology: {count} photographs, {size / 1e6:.1f} MB, in {cache.folder}"]
+
+
+def cache_lines(cache: PreparedCache) -> list[str]:
+    """Return what to print of the cache of prepared photographs."""
+    count, size = cache.size()
+    return [
+        *(f"note: {note}" for note in cache.notes),
+        f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}",
+    ]
+
+
+def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
+    """Return the checked label table; what is wrong with it is written to `problems.csv` before it is raised."""
+    import pandas as pd
+
+    from retinai.errors import DataError
+    from retinai.files import write_csv
+
+    try:
+        return datamodule.checked_table()
+    except DataError as error:
+        row = {"path": str(datamodule.label_file), "id": "", "problem": str(error)}
+        write_csv(folder / "problems.csv", pd.DataFrame([row]))
+        print(folder)
+        raise
+
+
+def find_problems(table: pd.DataFrame, records: Mapping[str, FileRecord]) -> pd.DataFrame:
+    """Return one row per photograph that cannot be used: `path`, `id`, `problem`."""
+    import pandas as pd
+
+    rows = [(r["path"], r["id"], records[r["path"]].reason) for r in table.to_dict("records")]
+    return pd.DataFrame([row for row in rows if row[2]], columns=["path", "id", "problem"])
+
+
+def duplicate_table(table: pd.DataFrame, groups: Sequence[DuplicateGroup]) -> pd.DataFrame:
+    """Return one row per group of photographs that are one.
+
+    Args:
+        table: The label table.
+        groups: Of `find_duplicates`.
+
+    Returns:
+        Columns `group` (from 1), `kind` (exact, near), `size`, `ids`, `targets`, `conflict` (true if the
+        labels differ) and `splits`; several values are separated by `|`, in the order of the ids.
+    """
+    import pandas as pd
+
+    columns = ["group", "kind", "size", "ids", "targets", "conflict", "splits"]
+    rows_of = {path: rows.to_dict("records") for path, rows in table.groupby("path", sort=False)}
+    found = []
+    for number, group in enumerate(groups, 1):
+        rows = [row for path in group.paths for row in rows_of[path]]
+        labels = {row["target"] for row in rows if row["target"] is not None}
+        joined = ["|".join(values) for values in zip(*map(_as_text, rows), strict=True)]
+        conflict = "true" if len(labels) > 1 else "false"
+        found.append([number, group.kind, len(rows), joined[0], joined[1], conflict, joined[2]])
+    return pd.DataFrame(found, columns=columns)
+
+
+def _as_text(row: dict[Any, Any]) -> tuple[str, str, str]:
+    target = row["target"]
+    label = " ".join(map(str, target)) if isinstance(target, tuple) else "" if target is None else str(target)
+    return row["id"], label, row["split"]
+
+
+def write_findings(
+    folder: Path,
+    datamodule: FundusDataModule,
+    table: pd.DataFrame,
+    records: Mapping[str, FileRecord],
+    groups: Sequence[DuplicateGroup],
+    problems: pd.DataFrame,
+) -> None:
+    """Write `problems.csv`, `duplicates.csv` and the figures."""
+    from retinai.files import write_csv
+    from retinai.reports.dataset_figures import draw_class_balance, draw_image_sizes
+
+    write_csv(folder / "problems.csv", problems)
+    write_csv(folder / "duplicates.csv", duplicate_table(table, groups))
+    draw_class_balance(folder / "figures" / "class_balance.png", table, datamodule.task)
+    draw_image_sizes(folder / "figures" / "image_sizes.png", table, records, datamodule.task)
+
+
+def show(
+    problems: pd.DataFrame, groups: Sequence[DuplicateGroup], table: pd.DataFrame, lines: list[str], folder: Path
+) -> None:
+    """Print the problems as a table, the numbers with `lines` of the caches, and the run folder as the last line."""
+    from rich.console import Console
+
+    if len(problems):
+        Console().print(_problem_table(problems, folder))
+    exact = sum(group.kind == "exact" for group in groups)
+    conflicts = sum(duplicate_table(table, groups)["conflict"] == "true")
+    print(f"photographs: {len(table)}, of which {len(problems)} cannot be used")
+    print(
+        f"duplicates: {exact} groups of identical files, {len(groups) - exact} of nearly identical photographs; "
+        f"{conflicts} groups with conflicting labels (duplicates.csv)"
+    )
+    print(*lines, sep="\n")
+    print(f"run folder: {folder}")
+
+
+def _problem_table(problems: pd.DataFrame, folder: Path) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    rest = len(problems) - _SHOWN
+    shown = Table(title="photographs that cannot be used", title_justify="left")
+    for header in ("id", "problem", "file"):
+        shown.add_column(header, overflow="fold")
+    for path, name, problem in problems.head(_SHOWN).itertuples(index=False):
+        shown.add_row(escape(name), escape(problem), escape(Path(path).name))
+    if rest > 0:
+        shown.caption = f"and {rest} more, in {escape(str(folder / 'problems.csv'))}"
+    return shown
+
+
+def _refusal(problems: pd.DataFrame, table: pd.DataFrame, folder: Path) -> Exception:
+    from retinai.errors import DataError
+
+    return DataError(
+        f"{len(problems)} of {len(table)} photographs cannot be used (listed in {folder / 'problems.csv'}); the others "
+        "are prepared: mend or remove these, or go on without them with data.on_bad_image=skip"
+    )

@@ -1,0 +1,1 @@
+"""Samples, batches, augmentation and order."""

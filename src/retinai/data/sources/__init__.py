@@ -1,0 +1,1 @@
+"""Owners' label files, read as they are published."""

@@ -1,0 +1,180 @@
+"""IDRiD: 516 photographs with grades of retinopathy and risk of macular oedema, 81 with lesion masks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retinai.data.datamodule import FundusDataModule
+from retinai.data.loading.fields import Extra
+from retinai.data.masks import AnnotatedExtra, MaskExtra, check_masks
+from retinai.data.sources.label_files import parse_grades, read_labels
+from retinai.data.sources.label_table import as_targets
+from retinai.errors import ConfigError, DataError
+from retinai.tasks.task import DME_RISK, DR_GRADE
+
+_TARGETS = {"grade": ("Retinopathy grade", DR_GRADE), "dme": ("Risk of macular edema", DME_RISK)}
+_FOLDERS = {"train": "a. Training Set", "test": "b. Testing Set"}
+_LABELS = {
+    "train": "a. IDRiD_Disease Grading_Training Labels.csv",
+    "test": "b. IDRiD_Disease Grading_Testing Labels.csv",
+}
+LESIONS = {
+    "microaneurysms": ("1. Microaneurysms", "MA"),
+    "haemorrhages": ("2. Haemorrhages", "HE"),
+    "hard_exudates": ("3. Hard Exudates", "EX"),
+    "soft_exudates": ("4. Soft Exudates", "SE"),
+    "optic_disc": ("5. Optic Disc", "OD"),
+}
+
+
+class IdridDataModule(FundusDataModule):
+    """Part B (disease grading) of IDRiD, in the owners' folders and with their official test part.
+
+    Both parts number their photographs from 001, so ids carry the part: `train_IDRiD_001`. Validation
+    is cut from the training part. With `folds`, the folds are those of the training part and the
+    official test photographs stay out. Patients are not known.
+
+    Args:
+        name: Name of the data set.
+        target: `grade` (retinopathy, 0 to 4) or `dme` (risk of macular oedema, 0 to 2).
+        masks: Also give the lesion masks of part A where it has the same photograph: `mask` with a
+            channel per lesion of LESIONS, and `has_mask`.
+        **options: Options of `FundusDataModule`.
+    """
+
+    root_variable = "RETINAI_IDRID"
+
+    def __init__(self, name: str = "idrid", target: str = "grade", masks: bool = False, **options: Any) -> None:
+        super().__init__(name=name, **options)
+        if target not in _TARGETS:
+            raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)})"])
+        self.column, self.task = _TARGETS[target]
+        self.masks = masks
+        self._masks: dict[str, dict[str, str]] | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, check and split; masks that are asked for are checked too.
+
+        Raises:
+            DataError: If the labels, files, masks or splits cannot be used.
+        """
+        super().setup(stage)
+        if self.masks:
+            check_masks(self.lesion_masks(), dict(zip(self.table["id"], self.table["path"], strict=True)))
+
+    def make_extras(self) -> list[Extra]:
+        """Return what other data sets carry, and the lesion masks where they are asked for."""
+        if not self.masks:
+            return super().make_extras()
+        files = self.lesion_masks()
+        return [*super().make_extras(), MaskExtra(files, tuple(LESIONS), self.preprocessing), AnnotatedExtra(files)]
+
+    def lesion_masks(self) -> dict[str, dict[str, str]]:
+        """Return the masks of part A for the graded photographs of part B that are the same."""
+        if self._masks is None:
+            self._masks = graded_masks(self.root, self.cache_dir)
+        return self._masks
+
+    def read_table(self) -> pd.DataFrame:
+        """Return both parts of the disease grading."""
+        part = self.root / "B. Disease Grading"
+        if not part.is_dir():
+            raise DataError(
+                f"{self.root} has no folder 'B. Disease Grading'; data.root must be the folder of IDRiD that holds it"
+            )
+        self.label_file = str(part / "2. Groundtruths")
+        return pd.concat([self._part(part, split) for split in _FOLDERS], ignore_index=True)
+
+    def _part(self, part: Path, split: str) -> pd.DataFrame:
+        file = part / "2. Groundtruths" / _LABELS[split]
+        labels = read_labels(file, ["Image name", self.column])
+        folder = part / "1. Original Images" / _FOLDERS[split]
+        ids = [f"{split}_{name}" for name in labels["Image name"]]
+        return pd.DataFrame(
+            {
+                "id": ids,
+                "path": [str(folder / f"{name}.jpg") for name in labels["Image name"]],
+                "target": as_targets(parse_grades(labels, self.column, "Image name", self.task, file)),
+                "patient": ids,
+                "eye": "",
+                "split": split,
+                "source": file.name,
+                "row": labels["row"],
+            }
+        )
+
+
+def lesion_mask_files(root: str | Path) -> pd.DataFrame:
+    """List the lesion masks of part A (segmentation).
+
+    Args:
+        root: The folder of IDRiD.
+
+    Returns:
+        One row per photograph of part A: `id` (`seg_train_IDRiD_01`), `path`, `split` (train, test), and
+        a column per lesion of LESIONS with the mask's path, "" where the photograph has none.
+
+    Raises:
+        DataError: If there is no part A.
+    """
+    part = Path(root).absolute() / "A. Segmentation"
+    rows = []
+    for split, folder in _FOLDERS.items():
+        masks = part / "2. All Segmentation Groundtruths" / folder
+        for path in sorted((part / "1. Original Images" / folder).glob("*.jpg")):
+            row = {"id": f"seg_{split}_{path.stem}", "path": str(path), "split": split}
+            for lesion, (lesion_folder, suffix) in LESIONS.items():
+                mask = masks / lesion_folder / f"{path.stem}_{suffix}.tif"
+                row[lesion] = str(mask) if mask.is_file() else ""
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{part} holds no photographs; the lesion masks need 'A. Segmentation' of IDRiD; fetch it too")
+    return pd.DataFrame(rows)
+
+
+def graded_masks(root: str | Path, cache: str | Path) -> dict[str, dict[str, str]]:
+    """Return the lesion masks of the graded photographs: {id in part B: {lesion: path}}."""
+    files = lesion_mask_files(root).set_index("id")
+    masks: dict[str, dict[str, str]] = {}
+    for segmentation, grading in match_parts(root, cache).itertuples(index=False):
+        masks[grading] = {
+            lesion: files.loc[segmentation, lesion] for lesion in LESIONS if files.loc[segmentation, lesion]
+        }
+    return masks
+
+
+def match_parts(root: str | Path, cache: str | Path) -> pd.DataFrame:
+    """Match the photographs of part A (segmentation) to those of part B (grading) by their content.
+
+    Most photographs of A occur in B under another number, some on the other side of the official split.
+
+    Args:
+        root: The folder of IDRiD.
+        cache: Folder for file fingerprints.
+
+    Returns:
+        Columns `segmentation` (id in A), `grading` (id in B), one row per pair.
+    """
+    from retinai.data.curation.duplicates import find_duplicates
+    from retinai.data.curation.file_index import FileIndex
+
+    segmentation = lesion_mask_files(root)
+    id_of = dict(zip(segmentation["path"], segmentation["id"], strict=True))
+    for split, folder in _FOLDERS.items():
+        images = Path(root).absolute() / "B. Disease Grading" / "1. Original Images" / folder
+        id_of |= {str(path): f"{split}_{path.stem}" for path in sorted(images.glob("*.jpg"))}
+    groups = find_duplicates(FileIndex(Path(cache)).scan(list(id_of)), near=True)
+    pairs = []
+    for group in groups:
+        names = [id_of[path] for path in group.paths]
+        pairs += [
+            {"segmentation": a, "grading": b}
+            for a in names
+            for b in names
+            if re.match("seg_", a) and not re.match("seg_", b)
+        ]
+    return pd.DataFrame(pairs, columns=["segmentation", "grading"])

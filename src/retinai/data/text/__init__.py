@@ -1,1 +1,0 @@
-"""What is said of a photograph: facts from lesion masks, and questions and answers in words."""

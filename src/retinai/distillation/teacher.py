@@ -1,0 +1,219 @@
+"""Teachers: trained networks that answer for the photographs of a batch and never change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from retinai.data.curation.known_split import KnownSplit
+from retinai.data.loading.fields import Extra
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.encoders.tuning import hash_tensors
+from retinai.errors import CheckpointError
+from retinai.losses.divergence import soften
+from retinai.modules.classifier import Classifier
+from retinai.modules.load import load_module
+from retinai.tasks.task import Task
+from retinai.topology.persistence import TopologyExtra
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.data.datamodule import FundusDataModule
+
+
+class Teachers:
+    """One or several trained graders, frozen and in evaluation mode.
+
+    No `nn.Module` on purpose: as an attribute of a module they are no part of its parameters, state dict,
+    optimiser, DDP buckets or training mode.
+
+    Args:
+        modules: The graders, all of one task.
+        paths: Their checkpoints, for messages and records.
+
+    Attributes:
+        views: How they want to see the photographs, each way once.
+    """
+
+    def __init__(self, modules: Sequence[Classifier], paths: Sequence[str | Path]) -> None:
+        self.modules = [module.requires_grad_(False).eval() for module in modules]
+        self.paths = [str(path) for path in paths]
+        self.task: Task = modules[0].task
+        self.views: list[Preprocessing] = list(dict.fromkeys(module.preprocessing for module in modules))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teachers:
+        """Return itself: weight averaging copies the student, and what never changes needs no copy."""
+        return self
+
+    def to(self, device: torch.device | str) -> Teachers:
+        """Move to a device."""
+        for module in self.modules:
+            module.to(device)
+        return self
+
+    @torch.no_grad()
+    def probabilities(self, batch: dict[str, Any], temperature: float) -> Tensor:
+        """Return the mean of the teachers' probabilities at a temperature, shape (B, C).
+
+        Probabilities are averaged and not logits: learning from their mean has the gradient of learning from
+        each teacher in equal parts (KL to a mean and mean of the KLs differ by a constant), it does not care
+        whether a teacher's logits are large, and one that rules a grade out does not overrule the others.
+
+        Args:
+            batch: With `view_<i>` for each of `views`, and a key for each of `extras`.
+            temperature: T, above 0.
+        """
+        answers = []
+        for module in self.modules:
+            images = batch[f"view_{self.views.index(module.preprocessing)}"].to(next(module.parameters()).dtype)
+            own = {**batch, "image": images}
+            if module.topology is not None:
+                own["topology"] = batch[_topology_key(module)]
+            logits = module(*module.network_inputs(own))
+            answers.append(soften(module.objective.class_logits(logits), temperature, self.task.kind))
+        return torch.stack(answers).mean(dim=0)
+
+    def extras(self, cache_dir: str | Path) -> list[Extra]:
+        """Return what batches must carry for the teachers besides photographs: persistence images, each kind once.
+
+        They are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size, and a
+        student needs no topology of its own.
+
+        Args:
+            cache_dir: Folder of what `retinai prepare` computed.
+        """
+        wanted = {_topology_key(module): module for module in self.modules if module.topology is not None}
+        return [TopologyExtra(m.topology, cache_dir, m.preprocessing, key) for key, m in wanted.items() if m.topology]
+
+    def check_task(self, task: Task) -> None:
+        """Refuse teachers of another task or another order of classes.
+
+        Raises:
+            CheckpointError: Names both.
+        """
+        if self.task == task:
+            return
+        raise CheckpointError(
+            f"teacher {self.paths[0]} is of task {self.task.name!r} ({', '.join(self.task.classes)}), the data is of "
+            f"task {task.name!r} ({', '.join(task.classes)}); choose a teacher.ckpt of the same task and classes"
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what a checkpoint tells of its teachers: path, content hash, backbone, side, loss."""
+        return [
+            {
+                "path": path,
+                "sha256": _content_hash(module),
+                "backbone": module.backbone_name,
+                "input_size": module.preprocessing.input_size,
+                "loss": str(module.hparams["loss"].get("name")),
+            }
+            for path, module in zip(self.paths, self.modules, strict=True)
+        ]
+
+    def describe(self) -> str:
+        """Return what the teachers are, without their paths, so that teachers of several folds read the same."""
+        return ", ".join(self.words())
+
+    def words(self) -> list[str]:
+        """Return backbone, side and loss of each teacher."""
+        return [
+            f"{m.backbone_name} {m.preprocessing.input_size} px {m.hparams['loss'].get('name')}" for m in self.modules
+        ]
+
+
+def _topology_key(module: Classifier) -> str:
+    """Return the batch key of a teacher's persistence images, by all that decides them."""
+    assert module.topology is not None
+    return f"teacher_topology_{module.topology.key()}_{module.preprocessing.pixel_key()}"
+
+
+def checkpoint_paths(section: dict[str, Any] | None) -> list[str]:
+    """Return the checkpoints that a `teacher` section names: none, one, or several."""
+    given = (section or {}).get("ckpt")
+    if not given:
+        return []
+    return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
+
+
+def load_teachers(paths: Sequence[str | Path]) -> Teachers:
+    """Load trained graders as teachers.
+
+    Args:
+        paths: Checkpoints of retinai, at least one.
+
+    Raises:
+        CheckpointError: If one is missing, unusable, no classifier, or of another task than the first.
+    """
+    modules: list[Classifier] = []
+    for path in paths:
+        if not Path(path).is_file():
+            raise CheckpointError(
+                f"teacher {path} does not exist; check teacher.ckpt= (a student needs it to be trained and to go on "
+                "with resume=true, not to be used)"
+            )
+        module = load_module(path)
+        if not isinstance(module, Classifier):
+            raise CheckpointError(
+                f"teacher {path} is of model={module.model_name}; teacher.ckpt= takes those of model=classifier or "
+                "model=distiller"
+            )
+        modules.append(module)
+    teachers = Teachers(modules, paths)
+    for path, module in zip(teachers.paths, modules, strict=True):
+        Teachers([module], [path]).check_task(teachers.task)
+    return teachers
+
+
+def teacher_notes(cfg: DictConfig, teachers: Teachers | None, datamodule: FundusDataModule) -> list[str]:
+    """Return what a user should know of the teachers: who they are, and whether they have seen the exam.
+
+    A teacher that was trained or chosen on photographs of the student's test part knows their answers, and what
+    it knows reaches the student; so folds are taught by teachers of the same fold.
+
+    Args:
+        cfg: Composed training configuration.
+        teachers: Of `assemble.find_teachers`.
+        datamodule: The student's data, set up.
+    """
+    if teachers is None:
+        if checkpoint_paths(cfg.teacher):
+            return [f"teacher.ckpt is not used: model={cfg.model.name} has no teacher (model=distiller has)"]
+        return []
+    notes = [f"teacher: {path} ({record})" for path, record in zip(teachers.paths, teachers.words(), strict=True)]
+    tested = {split: set(datamodule.table.loc[datamodule.table["split"] == split, "id"]) for split in ("test", "val")}
+    for path, module in zip(teachers.paths, teachers.modules, strict=True):
+        seen = _seen_in_training(Path(path), module, datamodule)
+        for split, ids in tested.items():
+            if ids & seen["train"] or (split == "test" and ids & seen["val"]):
+                known = len(ids & (seen["train"] | seen["val"]))
+                notes.append(
+                    f"teacher {path} was trained or chosen on {known} of the {len(ids)} photographs of the {split} "
+                    "split, so results on it are too kind; teach with a teacher of the same split (data.fold, seed)"
+                )
+    return notes
+
+
+def _seen_in_training(checkpoint: Path, module: Classifier, datamodule: FundusDataModule) -> dict[str, set[str]]:
+    """Return the photographs of this data set that a teacher was trained and chosen on, as far as it is known."""
+    file = checkpoint.parent.parent / "split.csv"
+    seen: dict[str, set[str]] = {"train": set(), "val": set()}
+    if module.data_config.get("name") != datamodule.name or (module.split is None and not file.is_file()):
+        return seen
+    known = KnownSplit.of_file(file) if module.split is None else KnownSplit.from_dict(module.split)
+    for name in datamodule.table["id"]:
+        part = known.part_of(name)
+        if part in seen:
+            seen[part].add(name)
+    return seen
+
+
+def _content_hash(module: Classifier) -> str:
+    """Return the SHA-256 of a teacher's weights, which stays when its file is copied."""
+    state = module.state_dict()
+    return hash_tensors(state, state)

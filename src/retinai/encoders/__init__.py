@@ -1,0 +1,1 @@
+"""Networks that see: build, weights, tuning, attention."""

@@ -1,0 +1,267 @@
+"""Weights from elsewhere: one function that loads them, tells what it did, and raises on what it cannot explain."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from torch import Tensor, nn
+
+from retinai.encoders.checkpoint_content import first_not_finite, take_hash
+from retinai.errors import CheckpointError
+
+# Fewer tensors of the network than this in a file means that the file is of another network.
+MINIMUM_MATCH = 0.95
+# Wrappers that training scripts put around a state dict, and prefixes that they put before its keys.
+_CONTAINERS = ("state_dict", "model_state_dict", "model", "teacher", "net", "state_dict_ema")
+_PREFIXES = ("", "module.", "model.", "backbone.", "module.model.", "module.backbone.", "model.backbone.",
+             "network.backbone.net.")  # fmt: skip
+# Tensors that older files carry although today's networks compute them, and one that only pre-training uses.
+_COMPUTED = ("relative_position_index", "attn_mask")
+_PRETRAINING_ONLY = ("mask_token",)
+# What only a checkpoint of retinai has.
+_OWN = "retinai"
+
+
+@dataclass
+class LoadReport:
+    """What happened to each tensor when weights were loaded.
+
+    Args:
+        source: Where the weights came from.
+        matched: Keys whose tensor was taken as it was (renamed ones included).
+        renamed: Key in the file to key in the network, where they differ.
+        resized: Keys whose tensor was interpolated (position embeddings), with old and new shape.
+        ignored: Keys of the file that were left out on purpose, with the reason.
+        missing: Keys of the network that the file does not hold; only explained ones remain here.
+        unexpected: Keys of the file that nothing explains; empty once loading has succeeded.
+    """
+
+    source: str
+    matched: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    resized: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} matched"]
+        for name in ("renamed", "resized", "ignored", "missing", "unexpected"):
+            if getattr(self, name):
+                parts.append(f"{len(getattr(self, name))} {name}")
+        return f"{self.source}: {', '.join(parts)}"
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a file of weights with PyTorch's safe loader, or a `.safetensors` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content, tensors on the CPU.
+
+    Raises:
+        CheckpointError: If the file is missing, empty or truncated, is no checkpoint, or asks for
+            code to be run (refused, nothing is executed); if it is a checkpoint of retinai, also if its content is
+            not what was written, or its weights are no finite numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist; check the path")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"checkpoint {path} is an empty file; copy or train it again")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, error)) from error
+    except Exception as error:  # torch, zipfile and safetensors each have their own words for a broken file
+        raise CheckpointError(
+            f"checkpoint {path} is truncated or damaged and cannot be read; copy or train it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"checkpoint {path} holds a {type(content).__name__} instead of a dictionary of weights")
+    return take_hash(content, f"checkpoint {path}") if _OWN in content else content
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Tell a pickle that names Python objects from a file that is merely broken."""
+    if "Unsupported global" in str(error) or _names_objects(path):
+        return (
+            f"checkpoint {path} holds Python objects that could run code, so it was refused and nothing was executed; "
+            "use a file that holds only tensors and plain values"
+        )
+    return f"checkpoint {path} is truncated, damaged or no checkpoint, and cannot be read; copy or train it again"
+
+
+def _names_objects(path: Path) -> bool:
+    """Whether a pickle asks for a class or function; its opcodes are read, none is executed."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                content = archive.read(member)
+        else:
+            content = path.read_bytes()
+        return any(opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") for opcode, _, _ in pickletools.genops(content))
+    except Exception:  # not a whole pickle: whatever its opcodes are, it is damaged
+        return False
+
+
+def unwrap_state(content: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+    """Return the state dict inside a file's content.
+
+    Args:
+        content: Content of a file: a state dict, or a dictionary that holds one under a usual name.
+        source: Name of the file, for the error.
+
+    Raises:
+        CheckpointError: If there is no state dict in it.
+    """
+    inner: Any = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content)
+    state = {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(f"{source} holds no weights (keys: {', '.join(map(str, list(inner)[:5])) or 'none'})")
+    return state
+
+
+def load_weights(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    rename: Callable[[str], str] | None = None,
+    ignore: Iterable[str] = (),
+    may_miss: Iterable[str] = (),
+    num_prefix_tokens: int = 0,
+) -> LoadReport:
+    """Load weights into a network and report each tensor; whatever has no explanation raises.
+
+    Prefixes such as `module.` or `backbone.` are taken off, position embeddings and relative
+    position biases are interpolated to the network's grid, heads named in `ignore` are left out.
+
+    Args:
+        module: The network.
+        state: State dict from elsewhere.
+        source: Where it came from, for the report and the error.
+        rename: Key in the file to key in the network.
+        ignore: Prefixes of keys to leave out (classification heads).
+        may_miss: Prefixes of keys that the file may lack and that then stay as initialised.
+        num_prefix_tokens: Class and register tokens that lie before the patch tokens.
+
+    Returns:
+        The report, with nothing unexpected in it.
+
+    Raises:
+        CheckpointError: If keys are missing or unexpected without explanation, a shape differs, less than 95 % of
+            the network's tensors are in the file, or values are no finite numbers.
+    """
+    own = module.state_dict()
+    report = LoadReport(source)
+    prefix = "" if rename else _best_prefix(state, own)
+    chosen: dict[str, Tensor] = {}
+    shapes: list[str] = []
+    for old, value in state.items():
+        key = rename(old) if rename else old.removeprefix(prefix)
+        explained = _why_ignored(key, old, prefix, tuple(ignore), own)
+        if explained:
+            report.ignored[old] = explained
+        elif key not in own or key in chosen:
+            report.unexpected.append(old)
+        else:
+            fitted = _fit(key, value, own[key], num_prefix_tokens)
+            if fitted is None:
+                shapes.append(f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}")
+                continue
+            chosen[key] = fitted
+            if fitted.shape != value.shape:
+                report.resized[key] = f"{tuple(value.shape)} to {tuple(fitted.shape)}"
+            else:
+                report.matched.append(key)
+            if key != old:
+                report.renamed[old] = key
+    broken = first_not_finite(chosen)
+    if broken is not None:
+        raise CheckpointError(
+            f"weights from {source} are no finite numbers (first {broken!r}); fetch the file again, or use another one"
+        )
+    report.missing = [key for key in own if key not in chosen]
+    _judge(report, own, len(chosen), tuple(may_miss), shapes)
+    module.load_state_dict({**own, **chosen})
+    return report
+
+
+def _best_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Return the usual prefix under which most of the network's keys are found."""
+    return max(_PREFIXES, key=lambda prefix: sum(prefix + key in state for key in own))
+
+
+def _why_ignored(key: str, old: str, prefix: str, ignore: tuple[str, ...], own: Mapping[str, Tensor]) -> str:
+    if ignore and key.startswith(ignore) and key not in own:
+        return "classification head"
+    if key not in own and key.rpartition(".")[2] in _COMPUTED:
+        return "computed by the network"
+    if key not in own and key in _PRETRAINING_ONLY:
+        return "used in pre-training only"
+    if prefix and not old.startswith(prefix):
+        return f"outside {prefix!r}"
+    return ""
+
+
+def _fit(key: str, value: Tensor, target: Tensor, num_prefix_tokens: int) -> Tensor | None:
+    """Return `value` in the shape of `target`: as it is, interpolated where that has a meaning, or None."""
+    if value.shape == target.shape:
+        return value
+    if key.endswith("pos_embed") and value.ndim == target.ndim == 3 and value.shape[2] == target.shape[2]:
+        return _resize_positions(value, target, num_prefix_tokens)
+    if key.endswith("relative_position_bias_table") and value.shape[1:] == target.shape[1:]:
+        side = round((target.shape[0] ** 0.5 + 1) / 2)
+        return resize_rel_pos_bias_table(value, new_window_size=(side, side), new_bias_shape=tuple(target.shape))
+    return None
+
+
+def _resize_positions(value: Tensor, target: Tensor, num_prefix_tokens: int) -> Tensor | None:
+    """Interpolate position embeddings (1, N, C); the tokens before the patches keep theirs."""
+    for prefix in (num_prefix_tokens, 1, 0):
+        old, new = (value.shape[1] - prefix) ** 0.5, (target.shape[1] - prefix) ** 0.5
+        if old.is_integer() and new.is_integer():
+            size = [int(new), int(new)]
+            return resample_abs_pos_embed(value, size, old_size=[int(old), int(old)], num_prefix_tokens=prefix)
+    return None
+
+
+def _judge(
+    report: LoadReport, own: Mapping[str, Tensor], loaded: int, may_miss: tuple[str, ...], shapes: list[str]
+) -> None:
+    """Raise on whatever the report does not explain."""
+    # Files from before 2018 lack the step counters of batch normalisation; only momentum=None reads them.
+    counters = [key for key in report.missing if key.endswith("num_batches_tracked")]
+    unexplained = [k for k in report.missing if k not in counters and not (may_miss and k.startswith(may_miss))]
+    faults = []
+    if shapes:
+        faults.append(f"{len(shapes)} tensors of another shape (first {shapes[0]})")
+        unexplained = [k for k in unexplained if not any(s.startswith(k + " ") for s in shapes)]
+    if unexplained:
+        faults.append(f"{len(unexplained)} of {len(own)} tensors missing (first {unexplained[0]!r})")
+    if report.unexpected:
+        faults.append(f"{len(report.unexpected)} unexpected keys (first {report.unexpected[0]!r})")
+    if not faults and loaded + len(counters) < MINIMUM_MATCH * len(own):
+        faults.append(f"only {loaded} of {len(own)} tensors are in it, {MINIMUM_MATCH:.0%} are needed")
+    if faults:
+        raise CheckpointError(
+            f"weights from {report.source} do not fit this network: {'; '.join(faults)}; "
+            "choose the architecture that the file was made with"
+        )

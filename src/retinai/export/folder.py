@@ -1,0 +1,153 @@
+"""Writing the exported folder: network, `model.json`, card; checked, then put in its place, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import UserError
+from retinai.export.card import write_card
+from retinai.export.check import Tolerance, compare, print_comparison
+from retinai.export.graph import PixelsToProbabilities
+from retinai.export.quantise import calibration_inputs
+from retinai.files import write_json
+from retinai.places import whole_folder
+from retinai.runtime.cpu import this_cpu
+from retinai.runtime.folder import FORMAT, MANIFEST, hash_file, manifest_digest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.data.datamodule import FundusDataModule
+    from retinai.modules.classifier import Classifier
+    from retinai.topology.persistence import TopologySettings
+
+# Writes the network's files into a folder and returns the name of the first. The inputs are those that int8 ranges
+# are measured on; None leaves the network unquantised.
+NetworkWriter = Callable[[PixelsToProbabilities, Path, Iterator[dict[str, Any]] | None], str]
+_CARD = "card.md"
+
+
+def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkWriter) -> None:
+    """Export a module, grade a split with both, and keep the folder if they agree.
+
+    Args:
+        cfg: The composed configuration of `conf/export.yaml`.
+        module: The checkpoint's module.
+        out: The folder; new or empty.
+        write: Writes the network in the format that is wanted.
+
+    Raises:
+        UserError: If the network has no form in the format, or the folder grades otherwise than the checkpoint by
+            more than the tolerance; nothing is left then.
+    """
+    from retinai.commands.evaluate import open_data
+    from retinai.run.console import print_notes
+
+    datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
+    datamodule.setup()
+    datamodule.split_table(cfg.split)
+    print_notes([*datamodule.notes, *notes])
+    topology = topology_of(module)
+    calibration = None
+    if cfg.precision == "int8":
+        calibration = calibration_inputs(datamodule, topology, int(cfg.int8_photographs))
+    with whole_folder(out) as folder:
+        network = write(PixelsToProbabilities(module, topology).eval(), folder, calibration)
+        facts = _facts(cfg, module, datamodule, topology, network)
+        _write_manifest(folder, facts)
+        comparison = compare(folder, module, datamodule, str(cfg.split))
+        print_comparison(comparison)
+        tolerance = Tolerance.choose(cfg)
+        facts["check"] = comparison | {"tolerance": tolerance.to_dict()}
+        _judge(comparison, tolerance, bool(cfg.force))
+        write_card(folder / _CARD, facts)
+        _write_manifest(folder, facts)
+
+
+def topology_of(module: Classifier) -> TopologySettings | None:
+    """Return the settings of the persistence images that a module reads, or None."""
+    extras: list[Any] = module.photograph_extras()
+    return next((extra.settings for extra in extras if extra.name == "topology"), None)
+
+
+def _judge(comparison: dict[str, Any], tolerance: Tolerance, force: bool) -> None:
+    faults = tolerance.faults(comparison)
+    if not faults:
+        return
+    if not force:
+        raise UserError(
+            f"the exported network grades otherwise than the checkpoint: {'; '.join(faults)}; nothing was kept "
+            "(another precision=, more int8_photographs=, or force=true to keep it all the same)"
+        )
+    print(f"kept although {'; '.join(faults)} (force=true)")
+
+
+def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """Write `model.json` with the SHA-256 of every other file and of itself."""
+    names = sorted(file.name for file in folder.iterdir() if file.name != MANIFEST)
+    content = facts | {"files": {name: hash_file(folder / name) for name in names}}
+    write_json(folder / MANIFEST, content | {"sha256": manifest_digest(content)})
+
+
+def _facts(
+    cfg: DictConfig,
+    module: Classifier,
+    datamodule: FundusDataModule,
+    topology: TopologySettings | None,
+    network: str,
+) -> dict[str, Any]:
+    """Return what `model.json` says before the check."""
+    from retinai import __version__
+    from retinai.modules.checkpoint import plain
+    from retinai.run.folder import git_revision
+
+    inputs = PixelsToProbabilities(module, topology).example()
+    shapes = {
+        name: {"type": str(value.dtype).removeprefix("torch."), "shape": ["batch", *value.shape[1:]]}
+        for name, value in inputs.items()
+    }
+    return {
+        "format": FORMAT,
+        "engine": str(cfg.format),
+        "precision": str(cfg.precision),
+        "network": network,
+        "inputs": shapes,
+        "outputs": {"probability": {"type": "float32", "shape": ["batch", module.task.num_classes]}},
+        "task": module.task.to_dict(),
+        "preprocessing": plain(module.preprocessing.to_dict()),
+        "decision": module.decision,
+        "topology": None if topology is None else topology.to_dict(),
+        "calibration": plain(module.calibration),
+        "model": module.model_name,
+        "backbone": module.backbone_name,
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "trained_on": str((module.data_config or {}).get("name", "unknown")),
+        "int8_photographs": int(cfg.int8_photographs) if cfg.precision == "int8" else None,
+        "int8_reduce_range": bool(cfg.int8_reduce_range) if cfg.precision == "int8" else None,
+        "checked_on": {
+            "data": str(datamodule.name),
+            "split": str(cfg.split),
+            "data_fingerprint": datamodule.fingerprint,
+            "cpu": this_cpu().to_dict(),
+        },
+        "checkpoint_sha256": hash_file(cfg.ckpt),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "retinai": __version__,
+        "git_revision": git_revision(),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "gudhi", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # an engine that this export did not need
+    return found

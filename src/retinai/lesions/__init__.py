@@ -1,0 +1,1 @@
+"""Lesions that masks show: findings, measured and scored."""

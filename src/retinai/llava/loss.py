@@ -1,0 +1,36 @@
+"""The objective of a language model that grades: the likelihood of the written answer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from retinai.losses.base import Objective
+
+
+class AnswerLikelihood(Objective):
+    """Negative log-likelihood of answers; the grades' probabilities are those of their sentences.
+
+    Training learns the tokens of whole answers (`llava/likelihood.py:answer_loss`). What this
+    class scores are the log-likelihoods of the candidate grades' sentences, which take the place of
+    logits in validation and prediction.
+
+    Args:
+        **options: Options of `Objective`.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("grade",)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean negative log-probability of the true grade among the candidates, a scalar.
+
+        Args:
+            logits: Log-likelihoods of the candidates, (B, C).
+            targets: int64 (B,).
+        """
+        return functional.cross_entropy(logits.float(), targets)

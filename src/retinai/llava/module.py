@@ -1,0 +1,291 @@
+"""The LLaVA grader: learns answers (grade and reasons), grades by their likelihood, tells findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retinai.encoders.tuning import TuningReport
+from retinai.errors import CheckpointError, ConfigError, UserError
+from retinai.llava.adapters import read_tuning, report_tuning
+from retinai.llava.loading import check_machine
+from retinai.llava.network import LlavaNetwork, build_llava
+from retinai.llava.settings import read_settings
+from retinai.llava.text.parsing import parse_grade
+from retinai.llava.text.prompts import PromptTemplates
+from retinai.models.llava.fingerprint import check_fingerprint
+from retinai.modules.base import FundusModule, settings_from
+from retinai.modules.checkpoint import KEY, check_fit, read_extras, write_extras
+
+_GRADINGS = ("score", "generate")
+
+
+class LlavaGrader(FundusModule):
+    """Grades photographs in words.
+
+    Args:
+        task: `Task.to_dict()` of the data, of kind `grade`.
+        preprocessing: `Preprocessing.to_dict()`.
+        class_counts: Samples per class in the training split.
+        backbone: The `backbone` section of a LLaVA.
+        tuning: The `tuning` section: `qlora`, `lora` or `full`.
+        prompt: The `prompt` section: templates of questions and answers.
+        loss: The `loss` section.
+        optimizer: The `optimizer` section.
+        scheduler: The `scheduler` section.
+        grading: `score`: the probabilities of the grades are the likelihoods of their sentences, so
+            that every photograph gets a valid grade; `generate`: free text, and a parser.
+        findings: Write findings after the grade when predicting.
+        max_answer_tokens: Most tokens of a written answer.
+        length_normalised: Divide a candidate's log-likelihood by its number of tokens.
+        gradient_checkpointing: Compute activations anew in the backward pass.
+        attention: The `attention` section; a LLaVA takes none.
+        seed: Decides the adapters' first weights and dropout.
+        num_samples: Samples in the training split.
+        name: Name of the configuration.
+
+    Raises:
+        ConfigError: If sections do not fit the task or each other.
+        UserError: If the network cannot be loaded.
+    """
+
+    network: LlavaNetwork
+    export_formats = ("hf",)
+    # At 7 billion parameters keys and values of one photograph take about 0.3 GiB. Whatever batches a loop brings
+    # (validation, evaluation, export, prediction), the network gets no more than these at once.
+    largest_batch: int = 4
+
+    def __init__(
+        self,
+        *,
+        task: dict[str, Any],
+        preprocessing: dict[str, Any],
+        class_counts: Sequence[int],
+        backbone: dict[str, Any],
+        tuning: dict[str, Any],
+        prompt: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        grading: str = "score",
+        findings: bool = True,
+        max_answer_tokens: int = 192,
+        length_normalised: bool = False,
+        gradient_checkpointing: bool = True,
+        attention: dict[str, Any] | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        name: str = "llava",
+    ) -> None:
+        _check(task, grading, attention, max_answer_tokens)
+        super().__init__(
+            task=task,
+            preprocessing=preprocessing,
+            class_counts=class_counts,
+            loss=loss,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            seed=seed,
+            num_samples=num_samples,
+        )
+        self.model_name = name
+        self.grading = grading
+        self.tells_findings = bool(findings)
+        self.max_answer_tokens = int(max_answer_tokens)
+        self.length_normalised = bool(length_normalised)
+        self.prompts: PromptTemplates = settings_from(prompt, PromptTemplates)
+        self.candidates = [self.prompts.grade_text(self.task, grade) for grade in range(self.task.num_classes)]
+
+    @classmethod
+    def check_machine(cls, backbone: Mapping[str, Any]) -> None:
+        """Check that packages and, for a large network, a GPU are there."""
+        check_machine(read_settings(backbone))
+
+    @property
+    def states_probabilities(self) -> bool:
+        """False for free text: a grade that was read out of it is certain, or none was found."""
+        return self.grading == "score"
+
+    # The hooks.
+
+    def build_network(self) -> nn.Module:
+        """Return the LLaVA with its adapters."""
+        tuning = read_tuning(self.hparams["tuning"])
+        return build_llava(self.hparams["backbone"], tuning, bool(self.hparams["gradient_checkpointing"]))
+
+    def tune(self) -> TuningReport:
+        """Return what trains; the network decided it when it was built."""
+        return report_tuning(self.network)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser over adapters and projector, the latter with the rate of a fresh part."""
+        settings = self.optimizer_settings
+        rates = {"language": settings.lr, "projector": settings.lr * settings.head_lr_multiplier}
+        groups: list[dict[str, Any]] = [
+            {"params": parameters, "lr": rates[part], "weight_decay": settings.weight_decay, "name": part}
+            for part, parameters in self.network.trained_groups().items()
+        ]
+        optimizer = settings.build(groups)
+        scheduler = self.scheduler_settings.build(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Training.
+
+    def on_fit_start(self) -> None:
+        """Check that every conversation that the data brings fits into the context, before the first step.
+
+        Raises:
+            UserError: If one is too long; names its photograph.
+        """
+        super().on_fit_start()
+        data: Any = getattr(self.trainer, "datamodule", None)
+        for extra in data.make_extras() if data is not None else ():
+            for name, turn in getattr(extra, "turns", {}).items():
+                try:
+                    self.network.conversations.encode([turn])
+                except UserError as error:
+                    raise UserError(f"photograph {name}: {error}") from error
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the mean negative log-likelihood of the answers of a batch."""
+        loss = self.network(self.turns(batch), batch["image"]).mean()
+        size = len(batch["id"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
+        return loss
+
+    def turns(self, batch: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return the question and the answer of each photograph of a labelled batch.
+
+        A conversation that the data set brings (JSONL) is taken as it is; otherwise the templates
+        write one from grade and findings, the question's phrasing anew in each epoch.
+        """
+        written = batch.get("conversation") or [None] * len(batch["id"])
+        findings = batch.get("findings") or [None] * len(batch["id"])
+        turns = []
+        for name, target, given, facts in zip(batch["id"], batch["target"].tolist(), written, findings, strict=True):
+            question = self.prompts.question(f"{name}/{self.current_epoch}")
+            turns.append(given or (question, self.prompts.answer(self.task, int(target), facts, name)))
+        return turns
+
+    # Grading.
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the log-likelihoods of the grades' sentences, (B, C), from normalised photographs."""
+        question = self.prompts.question()
+        scores = torch.cat([self.network.score(question, self.candidates, part) for part in self._parts(images)])
+        if self.length_normalised:
+            _, own = self.network.conversations.continuations(question, self.candidates)
+            scores = scores / torch.tensor([len(tokens) for tokens in own], device=scores.device)
+        return scores
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
+        """Return `id`, `probability` (B, C), and lists of `answer`, `valid`, `reference` and `findings`.
+
+        An answer that was not asked for is empty; a reference is None without a label, findings are None
+        without annotation and plain values otherwise. With `grading=generate`, a text without a grade
+        has `valid` False and even probabilities.
+        """
+        images, count = batch["image"], len(batch["id"])
+        probability, valid, answers = self._grade(images)
+        return {
+            "id": list(batch["id"]),
+            "probability": probability.float().cpu(),
+            "answer": answers,
+            "valid": valid,
+            "reference": [answer for _, answer in self.turns(batch)] if "target" in batch else [None] * count,
+            "findings": [facts and facts.to_dict() for facts in batch.get("findings") or [None] * count],
+        }
+
+    def grade_by(self, grading: str) -> None:
+        """Grade by `score` or `generate` from now on; a calibration of likelihoods does not suit free text.
+
+        Raises:
+            ConfigError: If it is neither.
+        """
+        _check(self.task.to_dict(), grading, None, self.max_answer_tokens)
+        if grading != self.grading:
+            self.grading, self.calibration = grading, None
+
+    def _grade(self, images: Tensor) -> tuple[Tensor, list[bool], list[str]]:
+        """Return probabilities (B, C), whether each grade is one, and the written answers."""
+        if self.grading == "generate":
+            texts = self._write([""] * len(images), images)
+            read = [parse_grade(text, self.task) for text in texts]
+            return _certain(read, self.task.num_classes), [grade is not None for grade in read], texts
+        probability = self.predict_probabilities(images)
+        grades = probability.argmax(dim=1).tolist()
+        told = self.tells_findings and self.writes_texts
+        texts = self.tell(images, grades) if told else [""] * len(images)
+        return probability, [True] * len(images), texts
+
+    def tell(self, images: Tensor, grades: Sequence[int]) -> list[str]:
+        """Return answers with the given grades and the findings that the network writes after them."""
+        begun = [self.candidates[grade] for grade in grades]
+        return self._write(begun, images)
+
+    def _write(self, begun: Sequence[str], images: Tensor) -> list[str]:
+        """Return the answers that the network writes, each going on from its own beginning."""
+        size = self.largest_batch
+        return [
+            text
+            for number, part in enumerate(self._parts(images))
+            for text in self.network.write(
+                self.prompts.question(), begun[number * size : (number + 1) * size], part, self.max_answer_tokens
+            )
+        ]
+
+    def _parts(self, images: Tensor) -> Sequence[Tensor]:
+        """Return photographs in parts that the network can take at once."""
+        return images.split(self.largest_batch)
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to use the checkpoint; it holds adapters and projector only."""
+        write_extras(self, checkpoint)
+        base = self.network.backbone
+        checkpoint[KEY]["frozen"] = {"sha256": base.fingerprint, "tensors": 0, "kept": base.kept}
+        checkpoint[KEY]["adapter"] = dict(self.network.tuning.shape)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that adapters and base network belong together."""
+        extras = read_extras(checkpoint, "the checkpoint")
+        base, frozen = self.network.backbone, extras["frozen"] or {}
+        check_fingerprint(str(frozen.get("sha256")), base.fingerprint, self.backbone_name)
+        if frozen.get("kept") != base.kept:
+            raise CheckpointError(
+                f"the adapters were trained beside weights kept as {frozen.get('kept')}, and those of "
+                f"{self.backbone_name!r} are kept as {base.kept} here; use the same tuning= and backbone.dtype as the "
+                "run that made them"
+            )
+        check_fit(checkpoint["state_dict"], self.state_dict(), extras)
+
+    def _hash_frozen(self) -> str | None:
+        return self.network.backbone.fingerprint
+
+
+def _check(task: Mapping[str, Any], grading: str, attention: Mapping[str, Any] | None, tokens: int) -> None:
+    problems = []
+    if task["kind"] != "grade":
+        problems.append(f"model=llava grades; task {task['name']!r} is of kind {task['kind']}, use model=classifier")
+    if grading not in _GRADINGS:
+        problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
+    if attention and attention.get("name", "none") != "none":
+        problems.append(f"attention={attention['name']} does not suit model=llava; use attention=none")
+    if tokens < 1:
+        problems.append(f"model.max_answer_tokens={tokens} must be 1 or more")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _certain(grades: Sequence[int | None], classes: int) -> Tensor:
+    """Return one-hot probabilities, (B, C); even ones where there is no grade."""
+    rows = torch.full((len(grades), classes), 1 / classes)
+    for row, grade in zip(rows, grades, strict=True):
+        if grade is not None:
+            row.zero_()
+            row[grade] = 1.0
+    return rows

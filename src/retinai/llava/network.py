@@ -1,0 +1,153 @@
+"""A LLaVA with what trains in it, as one module: answers' losses, candidates' likelihoods, generated text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retinai.llava import likelihood
+from retinai.llava.adapters import LlavaTuning, apply_llava_tuning
+from retinai.llava.encoding import Conversations
+from retinai.llava.loading import load_llava
+from retinai.llava.settings import LlavaSettings, read_settings
+
+
+@dataclass(frozen=True)
+class LlavaBackbone:
+    """What others ask of a backbone.
+
+    Args:
+        name: Name of the configuration.
+        load_report: Where its weights came from, as text.
+        fingerprint: Identifies the base network, however it is kept.
+        kept: How its frozen weights are kept: `4-bit NF4`, or a type such as `bfloat16`.
+    """
+
+    name: str
+    load_report: str
+    fingerprint: str
+    kept: str
+
+
+class LlavaNetwork(nn.Module):
+    """A LLaVA whose state dict holds only what trains: adapters, and the projector where it does.
+
+    Args:
+        settings: Which LLaVA.
+        tuning: What trains.
+        gradient_checkpointing: Compute activations anew in the backward pass instead of keeping them.
+
+    Raises:
+        UserError: If it cannot be loaded, or needs a GPU.
+        ConfigError: If settings do not fit the network.
+    """
+
+    def __init__(self, settings: LlavaSettings, tuning: LlavaTuning, gradient_checkpointing: bool = True) -> None:
+        super().__init__()
+        loaded = load_llava(settings, four_bits=tuning.name == "qlora")
+        self.settings, self.tuning = settings, tuning
+        self.processor = loaded.processor
+        self.conversations = Conversations(loaded.processor, loaded.model.config)
+        source = "random weights, built on the spot" if settings.is_tiny else settings.weights
+        kept = "4-bit NF4" if tuning.name == "qlora" else settings.dtype
+        self.backbone = LlavaBackbone(settings.name, f"{source} ({kept})", loaded.fingerprint, kept)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)  # PEFT still asks by the old name
+            self.model: Any = apply_llava_tuning(loaded.model, tuning)
+        if settings.dtype != "float32":
+            _leave_types_to_autocast(self.model)
+        if gradient_checkpointing:
+            loaded.model.activation_checkpointing_enable({"use_reentrant": False})
+        self._trained = frozenset(n for n, p in self.named_parameters() if p.requires_grad)
+        self.register_state_dict_post_hook(_keep_trained)
+        self.register_load_state_dict_post_hook(_forgive_frozen)
+
+    @property
+    def pad(self) -> int:
+        """Id of the padding token."""
+        return int(self.conversations.tokenizer.pad_token_id)
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Return the context in which the network computes in its own type; adapters are kept in float32."""
+        if self.settings.dtype == "float32":
+            return nullcontext()
+        device = next(self.parameters()).device.type
+        return torch.autocast(device, getattr(torch, self.settings.dtype))
+
+    def forward(self, turns: Sequence[tuple[str, str]], images: Tensor) -> Tensor:
+        """Return the negative log-likelihood of each answer, mean over its tokens, shape (B,).
+
+        Args:
+            turns: (question, answer) of each photograph.
+            images: Normalised photographs, (B, 3, S, S).
+        """
+        encoded = self.conversations.encode(turns).to(images.device)
+        with self.computing():
+            return likelihood.answer_loss(self.model, encoded, images)
+
+    def score(self, question: str, candidates: Sequence[str], images: Tensor) -> Tensor:
+        """Return the log-likelihood of each candidate as the beginning of the answer, shape (B, C), float32."""
+        shared, own = self.conversations.continuations(question, candidates)
+        with self.computing():
+            return likelihood.score_candidates(self.model, shared, own, images, self.pad)
+
+    def write(self, question: str, begun: Sequence[str], images: Tensor, longest: int) -> list[str]:
+        """Return the answers that the network writes, each going on from its own beginning.
+
+        Args:
+            question: What is asked.
+            begun: What each of the B answers begins with; may be empty.
+            images: Normalised photographs, (B, 3, S, S).
+            longest: Most tokens to write.
+        """
+        prompts = [self.conversations.prompt(question, words) for words in begun]
+        with self.computing():
+            written = likelihood.generate(self.model, prompts, images, pad=self.pad, longest=longest)
+        texts = [self.conversations.decode(row) for row in written]
+        return [f"{words} {text}".strip() for words, text in zip(begun, texts, strict=True)]
+
+    def trained_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return what trains, by part: `projector` and `language`."""
+        groups: dict[str, list[nn.Parameter]] = {"language": [], "projector": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups["projector" if "multi_modal_projector" in name else "language"].append(parameter)
+        return {name: parameters for name, parameters in groups.items() if parameters}
+
+
+def _leave_types_to_autocast(model: Any) -> None:
+    """Stop PEFT from turning the inputs of adapters into float32.
+
+    It does so wherever autocast for CUDA is off, on a CPU even under autocast, which takes the product in
+    bfloat16 all the same: two copies and a dropout of twice the width for nothing.
+    """
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False
+
+
+def _keep_trained(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    kept = {prefix + name for name in module._trained}  # type: ignore[union-attr]
+    for key in [k for k in state if k.startswith(prefix) and k not in kept]:
+        del state[key]
+
+
+def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
+    """Frozen weights are never in a state dict, so that they are missing is no fault."""
+    trained = module._trained
+    incompatible.missing_keys[:] = [
+        key
+        for key in incompatible.missing_keys
+        if any(key.endswith(name) for name in trained)  # type: ignore[union-attr]
+    ]
+
+
+def build_llava(backbone: Mapping[str, Any], tuning: LlavaTuning, gradient_checkpointing: bool) -> LlavaNetwork:
+    """Build the network of a `backbone` section."""
+    return LlavaNetwork(read_settings(backbone), tuning, gradient_checkpointing)

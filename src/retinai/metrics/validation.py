@@ -1,0 +1,130 @@
+"""Validation metrics by torchmetrics, calm when a class is absent."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+import torchmetrics
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+
+from retinai.metrics.median import lies_above
+from retinai.tasks.task import Task
+
+
+def decide(probabilities: Tensor, decision: str) -> Tensor:
+    """Return the decisions that class probabilities lead to, as `retinai.metrics.predictions.decide` does.
+
+    Args:
+        probabilities: Shape (B, C).
+        decision: `argmax`; `median`, the first grade whose cumulative probability reaches one half; or
+            `threshold`, each label with a probability above one half.
+
+    Returns:
+        Grades, int64 (B,), or labels, int64 (B, C).
+
+    Raises:
+        ValueError: If the decision is of another name.
+    """
+    if decision == "argmax":
+        return probabilities.argmax(dim=1)
+    if decision == "median":
+        above = lies_above(probabilities.detach().cpu().numpy())
+        return torch.from_numpy(above.sum(axis=1)).to(probabilities.device)
+    if decision == "threshold":
+        return (probabilities > 0.5).long()
+    raise ValueError(f"decision {decision!r} is unknown; valid: argmax, median, threshold")
+
+
+class MacroAuroc(torchmetrics.Metric):
+    """Area under the ROC curve, one class against the rest, mean over the classes that can be scored.
+
+    A class without a positive or without a negative sample has no such area and is left out; without
+    any class that has one, the value is 0.5.
+
+    Args:
+        num_classes: Number of classes C.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    probabilities: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("probabilities", default=[], dist_reduce_fx="cat")
+        self.add_state("targets", default=[], dist_reduce_fx="cat")
+
+    def update(self, probabilities: Tensor, targets: Tensor) -> None:
+        """Add a batch: probabilities (B, C), and targets int64 (B,) or (B, C) of 0 and 1."""
+        if targets.ndim == 1:
+            targets = torch.nn.functional.one_hot(targets, self.num_classes)
+        self.probabilities.append(probabilities)
+        self.targets.append(targets.long())
+
+    def compute(self) -> Tensor:
+        """Return the mean area, a scalar."""
+        probabilities = torchmetrics.utilities.dim_zero_cat(self.probabilities)
+        targets = torchmetrics.utilities.dim_zero_cat(self.targets)
+        scores = [
+            binary_auroc(probabilities[:, c], targets[:, c])
+            for c in range(self.num_classes)
+            if 0 < int(targets[:, c].sum()) < len(targets)
+        ]
+        return torch.stack(scores).mean() if scores else torch.tensor(0.5)
+
+
+class ValidationMetrics(torch.nn.Module):
+    """The metrics that a task is validated by.
+
+    Args:
+        task: The task.
+        decision: How probabilities become decisions.
+    """
+
+    def __init__(self, task: Task, decision: str) -> None:
+        super().__init__()
+        self.decision = decision
+        c = task.num_classes
+        if task.kind == "grade":
+            metrics: dict[str, torchmetrics.Metric] = {
+                "qwk": torchmetrics.CohenKappa(task="multiclass", num_classes=c, weights="quadratic"),
+                "macro_f1": torchmetrics.F1Score(task="multiclass", num_classes=c, average="macro"),
+                "accuracy": torchmetrics.Accuracy(task="multiclass", num_classes=c, average="micro"),
+            }
+        else:
+            metrics = {
+                "macro_f1": torchmetrics.F1Score(task="multilabel", num_labels=c, average="macro"),
+                "accuracy": torchmetrics.Accuracy(task="multilabel", num_labels=c, average="micro"),
+            }
+        self.of_decisions = torch.nn.ModuleDict(metrics)
+        self.auroc = MacroAuroc(c)
+
+    def update(self, probabilities: Tensor, targets: Tensor) -> None:
+        """Add a batch: probabilities (B, C), targets int64 (B,) or float32 (B, C)."""
+        decisions = decide(probabilities, self.decision)
+        for metric in self.of_decisions.values():
+            metric.update(decisions, targets.long())  # type: ignore[operator]
+        self.auroc.update(probabilities, targets)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return every metric as a scalar and forget the samples.
+
+        Kappa has no value when targets and decisions all are one grade; it then counts as 0, so that
+        choosing the best epoch goes on.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torchmetrics")
+            values = {name: metric.compute() for name, metric in self.of_decisions.items()}  # type: ignore[operator]
+            values["auroc"] = self.auroc.compute()
+        self.reset()
+        return {name: torch.nan_to_num(value.float(), nan=0.0) for name, value in values.items()}
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        for metric in self.of_decisions.values():
+            metric.reset()  # type: ignore[operator]
+        self.auroc.reset()

@@ -1,1 +1,0 @@
-"""Networks, and the weights that go into them."""

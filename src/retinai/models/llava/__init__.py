@@ -1,1 +1,0 @@
-"""LLaVA: loading, adapters, conversations as tokens, grading by likelihood, generation."""

@@ -1,0 +1,1 @@
+"""A run: its folder, its record, its parts built from the configuration, what it prints."""

@@ -1,0 +1,165 @@
+"""What a command prints: notes, the table before training, the table of test metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from retinai.run.folder import is_first_process
+
+if TYPE_CHECKING:
+    import lightning
+
+    from retinai.data.datamodule import FundusDataModule
+    from retinai.modules.base import FundusModule
+    from retinai.tasks.task import Task
+
+# Metrics in the order in which people ask for them; what a task lacks is left out.
+HEADLINE: dict[str, str] = {
+    "qwk": "quadratic weighted kappa",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "auroc": "AUROC (one against the rest, macro)",
+    "auprc": "AUPRC (one against the rest, macro)",
+    "referable_sensitivity": "sensitivity, referable DR",
+    "referable_specificity": "specificity, referable DR",
+    "calibration_error": "calibration error",
+    "odir_kappa": "ODIR kappa",
+    "odir_f1": "ODIR F1",
+    "odir_auc": "ODIR AUC",
+    "odir_final": "ODIR final score",
+}
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what a user should know of the data and the start weights, a line each, once per run."""
+    if not is_first_process():
+        return
+    for note in notes:
+        print(f"note: {note}")
+
+
+def print_start(module: FundusModule, datamodule: FundusDataModule, trainer: lightning.Trainer, folder: Path) -> None:
+    """Print what is about to train: data, parameters, effective batch and learning rate, class weights.
+
+    Args:
+        module: The module, not yet trained.
+        datamodule: Its data, set up.
+        trainer: The trainer that will run it.
+        folder: The run folder.
+    """
+    from retinai.modules.base import describe_training
+
+    if not trainer.is_global_zero:
+        return
+    counts = datamodule.table["split"].value_counts()
+    batch = datamodule.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    parts = f"{datamodule.batch_size} x {trainer.accumulate_grad_batches} accumulated x {trainer.world_size} device(s)"
+    rows = [
+        ("photographs", ", ".join(f"{split} {counts[split]}" for split in ("train", "val", "test") if split in counts)),
+        *describe_training(module),
+        ("effective batch", f"{batch} ({parts})"),
+        ("epochs", f"{trainer.max_epochs}, precision {trainer.precision}, on {trainer.accelerator.__class__.__name__}"),
+        ("run folder", str(folder)),
+    ]
+    table = Table(show_header=False, box=None, pad_edge=False, title="before training", title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    Console(soft_wrap=False).print(table)
+
+
+def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -> None:
+    """Print the headline metrics with their 95 % intervals and the table of classes.
+
+    Args:
+        metrics: Content of `metrics.json`.
+        task: The task that the metrics are of.
+        split: Name of the split, for the title.
+    """
+    console = Console()
+    title = f"{split} split, {metrics['n']} photographs, 95 % intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for header, justify in (("metric", "left"), ("value", "right"), ("interval", "right")):
+        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    for key, label in HEADLINE.items():
+        if key in metrics:
+            table.add_row(label, _number(metrics[key]["value"]), _interval(metrics[key]))
+    console.print(table)
+    classes = Table(title="per class", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    for header in ("class", "precision", "recall", "F1", "support"):
+        classes.add_column(header, justify="left" if header == "class" else "right")
+    for name in task.classes:
+        row = metrics["per_class"][name]
+        cells = [_cell(row[k]) for k in ("precision", "recall", "f1")]
+        classes.add_row(name, *cells, str(row["support"]))
+    console.print(classes)
+
+
+def print_calibration(metrics: Mapping[str, Any]) -> None:
+    """Print temperature and operating points, before and after; nothing without a calibration.
+
+    Args:
+        metrics: Content of `metrics.json`.
+    """
+    results = metrics.get("calibration")
+    if results is None:
+        return
+    before, after = (_number(results["calibration_error"][when]["value"]) for when in ("before", "after"))
+    print(f"temperature {results['temperature']:.2f}: calibration error {before} before, {after} after")
+    if not results["operating_points"]:
+        return
+    table = Table(title="referral, thresholds of the validation split", title_justify="left", box=box.SIMPLE_HEAD)
+    for header in ("operating point", "threshold", "sensitivity", "specificity"):
+        table.add_column(header, justify="left" if header == "operating point" else "right")
+    for name, point in results["operating_points"].items():
+        table.add_row(name, _number(point["threshold"]), _cell(point["sensitivity"]), _cell(point["specificity"]))
+    Console().print(table)
+
+
+def print_answers(metrics: Mapping[str, Any]) -> None:
+    """Print what a language model's answers are worth; nothing for other models.
+
+    Args:
+        metrics: Content of `metrics.json`.
+    """
+    results = metrics.get("answers")
+    if results is None:
+        return
+    exact = "" if results["exact"] is None else f"; answers that are word for word right: {results['exact']:.1%}"
+    print(f"valid grades: {results['valid']:.1%} of {results['n']}{exact}")
+    if results["findings"] is None:
+        return
+    from retinai.lesions.report import FINDINGS_HEADER, findings_rows
+
+    title = f"lesions named, {results['findings']['photographs']} photographs with masks"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    for header in FINDINGS_HEADER:
+        table.add_column(header, justify="left" if header == "lesion" else "right")
+    for row in findings_rows(results["findings"]):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _cell(metric: Mapping[str, float | None]) -> str:
+    """Return value and interval short enough for three such columns on a terminal of 80."""
+    if metric["value"] is None:
+        return "-"
+    interval = "" if metric["low"] is None else f" ({metric['low']:.2f}-{metric['high']:.2f})"
+    return f"{metric['value']:.2f}{interval}"
+
+
+def _interval(metric: Mapping[str, float | None]) -> str:
+    return "-" if metric["low"] is None else f"{metric['low']:.3f} to {metric['high']:.3f}"

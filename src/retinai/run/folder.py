@@ -1,0 +1,213 @@
+"""The folder of one run: its place, and its `run.json` while it goes on.
+
+`run.json` tells what a run was and how it ended: status (running, finished, failed, interrupted),
+versions, git revision, data fingerprint, seed, timings, and the headline metrics.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from retinai import __version__
+from retinai.config.launched import job_number, launched_with
+from retinai.errors import DataError, UserError
+from retinai.files import write_json, write_text
+from retinai.places import check_folder, make_unique, remove_leftovers
+from retinai.run.lock import check_unlocked, locked
+from retinai.run.records import RECORD, read_record
+
+if TYPE_CHECKING:
+    from retinai.data.datamodule import FundusDataModule
+
+# How the first process of a run tells its folder to the ones that Lightning starts beside it.
+_SHARED_FOLDER = "RETINAI_RUN_FOLDER"
+_PACKAGES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "numpy")
+
+
+def choose_run_folder(cfg: DictConfig) -> Path:
+    """Return the folder that a training run will use; nothing is made yet.
+
+    `run_dir=` is taken as it is (in a multirun with the job's number below it), else
+    `<paths.outputs>/<data>/<model>/<backbone>/<time>`.
+
+    Raises:
+        UserError: If `run_dir` already holds a run and `resume` is not set, another process trains in it, or it
+            cannot be written.
+    """
+    if not is_first_process():
+        return _folder_of_first_process(cfg)
+    if cfg.run_dir is None:
+        base = Path(cfg.paths.outputs) / cfg.data.name / cfg.model.name / cfg.backbone.name
+        check_folder(base, "paths.outputs")
+        return base / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = check_folder(given_folder(cfg), "run_dir")
+    check_unlocked(folder)
+    _check_new(folder, cfg)
+    return folder
+
+
+def given_folder(cfg: DictConfig) -> Path:
+    """Return the folder that `run_dir=` names; in a multirun the job's number comes below it."""
+    return Path(str(cfg.run_dir)).expanduser() / job_number()
+
+
+def _check_new(folder: Path, cfg: DictConfig) -> None:
+    if (folder / RECORD).exists() and not cfg.resume:
+        raise UserError(f"{folder} already holds a run; add resume=true to go on with it, or choose another run_dir=")
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the only one of its run, or the first of several (DDP)."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _folder_of_first_process(cfg: DictConfig) -> Path:
+    if _SHARED_FOLDER in os.environ:
+        return Path(os.environ[_SHARED_FOLDER])
+    if cfg.run_dir is None:
+        raise UserError("several processes were started for one run; give run_dir=, so that they share a folder")
+    return given_folder(cfg)
+
+
+@contextmanager
+def open_run_folder(folder: Path, cfg: DictConfig) -> Iterator[Path]:
+    """Make the run folder, hold its lock, and write `config.yaml` into it; a chosen name that is taken gets a number.
+
+    Two runs that start in the same second get different folders: the one that makes it owns it. A resumed run keeps
+    the `config.yaml` that it began with.
+
+    Args:
+        folder: What `choose_run_folder` said.
+        cfg: The composed configuration.
+
+    Yields:
+        The folder.
+
+    Raises:
+        UserError: If another process trains in the folder.
+    """
+    if not is_first_process():
+        yield folder
+        return
+    if cfg.run_dir is None:
+        folder = make_unique(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _check_new(folder, cfg)  # again: another run may have come and gone since the first look
+        os.environ[_SHARED_FOLDER] = str(folder)
+        for name in ("config", "run", "split", "metrics", "predictions", "report"):
+            remove_leftovers(folder, name)
+        if not (cfg.resume and (folder / RECORD).exists()):
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        yield folder
+
+
+def check_same_data(folder: Path, datamodule: FundusDataModule) -> None:
+    """Refuse to go on with other photographs, labels or parts than a run began with, before anything is overwritten.
+
+    Args:
+        folder: The run folder.
+        datamodule: The data as it is now, set up.
+
+    Raises:
+        DataError: Tells how many photographs there were, and how many there are.
+    """
+    record = read_record(folder) if (folder / RECORD).exists() else {}
+    began = record.get("data_fingerprint")
+    if began in (None, datamodule.fingerprint):
+        return
+    had, has = record.get("counts") or {}, count_splits(datamodule)
+    parts = ", ".join(f"{part} {had.get(part, 0)} then, {has.get(part, 0)} now" for part in {**had, **has})
+    raise DataError(
+        f"{folder} was begun with other photographs, labels or splits of {datamodule.name} than these ({parts}); "
+        "resume with the same data (data.root= where it lies), or begin a run in another run_dir="
+    )
+
+
+def count_splits(datamodule: FundusDataModule) -> dict[str, int]:
+    """Return the number of photographs in each part."""
+    return {str(split): int(n) for split, n in datamodule.table["split"].value_counts().items() if split}
+
+
+@contextmanager
+def recording(folder: Path, **facts: Any) -> Iterator[dict[str, Any]]:
+    """Keep `run.json` while a run goes on: `running`, then `finished`, `failed` or `interrupted`.
+
+    Args:
+        folder: The run folder.
+        **facts: What to tell of the run from its start (data, model, backbone, seed, ...).
+
+    Yields:
+        A mapping; what is put into it is written at the end, by the first process of the run.
+    """
+    if not is_first_process():
+        yield {}
+        return
+    previous = read_record(folder) if (folder / RECORD).exists() else {}
+    record = {
+        "status": "running",
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "version": __version__,
+        "versions": package_versions(),
+        "git_revision": git_revision(),
+        **dict(zip(("words", "choices"), launched_with(), strict=True)),
+        **facts,
+    }
+    record |= {key: previous[key] for key in ("words", "choices") if key in previous}
+    record["resumed"] = int(previous.get("resumed", -1)) + 1 if previous else 0
+    earlier = float(previous.get("seconds") or 0)
+    write_json(folder / RECORD, record)
+    begin = time.monotonic()
+    late: dict[str, Any] = {}
+
+    def close(status: str, **more: Any) -> None:
+        seconds = round(earlier + time.monotonic() - begin, 1)
+        ended = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_json(folder / RECORD, {**record, "status": status, "ended": ended, "seconds": seconds, **late, **more})
+
+    try:
+        yield late
+    except (KeyboardInterrupt, SystemExit):
+        # Lightning turns Ctrl-C and a scheduler's signal into an exit.
+        close("interrupted")
+        raise
+    except BaseException as error:
+        close("failed", reason=str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise
+    close("finished")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_revision() -> str | None:
+    """Return the revision of the checkout that retinai runs from (`+` when changed), None outside one."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

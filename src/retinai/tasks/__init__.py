@@ -1,0 +1,1 @@
+"""What a data set asks of a network."""

@@ -1,0 +1,1 @@
+"""Persistent homology of a photograph, as a second input of a classifier."""

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint benchmark benchmark-student benchmark-llava clean
+.PHONY: train test lint docs benchmark benchmark-student benchmark-llava clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
@@ -14,6 +14,10 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tables of docs/configuration.md, from conf/; a test fails when the page differs.
+docs: .venv/.installed-dev
+	$(BIN)/python -m retinai.config.reference
 
 benchmark: .venv/.installed
 	$(BIN)/python benchmarks/run.py

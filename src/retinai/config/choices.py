@@ -59,7 +59,8 @@ def settle(command: str, cfg: DictConfig, words: list[str]) -> tuple[DictConfig,
     before = _choices(command, [w for w in words if w.lstrip("+").partition("=")[0] in _STARTS])
     after = _choices(command, words)
     notes: list[str] = []
-    more = [w for group in _changed(_WIDE, before, after) for w in _brought(group, after[group], line)]
+    more = [w for group in _changed(_WIDE, before, after) for w in brought(group, after[group])]
+    more = [word for word in more if word.partition("=")[0] not in line.options]
     if more:
         cfg, after = _compose(command, [*words, *more]), _choices(command, [*words, *more])
         notes += [f"{', '.join(more)}: brought by what the command line chooses, instead of the experiment's"]
@@ -107,7 +108,7 @@ def _choices(command: str, words: list[str]) -> dict[str, str]:
     return {str(g): "" if o is None else str(o) for g, o in chosen.items() if not str(g).startswith("hydra/")}
 
 
-def _load(group: str, option: str) -> tuple[dict[str, Any], bool]:
+def load_option(group: str, option: str) -> tuple[dict[str, Any], bool]:
     """Return the content of an option's file with those that it is based on, and whether it is of several sections."""
     import yaml
 
@@ -119,31 +120,32 @@ def _load(group: str, option: str) -> tuple[dict[str, Any], bool]:
     merged: dict[str, Any] = {}
     for entry in content.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
-            merged = _merge(merged, _load(group, entry)[0])
-    return _merge(merged, content), "@package _global_" in text
+            merged = merge(merged, load_option(group, entry)[0])
+    return merge(merged, content) if merged else content, "@package _global_" in text
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two contents of YAML files as one; where both have a value, that of `above` holds."""
     return OmegaConf.to_container(OmegaConf.merge(dict(below), dict(above)))  # type: ignore[return-value]
 
 
-def _brought(group: str, option: str, line: _Words) -> list[str]:
-    """Return the options that a wide option chooses for other groups, as words; the command line's own come first."""
+def brought(group: str, option: str) -> list[str]:
+    """Return the options that an option of several sections chooses for other groups, as words (`loss=answer`)."""
     import yaml
 
     path = conf_dir() / group / f"{option}.yaml"
     content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
     chosen = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
     pairs = {k.split()[-1].lstrip("/"): v for entry in chosen for k, v in entry.items() if k.startswith("override ")}
-    return [f"{name}={value}" for name, value in pairs.items() if name not in line.options]
+    return [f"{name}={value}" for name, value in pairs.items()]
 
 
 def _set_values(cfg: DictConfig, wide: list[tuple[str, str]], line: _Words) -> list[str]:
     """Set what wide options say of sections, over an experiment's values; return what changed."""
     changed: dict[str, Any] = {}
     for group, option in wide:
-        content, several = _load(group, option)
-        for key, value in _leaves(content) if several else ():
+        content, several = load_option(group, option)
+        for key, value in leaves(content) if several else ():
             if not line.sets(key) and OmegaConf.select(cfg, key) != value:
                 with open_dict(cfg):
                     OmegaConf.update(cfg, key, value)
@@ -154,7 +156,7 @@ def _set_values(cfg: DictConfig, wide: list[tuple[str, str]], line: _Words) -> l
 
 def _take_out(cfg: DictConfig, group: str, option: str, line: _Words) -> list[str]:
     """Take keys out of a section that its option does not have; return them."""
-    content, several = _load(group, option)
+    content, several = load_option(group, option)
     own = content.get(group, {}) if several else content
     section = cfg.get(group)
     if not isinstance(section, DictConfig) or not own:
@@ -174,7 +176,7 @@ def _take_out(cfg: DictConfig, group: str, option: str, line: _Words) -> list[st
 def _of_folder(group: str, option: str, section: DictConfig) -> dict[str, Any]:
     """Return the keys of the file below an option's own that was chosen by the model (`tuning/lora/classifier`)."""
     for path in sorted((conf_dir() / group / option).glob("*.yaml")):
-        content, _ = _load(f"{group}/{option}", path.stem)
+        content, _ = load_option(f"{group}/{option}", path.stem)
         if content.get("_target_") == section.get("_target_"):
             return content
     return {}
@@ -204,9 +206,10 @@ def _foreign(section: DictConfig, own: Mapping[str, Any], where: str) -> Iterato
             yield from _foreign(node, own[key], name)
 
 
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield key and value of what a content sets, with dots for keys inside of keys."""
     for key, value in content.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

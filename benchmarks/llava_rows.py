@@ -98,7 +98,7 @@ def _peak_memory(setup: Setup) -> Result:
     setup.module.to(device).eval()
     image = next(iter(setup.loader))["image"].to(device)
     with torch.inference_mode():
-        setup.module.tell(image, setup.module(image).argmax(dim=1).tolist())
+        setup.module.describe_lesions(image, setup.module(image).argmax(dim=1).tolist())
     peaks["grading"] = torch.cuda.max_memory_reserved() / _GIB
     name, goal = _memory_row(setup.shape)
     details = {"held_until_the_end_of": peaks, "used": torch.cuda.max_memory_allocated() / _GIB}

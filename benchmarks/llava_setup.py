@@ -69,16 +69,16 @@ def prepare(shape: str, folder: Path, photographs: int, accumulate: int) -> Setu
     datamodule = assemble.make_datamodule(cfg)
     datamodule.setup()
     module: Any = assemble.make_module(cfg, datamodule)
-    extras = datamodule.make_extras()
+    fields = datamodule.make_fields()
     table = datamodule.table.head(photographs)
     cache = datamodule.dataset("train").cache
-    dataset = FundusDataset(table, datamodule.preprocessing, cache=cache, extras=extras)
+    dataset = FundusDataset(table, datamodule.preprocessing, cache=cache, fields=fields)
     if cache is None:
         raise RuntimeError("the datamodule prepares no photographs, so the loader would be measured decoding originals")
     cache.prepare(table["path"].tolist(), workers=0, progress=None)
     loader = make_loader(dataset, datamodule.task, batch_size=1, num_workers=0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    turns: Any = next(getattr(extra, "turns", None) for extra in extras if extra.name == "conversation")
+    turns: Any = next(getattr(field, "turns", None) for field in fields if field.name == "conversation")
     return Setup(shape, network, module.to(device), dataset, loader, turns, accumulate)
 
 

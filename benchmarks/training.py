@@ -117,18 +117,18 @@ def plain_loop(module: FundusModule, batches: Iterable[dict[str, Any]], steps: i
     """Train without the framework and return what it took after the warm-up.
 
     Args:
-        module: Gives the network and the objective; nothing else of it is used.
+        module: Gives the network and the criterion; nothing else of it is used.
         batches: Where the batches come from.
         steps: Their number, for the schedule.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, objective = module.network.to(device).train(), module.objective.to(device)
+    network, criterion = module.network.to(device).train(), module.criterion.to(device)
     weights = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=5e-4, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, total_steps=steps)
     watch = Stopwatch(WARM)
     for batch in batches:
-        loss = objective(network(batch["image"].to(device)), batch["target"].to(device))
+        loss = criterion(network(batch["image"].to(device)), batch["target"].to(device))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, CLIP)

@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from retinai.errors import UserError
-from retinai.runtime import Grader
+from retinai.runtime import ExportedModel
 
 Command = Callable[..., int]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def closure(name: str, extras: set[str]) -> list[importlib.metadata.Distribution
             requirement = Requirement(text)
             marker = requirement.marker
             if marker is None or any(marker.evaluate({"extra": extra}) for extra in (wanted or {""})):
-                item = (requirement.name, frozenset(requirement.extras))
+                item = (requirement.name, frozenset(requirement.fields))
                 if item not in seen:
                     seen.add(item)
                     todo.append(item)
@@ -143,7 +143,7 @@ def test_real_photographs_are_graded_as_by_the_checkpoint(
 
 
 def test_the_grader_takes_files_and_arrays(folder: Path, photographs: Path, expected: pd.DataFrame) -> None:
-    grader = Grader(folder, threads=1)
+    grader = ExportedModel(folder, threads=1)
     assert grader.task.classes[0] == "no_dr" and grader.decision == "argmax"
     table = grader.predict(photographs, workers=0)
     same_grades(table.assign(error=table["error"].replace("", np.nan)), expected)
@@ -156,7 +156,7 @@ def test_the_grader_takes_files_and_arrays(folder: Path, photographs: Path, expe
         with pytest.raises(UserError, match=part):
             grader.predict(bad)
     with pytest.raises(UserError, match="threads"):
-        Grader(folder, threads=0)
+        ExportedModel(folder, threads=0)
     with pytest.raises(UserError, match="not prepared"):
         grader.probabilities(np.zeros((1, 8, 8, 3), np.uint8))
 
@@ -173,7 +173,7 @@ def test_smaller_precisions(
     assert (
         " at most, " in said and "on average" in said and "qwk: checkpoint" in said and "accuracy: checkpoint" in said
     )
-    grader = Grader(out)
+    grader = ExportedModel(out)
     check = grader.folder.facts["check"]
     assert grader.folder.precision == precision and check["checkpoint"]["qwk"] is not None
     assert 0 < check["largest_difference"] < tolerance

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retinai.runtime import Grader, cpu
+from retinai.runtime import ExportedModel, cpu
 from retinai.runtime.cpu import Cpu, CpuWarning
 
 pytest.importorskip("onnxruntime")
@@ -59,7 +59,7 @@ def test_checked_on_one_cpu_and_used_on_another(
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert said.startswith("warning: ") and warning in said
     with pytest.warns(CpuWarning, match="VNNI"):
-        assert len(Grader(out).notes) == 1
+        assert len(ExportedModel(out).notes) == 1
 
 
 def test_a_word_for_the_range_is_refused(command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_teacher_with_topology_teaches_a_student_without(
     ]
     assert command("train", *data, *student, *words, f"run_dir={place / 'student'}") == 0
     trained = load_module(place / "student" / "checkpoints" / "best.ckpt")
-    assert trained.topology is None and trained.photograph_extras() == []
+    assert trained.topology is None and trained.photograph_fields() == []
 
 
 def test_prepare_computes_once_draws_and_says_so(

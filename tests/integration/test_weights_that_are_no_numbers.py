@@ -95,7 +95,7 @@ def test_a_checkpoint_that_is_not_as_written_is_refused_by_every_command(
             section = {"_target_": "retinai.files.write_text", "path": str(executed), "text": "executed"}
             content["retinai"]["hparams"]["loss"] = section
         AtomicCheckpointIO().save_checkpoint(content, bad)
-    part = {"not a number": "no finite numbers", "flipped byte": "is damaged", "hostile": "is no Objective"}[fault]
+    part = {"not a number": "no finite numbers", "flipped byte": "is damaged", "hostile": "is no Criterion"}[fault]
     data_words = ["data=aptos", f"data.root={synthetic_aptos}", f"paths.cache={tmp_path / 'c'}"]
     out = tmp_path / "grades.csv"
     for given in (

@@ -15,7 +15,7 @@ from retinai.data.photographs.images import decode_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import prepare_retina
 from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import stated
+from retinai.metrics.temperature import calibrated_probabilities
 
 if TYPE_CHECKING:
     from retinai.topology.persistence import TopologySettings
@@ -84,7 +84,7 @@ class Contender:
         spent["network"] = time.perf_counter() - begin
         begin = time.perf_counter()
         decisions = decide(probabilities, self.decision)
-        stated(probabilities, self.calibration, self.decision)
+        calibrated_probabilities(probabilities, self.calibration, self.decision)
         spent["decide"] = time.perf_counter() - begin
         return decisions, spent
 
@@ -98,9 +98,9 @@ class FolderContender(Contender):
     """
 
     def __init__(self, folder: str, threads: int) -> None:
-        from retinai.runtime import Grader
+        from retinai.runtime import ExportedModel
 
-        self.grader = Grader(folder, threads)
+        self.grader = ExportedModel(folder, threads)
         self.folder = Path(folder)
         self.preprocessing, self.topology = self.grader.preprocessing, self.grader.folder.topology
         self.decision, self.calibration = self.grader.decision, self.grader.calibration

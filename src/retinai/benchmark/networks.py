@@ -124,7 +124,7 @@ def _describe(module: FundusModule, path: Path, name: str, key: str, trained: bo
 
 
 def _limit(cfg: DictConfig, own: dict[str, Any], checkpoint: Path) -> None:
-    """Let a handful of photographs of every split do."""
+    """Let a few photographs of every split do."""
     from omegaconf import OmegaConf, open_dict
 
     from retinai.commands.evaluate import trained_on

@@ -76,11 +76,11 @@ def beside_module(student: FundusModule, key: str) -> FundusModule:
 
 def save(module: FundusModule, path: Path) -> None:
     """Write a module as a checkpoint of retinai, whole or not at all."""
-    from retinai.modules.checkpoint import write_extras
+    from retinai.modules.checkpoint import write_metadata
     from retinai.run.checkpoint_io import AtomicCheckpointIO
 
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
-    write_extras(module, checkpoint)
+    write_metadata(module, checkpoint)
     AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
 

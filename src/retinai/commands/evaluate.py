@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
     folder = _check_folder(cfg, checkpoint)
     module = load_module(checkpoint)
     if cfg.grading is not None:
-        module.grade_by(str(cfg.grading))
+        module.set_grading_mode(str(cfg.grading))
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)

@@ -65,14 +65,14 @@ def _with_checkpoint(
 
 def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, Any]) -> tuple[pd.DataFrame, Task, str]:
     from retinai.prediction.layouts import choose_layout
-    from retinai.runtime import Grader
+    from retinai.runtime import ExportedModel
     from retinai.runtime.cpu import CpuWarning
 
     if cfg.accelerator not in ("auto", "cpu"):
         raise UserError(f"accelerator={cfg.accelerator}: a folder of `retinai export` runs on the CPU")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CpuWarning)  # told below, in the manner of a command
-        grader = Grader(str(cfg.model.folder), threads=cfg.threads)
+        grader = ExportedModel(str(cfg.model.folder), threads=cfg.threads)
     for note in grader.notes:
         print(f"warning: {note}", file=sys.stderr)
     layout = choose_layout(str(cfg.format), grader.task, photographs)

@@ -23,7 +23,7 @@ from retinai.errors import ConfigError
 _OPTIONAL = {"augment", "consistency", "prompt", "sampler", "topology"}
 # What the commands add when they build a section, so it is not asked of the configuration.
 _GIVEN: dict[str, set[str]] = {
-    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views", "topology", "extras"},
+    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views", "topology", "fields"},
     "model": {"task", "preprocessing", "class_counts", "seed", "backbone", "attention", "tuning", "loss", "optimizer",
               "prompt", "scheduler", "num_samples", "consistency", "teacher", "topology"},
     "loss": {"task", "class_counts", "num_samples"},

@@ -19,7 +19,7 @@ from retinai.data.curation import split_files, splits
 from retinai.data.curation.curation import Curation
 from retinai.data.curation.known_split import KnownSplit
 from retinai.data.loading.dataset import FundusDataset
-from retinai.data.loading.fields import Extra
+from retinai.data.loading.fields import SampleField
 from retinai.data.loading.loader import EpochLoader, make_loader
 from retinai.data.masks import check_masks
 from retinai.data.options import option_problems
@@ -27,10 +27,10 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.label_table import SPLITS, check_files, check_paths, check_table
 from retinai.distillation.views import check_views
 from retinai.errors import ConfigError, DataError
-from retinai.lesions.findings import Findings, FindingsExtra
+from retinai.lesions.findings import Findings, FindingsField
 from retinai.lesions.measured import measure_files
 from retinai.tasks.task import Task
-from retinai.topology.persistence import TopologyExtra, TopologySettings, engine
+from retinai.topology.persistence import TopologyField, TopologySettings, engine
 
 
 class FundusDataModule(lightning.LightningDataModule):
@@ -53,13 +53,13 @@ class FundusDataModule(lightning.LightningDataModule):
         test_fraction: Share that is cut off for the test, where the owner gives none and there are no folds.
         split_seed: Seed of splits and folds, to keep them while `seed` changes; None: `seed`.
         split_file: A file of `write_splits` to follow instead.
-        limit: A stratified handful of so many photographs per split.
+        limit: A stratified subset of so many photographs per split.
         on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
         near_duplicates: Also treat nearly identical photographs as one, not only identical files.
         findings: Batches carry the `findings` of the lesion masks, None where nothing is annotated.
         views: How other networks (teachers) want to see the photographs of `train`: `Preprocessing` or its dict.
         topology: Batches carry persistence images: `TopologySettings` or its dict; None for none.
-        extras: What the batches of `train` carry besides (what teachers take).
+        fields: What the batches of `train` carry besides (what teachers take).
 
     Attributes:
         task: The task, known before `setup`.
@@ -103,7 +103,7 @@ class FundusDataModule(lightning.LightningDataModule):
         findings: bool = False,
         views: Sequence[Mapping[str, Any] | Preprocessing] | None = None,
         topology: Mapping[str, Any] | TopologySettings | None = None,
-        extras: Sequence[Extra] | None = None,
+        fields: Sequence[SampleField] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -127,7 +127,7 @@ class FundusDataModule(lightning.LightningDataModule):
         if self.views:
             check_views(self.preprocessing, self.views)
         self.topology = TopologySettings.from_dict(topology) if isinstance(topology, Mapping) else topology
-        self.extras = list(extras or ())
+        self.fields = list(fields or ())
         if self.topology is not None:
             engine()  # missing gudhi is told before photographs are read
         self.notes: list[str] = []
@@ -294,17 +294,17 @@ class FundusDataModule(lightning.LightningDataModule):
         views = self.views if split == "train" else []
         cache = PreparedCache(self.cache_dir, self.preprocessing)
         options: dict[str, Any] = {"cache": cache, "augmentation": augmentation, "seed": self.seed}
-        return options | {"extras": self._extras_of(split), "views": views}
+        return options | {"fields": self._fields_of(split), "views": views}
 
-    def make_extras(self) -> list[Extra]:
+    def make_fields(self) -> list[SampleField]:
         """Return what samples carry besides photograph and label; a subclass with more to tell adds to it."""
-        extras: list[Extra] = [FindingsExtra(self.measured_findings())] if self.findings else []
+        fields: list[SampleField] = [FindingsField(self.measured_findings())] if self.findings else []
         if self.topology is not None:
-            extras.append(TopologyExtra(self.topology, self.cache_dir, self.preprocessing))
-        return extras
+            fields.append(TopologyField(self.topology, self.cache_dir, self.preprocessing))
+        return fields
 
-    def _extras_of(self, split: str) -> list[Extra]:
-        return [*self.make_extras(), *(self.extras if split == "train" else [])]
+    def _fields_of(self, split: str) -> list[SampleField]:
+        return [*self.make_fields(), *(self.fields if split == "train" else [])]
 
     def measured_findings(self) -> dict[str, Findings]:
         """Return the findings of the annotated photographs, measured on their masks once per content.

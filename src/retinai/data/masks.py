@@ -18,7 +18,7 @@ from retinai.errors import DataError
 MaskFiles = Mapping[str, Mapping[str, str]]
 
 
-class MaskExtra:
+class MaskField:
     """`mask`: what is drawn on a photograph, moved through its preparation and augmentation.
 
     Args:
@@ -57,7 +57,7 @@ class MaskExtra:
         return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2).to(torch.float32).contiguous()
 
 
-class AnnotatedExtra:
+class AnnotatedField:
     """`has_mask`: whether anybody looked for lesions on a photograph, so that an empty mask says that there are none.
 
     Args:

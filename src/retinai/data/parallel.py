@@ -27,7 +27,7 @@ def choose_workers(workers: int | str | None, total_bytes: int) -> int:
 
     Args:
         workers: A number from 0, or `auto` (or None): one per core that this job may use, bounded by
-            memory, and none for a handful of small files.
+            memory, and none for a few small files.
         total_bytes: Size of all files to work on.
 
     Raises:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retinai.distillation.teacher import Teachers, checkpoint_paths, load_teachers
 from retinai.errors import CheckpointError, ConfigError
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 from retinai.losses.divergence import distillation_loss
 from retinai.modules.checkpoint import KEY
 from retinai.modules.classifier import Classifier
@@ -58,10 +58,10 @@ class Distiller(Classifier):
         if problems:
             raise ConfigError(problems)
 
-    def build_loss(self) -> Objective:
-        """Return the objective of the `loss` section, whose outputs must be class logits."""
-        objective = super().build_loss()
-        if not objective.gives_class_logits:
+    def build_loss(self) -> Criterion:
+        """Return the criterion of the `loss` section, whose outputs must be class logits."""
+        criterion = super().build_loss()
+        if not criterion.gives_class_logits:
             raise ConfigError(
                 [
                     f"model=distiller cannot train loss={self.hparams['loss'].get('name')}: its outputs are no class "
@@ -69,9 +69,9 @@ class Distiller(Classifier):
                     "effective_number (a teacher may have any loss)"
                 ]
             )
-        return objective
+        return criterion
 
-    def take_teachers(self, teachers: Teachers | None = None) -> None:
+    def set_teachers(self, teachers: Teachers | None = None) -> None:
         """Take the teachers to learn from.
 
         Args:
@@ -100,7 +100,7 @@ class Distiller(Classifier):
         """Have the teachers on the student's device."""
         super().on_fit_start()
         if self.teachers is None:
-            self.take_teachers()
+            self.set_teachers()
         assert self.teachers is not None
         self.teachers.to(self.device)
 
@@ -109,7 +109,7 @@ class Distiller(Classifier):
         assert self.teachers is not None
         alpha, ce = self.alpha, super().task_loss(logits, batch)
         targets = self.teachers.probabilities(batch, self.temperature)
-        kd = distillation_loss(self.objective.class_logits(logits), targets, self.temperature, self.task.kind)
+        kd = distillation_loss(self.criterion.class_logits(logits), targets, self.temperature, self.task.kind)
         self.log_part("kd", kd, batch)
         self.log_part("ce", ce, batch)
         self.log_part("alpha", alpha, batch)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from retinai.data.curation.known_split import KnownSplit
-from retinai.data.loading.fields import Extra
+from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import CheckpointError
@@ -18,7 +18,7 @@ from retinai.losses.divergence import soften
 from retinai.modules.classifier import Classifier
 from retinai.modules.load import load_module
 from retinai.tasks.task import Task
-from retinai.topology.persistence import TopologyExtra
+from retinai.topology.persistence import TopologyField
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -65,7 +65,7 @@ class Teachers:
         whether a teacher's logits are large, and one that rules a grade out does not overrule the others.
 
         Args:
-            batch: With `view_<i>` for each of `views`, and a key for each of `extras`.
+            batch: With `view_<i>` for each of `views`, and a key for each of `fields`.
             temperature: T, above 0.
         """
         answers = []
@@ -75,10 +75,10 @@ class Teachers:
             if module.topology is not None:
                 own["topology"] = batch[_topology_key(module)]
             logits = module(*module.network_inputs(own))
-            answers.append(soften(module.objective.class_logits(logits), temperature, self.task.kind))
+            answers.append(soften(module.criterion.class_logits(logits), temperature, self.task.kind))
         return torch.stack(answers).mean(dim=0)
 
-    def extras(self, cache_dir: str | Path) -> list[Extra]:
+    def fields(self, cache_dir: str | Path) -> list[SampleField]:
         """Return what batches must carry for the teachers besides photographs: persistence images, each kind once.
 
         They are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size, and a
@@ -88,7 +88,7 @@ class Teachers:
             cache_dir: Folder of what `retinai prepare` computed.
         """
         wanted = {_topology_key(module): module for module in self.modules if module.topology is not None}
-        return [TopologyExtra(m.topology, cache_dir, m.preprocessing, key) for key, m in wanted.items() if m.topology]
+        return [TopologyField(m.topology, cache_dir, m.preprocessing, key) for key, m in wanted.items() if m.topology]
 
     def check_task(self, task: Task) -> None:
         """Refuse teachers of another task or another order of classes.

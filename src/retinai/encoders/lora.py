@@ -18,7 +18,7 @@ from retinai.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from retinai.encoders.backbone import Backbone
-    from retinai.modules.image_classifier import Grader
+    from retinai.modules.image_classifier import ImageClassifier
 
 # The attribute of a backbone under which PEFT's model is kept; it shares the backbone's layers.
 _ADAPTERS = "adapters"
@@ -70,7 +70,7 @@ class LoraTuning(Tuning):
         if problems:
             raise ConfigError(problems)
 
-    def apply(self, network: Grader) -> TuningReport:
+    def apply(self, network: ImageClassifier) -> TuningReport:
         """Freeze the encoder of a network and put adapters on its layers, in place.
 
         The first weights of A come from torch's generator.

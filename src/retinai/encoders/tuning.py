@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from retinai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from retinai.modules.image_classifier import Grader
+    from retinai.modules.image_classifier import ImageClassifier
 
 _NAMES = ("full", "head", "partial")
 
@@ -48,7 +48,7 @@ class TuningSettings(Tuning):
         if self.name != "partial" and self.blocks is not None:
             raise ConfigError([f"tuning.blocks means nothing with tuning={self.name}; choose tuning=partial"])
 
-    def apply(self, network: Grader) -> TuningReport:
+    def apply(self, network: ImageClassifier) -> TuningReport:
         """Freeze what does not train; see `apply_tuning`."""
         return apply_tuning(network, self)
 
@@ -76,7 +76,7 @@ class TuningReport:
         return f"{told}; {self.note}" if self.note else told
 
 
-def apply_tuning(network: Grader, settings: TuningSettings) -> TuningReport:
+def apply_tuning(network: ImageClassifier, settings: TuningSettings) -> TuningReport:
     """Decide which parameters of a network get gradients.
 
     Args:
@@ -106,7 +106,7 @@ def apply_tuning(network: Grader, settings: TuningSettings) -> TuningReport:
     return report_tuning(network, frozen_keys)
 
 
-def report_tuning(network: Grader, frozen_keys: Iterable[str], note: str = "") -> TuningReport:
+def report_tuning(network: ImageClassifier, frozen_keys: Iterable[str], note: str = "") -> TuningReport:
     """Count what trains in a network.
 
     Args:
@@ -119,7 +119,7 @@ def report_tuning(network: Grader, frozen_keys: Iterable[str], note: str = "") -
     return TuningReport(trainable, frozen, tuple(f"backbone.net.{key}" for key in frozen_keys), note)
 
 
-def rest_frozen_parts(module: nn.Module) -> None:
+def keep_frozen_in_eval(module: nn.Module) -> None:
     """Put every part whose parameters are all frozen in evaluation mode.
 
     Batch normalisation then keeps its running statistics and stochastic depth is off; to be called
@@ -130,7 +130,7 @@ def rest_frozen_parts(module: nn.Module) -> None:
         module.eval()
         return
     for child in module.children():
-        rest_frozen_parts(child)
+        keep_frozen_in_eval(child)
 
 
 def hash_tensors(state: Mapping[str, Tensor], keys: Iterable[str]) -> str:

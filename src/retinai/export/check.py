@@ -82,12 +82,12 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
     from retinai.commands.evaluate import make_predictor, predict_split
     from retinai.metrics.predictions import Predictions
     from retinai.prediction.photographs import Photographs
-    from retinai.runtime import Grader
+    from retinai.runtime import ExportedModel
 
     truth = predict_split(module, datamodule, split, make_predictor("cpu"))
     if truth.targets is None:
         raise DataError(f"the {split} split of {datamodule.name} has no labels to compare on")
-    grader = Grader(folder)
+    grader = ExportedModel(folder)
     table = grader.predict_photographs(Photographs(truth.ids, truth.paths), progress=True)
     good = np.flatnonzero((table["error"] == "").to_numpy())
     if len(good) == 0:

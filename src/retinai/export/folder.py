@@ -69,8 +69,8 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
 
 def topology_of(module: Classifier) -> TopologySettings | None:
     """Return the settings of the persistence images that a module reads, or None."""
-    extras: list[Any] = module.photograph_extras()
-    return next((extra.settings for extra in extras if extra.name == "topology"), None)
+    fields: list[Any] = module.photograph_fields()
+    return next((field.settings for field in fields if field.name == "topology"), None)
 
 
 def _judge(comparison: dict[str, Any], tolerance: Tolerance, force: bool) -> None:

@@ -53,7 +53,7 @@ class PixelsToProbabilities(nn.Module):
         # One pass over all views: a pass for each would put the network into the graph as often.
         more = () if topology is None else (topology.repeat(len(views), 1, 1, 1),)
         seen = views[0] if len(views) == 1 else torch.cat(views)
-        probabilities = self.module.objective.probabilities(self.module(seen, *more)).float()
+        probabilities = self.module.criterion.probabilities(self.module(seen, *more)).float()
         return probabilities.unflatten(0, (len(views), -1)).mean(dim=0) if len(views) > 1 else probabilities
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:

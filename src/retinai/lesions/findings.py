@@ -138,7 +138,7 @@ def measure_findings(
     return Findings(tuple(names), tuple(present), laterality)
 
 
-class FindingsExtra:
+class FindingsField:
     """The findings of a photograph as a key of sample and batch; None where nothing is annotated.
 
     Args:

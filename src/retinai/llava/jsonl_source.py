@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from retinai.data.datamodule import FundusDataModule
-from retinai.data.loading.fields import Extra
+from retinai.data.loading.fields import SampleField
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import ConfigError, DataError
 from retinai.lesions.findings import Findings
@@ -20,7 +20,7 @@ from retinai.tasks.task import DME_RISK, DR_GRADE
 _TASKS = {"grade": DR_GRADE, "dme": DME_RISK}
 
 
-class ConversationExtra:
+class ConversationField:
     """Question and answer of a photograph as a key of sample and batch.
 
     Args:
@@ -113,10 +113,10 @@ class LlavaJsonlDataModule(FundusDataModule):
             }
         )
 
-    def make_extras(self) -> list[Extra]:
+    def make_fields(self) -> list[SampleField]:
         """Return what other data sets carry, and the conversations."""
         turns = {line.id: (line.question, line.answer) for line in self.conversations}
-        return [*super().make_extras(), ConversationExtra(turns)]
+        return [*super().make_fields(), ConversationField(turns)]
 
     def measured_findings(self) -> dict[str, Findings]:
         """Return the findings that the lines bring."""

@@ -1,4 +1,4 @@
-"""The objective of a language model that grades: the likelihood of the written answer."""
+"""The criterion of a language model that grades: the likelihood of the written answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 
 
-class AnswerLikelihood(Objective):
+class AnswerLikelihood(Criterion):
     """Negative log-likelihood of answers; the grades' probabilities are those of their sentences.
 
     Training learns the tokens of whole answers (`llava/likelihood.py:answer_loss`). What this
@@ -18,7 +18,7 @@ class AnswerLikelihood(Objective):
     logits in validation and prediction.
 
     Args:
-        **options: Options of `Objective`.
+        **options: Options of `Criterion`.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("grade",)

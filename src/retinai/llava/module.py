@@ -18,7 +18,7 @@ from retinai.llava.text.parsing import parse_grade
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.models.llava.fingerprint import check_fingerprint
 from retinai.modules.base import FundusModule, settings_from
-from retinai.modules.checkpoint import KEY, check_fit, read_extras, write_extras
+from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
 
 _GRADINGS = ("score", "generate")
 
@@ -142,8 +142,8 @@ class LlavaGrader(FundusModule):
         """
         super().on_fit_start()
         data: Any = getattr(self.trainer, "datamodule", None)
-        for extra in data.make_extras() if data is not None else ():
-            for name, turn in getattr(extra, "turns", {}).items():
+        for field in data.make_fields() if data is not None else ():
+            for name, turn in getattr(field, "turns", {}).items():
                 try:
                     self.network.conversations.encode([turn])
                 except UserError as error:
@@ -199,7 +199,7 @@ class LlavaGrader(FundusModule):
             "findings": [facts and facts.to_dict() for facts in batch.get("findings") or [None] * count],
         }
 
-    def grade_by(self, grading: str) -> None:
+    def set_grading_mode(self, grading: str) -> None:
         """Grade by `score` or `generate` from now on; a calibration of likelihoods does not suit free text.
 
         Raises:
@@ -218,10 +218,10 @@ class LlavaGrader(FundusModule):
         probability = self.predict_probabilities(images)
         grades = probability.argmax(dim=1).tolist()
         told = self.tells_findings and self.writes_texts
-        texts = self.tell(images, grades) if told else [""] * len(images)
+        texts = self.describe_lesions(images, grades) if told else [""] * len(images)
         return probability, [True] * len(images), texts
 
-    def tell(self, images: Tensor, grades: Sequence[int]) -> list[str]:
+    def describe_lesions(self, images: Tensor, grades: Sequence[int]) -> list[str]:
         """Return answers with the given grades and the findings that the network writes after them."""
         begun = [self.candidates[grade] for grade in grades]
         return self._write(begun, images)
@@ -245,15 +245,15 @@ class LlavaGrader(FundusModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the checkpoint; it holds adapters and projector only."""
-        write_extras(self, checkpoint)
+        write_metadata(self, checkpoint)
         base = self.network.backbone
         checkpoint[KEY]["frozen"] = {"sha256": base.fingerprint, "tensors": 0, "kept": base.kept}
         checkpoint[KEY]["adapter"] = dict(self.network.tuning.shape)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that adapters and base network belong together."""
-        extras = read_extras(checkpoint, "the checkpoint")
-        base, frozen = self.network.backbone, extras["frozen"] or {}
+        metadata = read_metadata(checkpoint, "the checkpoint")
+        base, frozen = self.network.backbone, metadata["frozen"] or {}
         check_fingerprint(str(frozen.get("sha256")), base.fingerprint, self.backbone_name)
         if frozen.get("kept") != base.kept:
             raise CheckpointError(
@@ -261,7 +261,7 @@ class LlavaGrader(FundusModule):
                 f"{self.backbone_name!r} are kept as {base.kept} here; use the same tuning= and backbone.dtype as the "
                 "run that made them"
             )
-        check_fit(checkpoint["state_dict"], self.state_dict(), extras)
+        check_state_dict(checkpoint["state_dict"], self.state_dict(), metadata)
 
     def _hash_frozen(self) -> str | None:
         return self.network.backbone.fingerprint

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from retinai.errors import ConfigError
-from retinai.losses.base import LARGEST_GAMMA, Objective, require_range, weighted_mean
+from retinai.losses.base import LARGEST_GAMMA, Criterion, require_range, weighted_mean
 from retinai.losses.focal import softmax_focal
 from retinai.tasks.task import Task
 
@@ -43,7 +43,7 @@ def _normalised(weights: Tensor) -> Tensor:
     return weights * len(weights) / weights.sum()
 
 
-class ClassBalanced(Objective):
+class ClassBalanced(Criterion):
     """A loss per sample weighed by the inverse frequency of its class.
 
     For grades the weights sum to C and the batch loss is the weighted mean, sum(w l) / sum(w).

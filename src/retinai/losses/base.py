@@ -17,7 +17,7 @@ _LEAST_PROBABILITY = 1e-7
 LARGEST_GAMMA = 100.0
 
 
-class Objective(nn.Module):
+class Criterion(nn.Module):
     """A loss that knows how its logits become class probabilities.
 
     Args:

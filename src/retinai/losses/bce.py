@@ -9,11 +9,11 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.losses.base import LARGEST_GAMMA, Objective, require_range
+from retinai.losses.base import LARGEST_GAMMA, Criterion, require_range
 from retinai.tasks.task import Task
 
 
-class BinaryCrossEntropy(Objective):
+class BinaryCrossEntropy(Criterion):
     """Sigmoid cross-entropy, mean over samples and labels.
 
     Args:
@@ -44,7 +44,7 @@ class BinaryCrossEntropy(Objective):
         return functional.binary_cross_entropy_with_logits(logits, smooth)
 
 
-class Asymmetric(Objective):
+class Asymmetric(Criterion):
     """Asymmetric loss: easy negatives count little, mean over samples and labels.
 
     Args:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.losses.base import Objective, require_range
+from retinai.losses.base import Criterion, require_range
 from retinai.tasks.task import Task
 
 
-class CrossEntropy(Objective):
+class CrossEntropy(Criterion):
     """Softmax cross-entropy, mean over the batch.
 
     Args:

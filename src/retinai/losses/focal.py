@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from retinai.losses.base import LARGEST_GAMMA, Objective, require_range
+from retinai.losses.base import LARGEST_GAMMA, Criterion, require_range
 from retinai.tasks.task import Task
 
 
@@ -32,7 +32,7 @@ def softmax_focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     return missed**gamma * losses if gamma else losses
 
 
-class Focal(Objective):
+class Focal(Criterion):
     """Focal loss: softmax for grades, one sigmoid per label for multilabel; mean over all elements.
 
     Args:

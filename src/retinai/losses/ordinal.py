@@ -10,7 +10,7 @@ from coral_pytorch.losses import coral_loss, corn_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 from retinai.tasks.task import Task
 
 
@@ -27,7 +27,7 @@ def probabilities_from_exceedance(exceedance: Tensor) -> Tensor:
     return padded - functional.pad(exceedance, (0, 1), value=0.0)
 
 
-class Corn(Objective):
+class Corn(Criterion):
     """CORN: each output answers "above k?" for the samples that are above k - 1.
 
     Args:
@@ -59,7 +59,7 @@ class Corn(Objective):
         return probabilities_from_exceedance(functional.logsigmoid(logits.float()).cumsum(dim=1).exp())
 
 
-class Coral(Objective):
+class Coral(Criterion):
     """CORAL: one score, compared with a learned threshold per grade.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from retinai.errors import ConfigError
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 from retinai.losses.ordinal import probabilities_from_exceedance
 from retinai.tasks.task import Task
 
@@ -75,7 +75,7 @@ def _rising(cutoffs: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.sort(cutoffs) - steps) + steps
 
 
-class GradeRegression(Objective):
+class GradeRegression(Criterion):
     """One output, the grade as a number; cut-offs that maximise quadratic kappa on validation.
 
     The output is read as a normal distribution around the predicted grade, with a spread that is

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retinai.errors import DataError
 from retinai.metrics.median import lies_above
-from retinai.metrics.temperature import stated
+from retinai.metrics.temperature import calibrated_probabilities
 from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Predictions:
         """
         if calibration is None:
             return self
-        probabilities = stated(self.probabilities, calibration, self.decision)
+        probabilities = calibrated_probabilities(self.probabilities, calibration, self.decision)
         return replace(self, probabilities=probabilities, decided=self.decisions)
 
     def to_frame(self) -> pd.DataFrame:

@@ -74,7 +74,9 @@ def scaling_of(calibration: Mapping[str, Any], decision: str) -> str:
     return str(calibration.get("scaling") or ("sigmoid" if decision == "threshold" else "softmax"))
 
 
-def stated(probabilities: NDArray[Any], calibration: Mapping[str, Any] | None, decision: str) -> NDArray[np.float64]:
+def calibrated_probabilities(
+    probabilities: NDArray[Any], calibration: Mapping[str, Any] | None, decision: str
+) -> NDArray[np.float64]:
     """Return the probabilities that are shown to people: scaled where a calibration is at hand.
 
     Args:

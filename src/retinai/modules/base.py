@@ -11,13 +11,13 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from retinai.config.build import TARGET, build
-from retinai.data.loading.fields import Extra
+from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.encoders.tuning import TuningReport, hash_tensors, rest_frozen_parts
+from retinai.encoders.tuning import TuningReport, hash_tensors, keep_frozen_in_eval
 from retinai.errors import UserError
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 from retinai.metrics.validation import ValidationMetrics
-from retinai.modules.checkpoint import complete_states, plain, write_extras
+from retinai.modules.checkpoint import plain, restore_frozen_weights, write_metadata
 from retinai.modules.divergence import stop_if_diverged
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
 from retinai.tasks.task import Task
@@ -84,25 +84,25 @@ class FundusModule(LightningModule):
         self.scheduler_settings: SchedulerSettings = settings_from(scheduler, SchedulerSettings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.objective = self.build_loss()
+            self.criterion = self.build_loss()
             self.network = self.build_network()
             self.tuning_report = self.tune()  # adapters have first weights too
         self.metrics = self.build_metrics()
         self.fetchable_sha256 = self._hash_frozen()
         self._validation: list[tuple[Tensor, Tensor]] = []
         self._train_batch = 0  # number in its epoch
-        rest_frozen_parts(self.network)
+        keep_frozen_in_eval(self.network)
 
     # The three hooks.
 
     def build_network(self) -> nn.Module:
-        """Return the network, with `.backbone` (a `Backbone`) and `num_outputs` of the objective."""
+        """Return the network, with `.backbone` (a `Backbone`) and `num_outputs` of the criterion."""
         raise NotImplementedError
 
-    def build_loss(self) -> Objective:
-        """Return the objective of the `loss` section."""
+    def build_loss(self) -> Criterion:
+        """Return the criterion of the `loss` section."""
         counts, samples = self.class_counts, self.hparams.get("num_samples")
-        return build(self.hparams["loss"], Objective, task=self.task, class_counts=counts, num_samples=samples)
+        return build(self.hparams["loss"], Criterion, task=self.task, class_counts=counts, num_samples=samples)
 
     def build_metrics(self) -> ValidationMetrics:
         """Return the validation metrics of the task."""
@@ -117,7 +117,7 @@ class FundusModule(LightningModule):
     @property
     def decision(self) -> str:
         """How probabilities become decisions: `argmax`, `median` or `threshold`."""
-        return self.objective.decision
+        return self.criterion.decision
 
     @property
     def states_probabilities(self) -> bool:
@@ -134,7 +134,7 @@ class FundusModule(LightningModule):
         """Keys of the state dict that training cannot change."""
         return frozenset(f"network.{key}" for key in self.tuning_report.frozen_keys)
 
-    def grade_by(self, grading: str) -> None:
+    def set_grading_mode(self, grading: str) -> None:
         """Change how a language model's grades are had.
 
         Raises:
@@ -150,7 +150,7 @@ class FundusModule(LightningModule):
         self.split = plain(split)
         self.model_name = model or self.model_name
 
-    def photograph_extras(self) -> list[Extra]:
+    def photograph_fields(self) -> list[SampleField]:
         """Return what has to be computed of a photograph besides its pixels when loose files are predicted."""
         return []
 
@@ -168,7 +168,7 @@ class FundusModule(LightningModule):
         """Switch to training mode, except for frozen parts: those stay in evaluation mode."""
         super().train(mode)
         if mode:
-            rest_frozen_parts(self.network)
+            keep_frozen_in_eval(self.network)
         return self
 
     def on_fit_start(self) -> None:
@@ -202,14 +202,14 @@ class FundusModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        loss = self.objective(self(*self.network_inputs(batch)), batch["target"])
+        loss = self.criterion(self(*self.network_inputs(batch)), batch["target"])
         size = len(batch["image"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser over depth-wise groups and a schedule that moves with each step."""
-        groups = parameter_groups(self.network, self.optimizer_settings, self.objective.parameters())
+        groups = parameter_groups(self.network, self.optimizer_settings, self.criterion.parameters())
         optimizer = self.optimizer_settings.build(groups)
         scheduler = self.scheduler_settings.build(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -222,13 +222,13 @@ class FundusModule(LightningModule):
         self.metrics.reset()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Log the loss and keep the logits; after the last batch fit the objective and score.
+        """Log the loss and keep the logits; after the last batch fit the criterion and score.
 
         The fit belongs here and not at the epoch's end, because weight averaging swaps the averaged
         weights out before the module's own epoch end is called.
         """
         logits = self(*self.network_inputs(batch))
-        loss = self.objective(logits, batch["target"])
+        loss = self.criterion(logits, batch["target"])
         stop_if_diverged(self, loss, "val/loss", batch_idx)
         self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
         self._validation.append((logits.float(), batch["target"]))
@@ -249,8 +249,8 @@ class FundusModule(LightningModule):
         logits, targets = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
         if not self.trainer.sanity_checking:
-            self.objective.fit(self._everywhere(logits), self._everywhere(targets))
-        self.metrics.update(self.objective.probabilities(logits).float(), targets)
+            self.criterion.fit(self._everywhere(logits), self._everywhere(targets))
+        self.metrics.update(self.criterion.probabilities(logits).float(), targets)
 
     def _everywhere(self, values: Tensor) -> Tensor:
         """Return the rows of all processes, so that every one fits the same."""
@@ -268,17 +268,17 @@ class FundusModule(LightningModule):
 
     def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
         """Return class probabilities, shape (B, C), from `network_inputs`."""
-        return self.objective.probabilities(self(images, *more))
+        return self.criterion.probabilities(self(images, *more))
 
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the checkpoint alone; leave out frozen weights that can be had again."""
-        write_extras(self, checkpoint)
+        write_metadata(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Complete the checkpoint with the frozen weights and check that it fits."""
-        complete_states(self, checkpoint)
+        restore_frozen_weights(self, checkpoint)
 
     def _hash_frozen(self) -> str | None:
         """SHA-256 of the frozen weights that the backbone section can load again; None if it cannot."""
@@ -304,7 +304,7 @@ def settings_from(section: Mapping[str, Any], default: type[S], expected: type[S
 
 def describe_training(module: FundusModule) -> list[tuple[str, str]]:
     """Return what is printed before training starts, as (label, value) rows."""
-    report, objective, settings = module.tuning_report, module.objective, module.optimizer_settings
+    report, criterion, settings = module.tuning_report, module.criterion, module.optimizer_settings
     counts = zip(module.task.classes, module.class_counts, strict=True)
     rows = [("backbone", f"{module.backbone_name}, {module.preprocessing.input_size} px")]
     backbone = module.network.backbone
@@ -312,9 +312,9 @@ def describe_training(module: FundusModule) -> list[tuple[str, str]]:
         rows.append(("topology", str(module.topology)))
     rows.append(("start weights", str(backbone.load_report or "none (fresh)")))
     rows.append(("parameters", str(report)))
-    rows.append(("loss", str(module.hparams["loss"].get("name") or type(objective).__name__)))
+    rows.append(("loss", str(module.hparams["loss"].get("name") or type(criterion).__name__)))
     rows.append(("class counts", ", ".join(f"{name} {n}" for name, n in counts)))
-    weights = objective.class_weights
+    weights = criterion.class_weights
     shown = "none" if weights is None else ", ".join(f"{w:.2f}" for w in weights.tolist())
     rows.append(("class weights", shown))
     rate = f"{settings.name}, learning rate {settings.lr:g}, weight decay {settings.weight_decay:g}"

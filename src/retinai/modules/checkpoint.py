@@ -22,7 +22,7 @@ KEY = "retinai"
 FORMAT = 2  # 2: a hash of the content
 
 
-def write_extras(module: FundusModule, checkpoint: dict[str, Any]) -> None:
+def write_metadata(module: FundusModule, checkpoint: dict[str, Any]) -> None:
     """Add what retinai needs to a checkpoint, and take the frozen weights out that can be had again.
 
     Weights that are no finite numbers are refused: such a checkpoint would grade everybody alike.
@@ -80,15 +80,15 @@ def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -
 
     files = AtomicCheckpointIO()
     checkpoint = files.load_checkpoint(path)
-    extras, value = read_extras(checkpoint, f"checkpoint {path}"), plain(calibration)
-    if extras.get("calibration") == value:
+    metadata, value = read_metadata(checkpoint, f"checkpoint {path}"), plain(calibration)
+    if metadata.get("calibration") == value:
         return False
-    extras["calibration"] = value
+    metadata["calibration"] = value
     files.save_checkpoint(checkpoint, path)
     return True
 
 
-def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
+def restore_frozen_weights(module: FundusModule, checkpoint: dict[str, Any]) -> None:
     """Put the left-out frozen weights back into a checkpoint and check that it fits the module.
 
     Args:
@@ -99,15 +99,15 @@ def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
         CheckpointError: If the frozen weights differ from the ones of the run, a trained key is
             missing, or a shape is of another network.
     """
-    extras = read_extras(checkpoint, "the checkpoint")
-    check_topology(module, extras)
+    metadata = read_metadata(checkpoint, "the checkpoint")
+    check_topology(module, metadata)
     own = module.state_dict()
-    frozen = extras.get("frozen")
+    frozen = metadata.get("frozen")
     if frozen:
         keys = module.frozen_keys
         if module.fetchable_sha256 != frozen["sha256"] or hash_tensors(own, keys) != frozen["sha256"]:
             raise CheckpointError(
-                f"the checkpoint leaves out the frozen weights of backbone {extras['backbone']!r}, and those at hand "
+                f"the checkpoint leaves out the frozen weights of backbone {metadata['backbone']!r}, and those at hand "
                 "differ from the ones it was trained with (SHA-256); use the same tuning= and the same backbone.weights"
             )
         for name in STATES:
@@ -115,21 +115,21 @@ def complete_states(module: FundusModule, checkpoint: dict[str, Any]) -> None:
                 checkpoint[name] = {**{k: own[k] for k in keys}, **checkpoint[name]}
     for name in STATES:
         if name in checkpoint:
-            check_fit(checkpoint[name], own, extras)
+            check_state_dict(checkpoint[name], own, metadata)
 
 
-def check_topology(module: FundusModule, extras: Mapping[str, Any], name: str = "the checkpoint") -> None:
+def check_topology(module: FundusModule, metadata: Mapping[str, Any], name: str = "the checkpoint") -> None:
     """Refuse a checkpoint with topology for a module without, the reverse, and one of other images or another branch.
 
     Args:
         module: The module that is to take the weights.
-        extras: Of `read_extras`.
+        metadata: Of `read_metadata`.
         name: The file, for the error.
 
     Raises:
         CheckpointError: Says what the checkpoint has and what is asked for.
     """
-    theirs = TopologySettings.from_dict(extras["hparams"].get("topology") or {"name": "none"})
+    theirs = TopologySettings.from_dict(metadata["hparams"].get("topology") or {"name": "none"})
     ours = module.topology
     if theirs.on and ours is None:
         raise CheckpointError(
@@ -144,7 +144,7 @@ def check_topology(module: FundusModule, extras: Mapping[str, Any], name: str = 
         raise CheckpointError(f"{name} was trained with another topology; set {wanted}")
 
 
-def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], extras: Mapping[str, Any]) -> None:
+def check_state_dict(state: Mapping[str, Tensor], own: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Refuse a state dict whose keys or shapes are not those of the network.
 
     Raises:
@@ -164,12 +164,12 @@ def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], extras: Ma
                       f"the network has {tuple(own[key].shape)})")  # fmt: skip
     if faults:
         raise CheckpointError(
-            f"the checkpoint (model {extras['model']!r}, backbone {extras['backbone']!r}) is of another network: "
+            f"the checkpoint (model {metadata['model']!r}, backbone {metadata['backbone']!r}) is of another network: "
             f"{'; '.join(faults)}; use the settings that it was trained with"
         )
 
 
-def read_extras(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
+def read_metadata(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return retinai's part of a checkpoint.
 
     Args:
@@ -179,23 +179,23 @@ def read_extras(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is not a checkpoint of retinai, of another format, or says what makes no sense.
     """
-    extras = checkpoint.get(KEY)
-    if not isinstance(extras, dict) or "state_dict" not in checkpoint:
+    metadata = checkpoint.get(KEY)
+    if not isinstance(metadata, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(
             f"{name} is no retinai checkpoint; give one that `retinai train` wrote "
             "(weights from elsewhere go into backbone.weights=)"
         )
-    if extras.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{name} has checkpoint format {extras.get('format')!r}, this retinai ({retinai.__version__}) reads format "
-            f"{FORMAT}; use the version that wrote it ({extras.get('version')})"
+            f"{name} has checkpoint format {metadata.get('format')!r}, this retinai ({retinai.__version__}) reads "
+            f"format {FORMAT}; use the version that wrote it ({metadata.get('version')})"
         )
     try:
-        check_record(CheckpointRecord, extras)
+        check_record(CheckpointRecord, metadata)
         _check_states(checkpoint)
     except ValueError as error:
         raise CheckpointError(f"{name} cannot be used ({error}); use one that retinai wrote") from error
-    return extras
+    return metadata
 
 
 def _check_states(checkpoint: Mapping[str, Any]) -> None:

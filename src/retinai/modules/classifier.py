@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from retinai.config.build import show_base_options
-from retinai.data.loading.fields import Extra
+from retinai.data.loading.fields import SampleField
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.backbone import build_backbone
 from retinai.encoders.lora import LoraTuning
@@ -18,8 +18,8 @@ from retinai.errors import ConfigError, DataError
 from retinai.losses.divergence import symmetric_kl
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
-from retinai.modules.image_classifier import Grader
-from retinai.topology.persistence import TopologyExtra
+from retinai.modules.image_classifier import ImageClassifier
+from retinai.topology.persistence import TopologyField
 from retinai.topology.settings import TopologySettings
 
 
@@ -94,8 +94,8 @@ class Classifier(FundusModule):
         backbone = build_backbone(self.hparams["backbone"])
         topology = TopologySettings.from_dict(self.hparams.get("topology") or {"name": "none"})
         self.topology = topology if topology.on else None
-        outputs, dropout = self.objective.num_outputs, float(self.hparams["dropout"])
-        return Grader(backbone, attention, outputs, dropout, self.topology)
+        outputs, dropout = self.criterion.num_outputs, float(self.hparams["dropout"])
+        return ImageClassifier(backbone, attention, outputs, dropout, self.topology)
 
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is, and add what it adds.
@@ -110,9 +110,9 @@ class Classifier(FundusModule):
 
     # What goes in.
 
-    def photograph_extras(self) -> list[Extra]:
+    def photograph_fields(self) -> list[SampleField]:
         """Return the persistence images that the network takes."""
-        return [] if self.topology is None else [TopologyExtra(self.topology)]
+        return [] if self.topology is None else [TopologyField(self.topology)]
 
     def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Return the photographs (B, 3, S, S), and with topology the persistence images (B, 4, R, R).
@@ -147,7 +147,7 @@ class Classifier(FundusModule):
         """Return the loss of a batch, with the price of predictions that change as photographs turn."""
         if self.consistency.on:
             logits, turned = self._logits_of_both(batch)
-            penalty = symmetric_kl(self.objective.class_logits(logits), turned, self.task.kind)
+            penalty = symmetric_kl(self.criterion.class_logits(logits), turned, self.task.kind)
             self.log_part("consistency", penalty, batch)
             loss = self.task_loss(logits, batch) + self.consistency.weight * penalty
         else:
@@ -157,7 +157,7 @@ class Classifier(FundusModule):
 
     def task_loss(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return what learning the task costs, a scalar, from logits (B, num_outputs)."""
-        return self.objective(logits, batch["target"])
+        return self.criterion(logits, batch["target"])
 
     def log_part(self, name: str, value: Tensor | float, batch: dict[str, Any], prog_bar: bool = False) -> None:
         """Log the epoch's mean of a part of the loss as `train/<name>`."""
@@ -177,7 +177,7 @@ class Classifier(FundusModule):
         turned = rotate(images, draw_angles(len(images), self.consistency.degrees), fill)
         # A turned retina has the same spots; computing them anew would measure the resampling.
         first, second = self(torch.cat([images, turned]), *(torch.cat([same, same]) for same in more)).chunk(2)
-        return first, self.objective.class_logits(second)
+        return first, self.criterion.class_logits(second)
 
     # Prediction.
 
@@ -187,7 +187,7 @@ class Classifier(FundusModule):
         Persistence images are the same for a photograph and its flips.
         """
         views = self.views(images)
-        return torch.stack([self.objective.probabilities(self(view, *more)) for view in views]).mean(dim=0)
+        return torch.stack([self.criterion.probabilities(self(view, *more)) for view in views]).mean(dim=0)
 
     def views(self, images: Tensor) -> list[Tensor]:
         """Return what a prediction is the mean of: the photographs, and their flips where those are asked for."""

@@ -15,7 +15,7 @@ _NO_IMAGES = "the network has a topology branch and was given photographs alone;
 _NO_BRANCH = "the network was trained without topology, so it takes no persistence images; leave topology= out"
 
 
-class Grader(nn.Module):
+class ImageClassifier(nn.Module):
     """A network that turns photographs into logits.
 
     Convolutional backbones run in the channels-last memory format, which is faster on CPUs and on

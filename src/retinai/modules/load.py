@@ -10,7 +10,7 @@ from retinai.config.build import TARGET, build
 from retinai.encoders.weights import read_checkpoint
 from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.modules.base import FundusModule
-from retinai.modules.checkpoint import read_extras
+from retinai.modules.checkpoint import read_metadata
 from retinai.tasks.task import Task
 
 
@@ -32,18 +32,18 @@ def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
         UserError: If frozen weights that the checkpoint leaves out cannot be had again.
     """
     checkpoint = read_checkpoint(path)
-    extras = read_extras(checkpoint, f"checkpoint {path}")
-    _check_task(path, Task.from_dict(extras["task"]), task)
-    module = _rebuild(path, extras)
+    metadata = read_metadata(checkpoint, f"checkpoint {path}")
+    _check_task(path, Task.from_dict(metadata["task"]), task)
+    module = _rebuild(path, metadata)
     try:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
     except (CheckpointError, RuntimeError) as error:  # PyTorch's word for tensors of another kind
         raise CheckpointError(f"{path}: {error}") from error
-    module.data_config = extras["data"]
-    module.split = extras.get("split")
-    module.calibration = extras.get("calibration")
-    module.model_name = extras["model"]
+    module.data_config = metadata["data"]
+    module.split = metadata.get("split")
+    module.calibration = metadata.get("calibration")
+    module.model_name = metadata["model"]
     return module.eval()
 
 
@@ -59,16 +59,16 @@ def _check_task(path: str | Path, found: Task, wanted: Task | None) -> None:
     )
 
 
-def _rebuild(path: str | Path, extras: dict[str, Any]) -> FundusModule:
+def _rebuild(path: str | Path, metadata: dict[str, Any]) -> FundusModule:
     """Build the module that a checkpoint describes; only modules of retinai and their own parts can be named there."""
-    hparams = copy.deepcopy(extras["hparams"])
+    hparams = copy.deepcopy(metadata["hparams"])
     backbone = hparams.get("backbone")
-    own_weights = not extras.get("frozen") and isinstance(backbone, dict)
+    own_weights = not metadata.get("frozen") and isinstance(backbone, dict)
     original = backbone.get("weights") if isinstance(backbone, dict) else None
     if own_weights:
         backbone["weights"] = "none"  # every tensor is in the checkpoint
     try:
-        module = build({**hparams, TARGET: extras["target"]}, FundusModule)
+        module = build({**hparams, TARGET: metadata["target"]}, FundusModule)
     except Exception as error:  # whatever a network makes of arguments that retinai would not have written
         if isinstance(error, UserError) and not isinstance(error, ConfigError):
             raise

@@ -75,21 +75,21 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
     """
     from retinai.encoders.lora import is_adapter, start_state
     from retinai.encoders.weights import read_checkpoint
-    from retinai.modules.checkpoint import check_topology, read_extras
+    from retinai.modules.checkpoint import check_topology, read_metadata
     from retinai.modules.load import load_module
 
     checkpoint = read_checkpoint(path)
-    extras = read_extras(checkpoint, f"checkpoint {path}")
-    theirs = {"model": _network_of(extras["target"].rpartition(".")[2]), "backbone": extras["backbone"]}
+    metadata = read_metadata(checkpoint, f"checkpoint {path}")
+    theirs = {"model": _network_of(metadata["target"].rpartition(".")[2]), "backbone": metadata["backbone"]}
     ours = _identity(module)
     for what in ("model", "backbone"):
         if theirs[what] != ours[what]:
             raise CheckpointError(
                 f"{path} is of {what} {theirs[what]!r}, this run is of {ours[what]!r}; they do not fit"
             )
-    if "adapter" in extras:
+    if "adapter" in metadata:
         return _load_adapters(path, checkpoint, module)
-    check_topology(module, extras, f"checkpoint {path}")
+    check_topology(module, metadata, f"checkpoint {path}")
     source = load_module(path)
     same_task = source.task == module.task
     state, adapters = start_state(source, module)
@@ -100,7 +100,7 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
         if k in own and own[k].shape == v.shape and (same_task or ".head." not in f".{k}")
     }
     fresh = sorted(set(own) - set(kept))
-    explained = {k for k in fresh if ".head." in f".{k}" or k.startswith("objective.")}
+    explained = {k for k in fresh if ".head." in f".{k}" or k.startswith("criterion.")}
     explained |= {k for k in fresh if adapters and is_adapter(k)}
     unexplained = [k for k in fresh if k not in explained]
     if unexplained:
@@ -122,8 +122,8 @@ def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule)
     """Load adapters and projector; the base network is the module's own and is not read a second time."""
     from retinai.models.llava.fingerprint import check_fingerprint
 
-    extras = checkpoint["retinai"]
-    theirs, ours = extras["adapter"], dict(module.network.tuning.shape)
+    metadata = checkpoint["retinai"]
+    theirs, ours = metadata["adapter"], dict(module.network.tuning.shape)
     if theirs != ours:
         told = [
             f"{key} {theirs.get(key, 'none')} there, {ours.get(key, 'none')} here"
@@ -135,7 +135,7 @@ def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule)
         )
     try:
         check_fingerprint(
-            str((extras["frozen"] or {}).get("sha256")), module.network.backbone.fingerprint, module.backbone_name
+            str((metadata["frozen"] or {}).get("sha256")), module.network.backbone.fingerprint, module.backbone_name
         )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -145,7 +145,7 @@ def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule)
         raise CheckpointError(f"{path} holds no adapters of this network; choose a checkpoint of model=llava")
     module.load_state_dict({**own, **kept})
     projector = "adapters and projector" if any("multi_modal_projector" in key for key in kept) else "adapters"
-    return [f"start weights: {projector} of {path} ({extras['task']['name']}, {extras['backbone']})"]
+    return [f"start weights: {projector} of {path} ({metadata['task']['name']}, {metadata['backbone']})"]
 
 
 def _identity(module: FundusModule) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.loading.dataset import Collate
-from retinai.data.loading.fields import Extra
+from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import read_retina
@@ -28,10 +28,10 @@ Item = tuple[int, dict[str, Any] | None, str]
 class _Files(Dataset[Item]):
     """Samples of photographs: `image` uint8 (S, S, 3), `id` and a key per extra; or None and the reason."""
 
-    def __init__(self, photographs: Photographs, preprocessing: Preprocessing, extras: Sequence[Extra]) -> None:
+    def __init__(self, photographs: Photographs, preprocessing: Preprocessing, fields: Sequence[SampleField]) -> None:
         self.photographs = photographs
         self.preprocessing = preprocessing
-        self.extras = extras
+        self.fields = fields
 
     def __len__(self) -> int:
         return len(self.photographs.paths)
@@ -42,7 +42,7 @@ class _Files(Dataset[Item]):
             image = read_retina(path, self.preprocessing)
         except BadImageError as error:
             return index, None, error.reason
-        return index, {"image": image, "id": name, **{e.name: e.load(name, path, image) for e in self.extras}}, ""
+        return index, {"image": image, "id": name, **{e.name: e.load(name, path, image) for e in self.fields}}, ""
 
 
 def predict_files(
@@ -69,9 +69,9 @@ def predict_files(
     """
     device = choose_device(accelerator)
     module = module.eval().to(device)
-    extras = module.photograph_extras()
-    files = _Files(photographs, module.preprocessing, extras)
-    collate = Collate(module.preprocessing, module.task, extras)
+    fields = module.photograph_fields()
+    files = _Files(photographs, module.preprocessing, fields)
+    collate = Collate(module.preprocessing, module.task, fields)
     probabilities = np.full((len(photographs.paths), module.task.num_classes), np.nan)
     reasons, answers = [""] * len(photographs.paths), [""] * len(photographs.paths)
     batch_size = min(batch_size, module.largest_batch or batch_size)

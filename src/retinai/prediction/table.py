@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import stated
+from retinai.metrics.temperature import calibrated_probabilities
 from retinai.prediction.photographs import Photographs
 from retinai.tasks.task import Task
 
@@ -48,7 +48,7 @@ def prediction_table(
     good = np.array([reason == "" for reason in reasons], dtype=bool)
     probabilities = np.where(good[:, None], probabilities, np.nan)
     decisions = decide(probabilities[good], decision)
-    probabilities = stated(probabilities, calibration, decision)
+    probabilities = calibrated_probabilities(probabilities, calibration, decision)
     predicted = np.full(len(reasons), None, dtype=object)
     if task.kind == "grade":
         predicted[good] = decisions.tolist()

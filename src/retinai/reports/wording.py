@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retinai.run.console import HEADLINE
+from retinai.run.console import METRIC_LABELS
 
 LABELS: dict[str, str] = {
-    **HEADLINE,
+    **METRIC_LABELS,
     "referable_auroc": "AUROC, referable DR",
     "micro_f1": "micro F1",
 }

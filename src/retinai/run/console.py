@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retinai.tasks.task import Task
 
 # Metrics in the order in which people ask for them; what a task lacks is left out.
-HEADLINE: dict[str, str] = {
+METRIC_LABELS: dict[str, str] = {
     "qwk": "quadratic weighted kappa",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -90,7 +90,7 @@ def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for header, justify in (("metric", "left"), ("value", "right"), ("interval", "right")):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
-    for key, label in HEADLINE.items():
+    for key, label in METRIC_LABELS.items():
         if key in metrics:
             table.add_row(label, _number(metrics[key]["value"]), _interval(metrics[key]))
     console.print(table)

@@ -132,7 +132,7 @@ def make_datamodule(
         extra["topology"] = section
     if teachers is not None:
         extra["views"] = [view.to_dict() for view in teachers.views]
-        extra["extras"] = teachers.extras(extra["cache"])
+        extra["fields"] = teachers.fields(extra["cache"])
     datamodule = build(data, FundusDataModule, trusted=True, **extra)
     if teachers is not None:
         teachers.check_task(datamodule.task)  # before photographs are read
@@ -169,7 +169,7 @@ def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teacher
         **sections,
     )
     if teachers is not None:
-        cast(Any, module).take_teachers(teachers)  # a module that takes teachers has it
+        cast(Any, module).set_teachers(teachers)  # a module that takes teachers has it
     return module
 
 

@@ -1,5 +1,5 @@
 """Grading with an exported folder: the core of retinai and an inference engine, without torch."""
 
-from retinai.runtime.grader import Grader
+from retinai.runtime.exported_model import ExportedModel
 
-__all__ = ["Grader"]
+__all__ = ["ExportedModel"]

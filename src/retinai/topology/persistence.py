@@ -193,7 +193,7 @@ def _gaussians(bounds: tuple[float, float], settings: TopologySettings) -> np.nd
     return np.where(density < _NOTHING, 0.0, density)
 
 
-class TopologyExtra:
+class TopologyField:
     """The batch key `topology`: float32 (B, 4, R, R), from the cache or computed on the way.
 
     Args:

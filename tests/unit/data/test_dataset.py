@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import Collate, FundusDataset
 from retinai.data.loading.loader import make_loader, worker_count
-from retinai.data.loading.samplers import Draw
+from retinai.data.loading.samplers import SampleKey
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.aptos import AptosDataModule
 from retinai.data.sources.label_table import as_targets
@@ -91,9 +91,9 @@ def test_persistent_workers_see_the_epoch(table):
 
 def test_a_photograph_drawn_twice_varies(table):
     dataset = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT))
-    assert not np.array_equal(dataset[Draw(0, 3, 0)]["image"], dataset[Draw(0, 3, 1)]["image"])
+    assert not np.array_equal(dataset[SampleKey(0, 3, 0)]["image"], dataset[SampleKey(0, 3, 1)]["image"])
     dataset.set_epoch(4)
-    assert np.array_equal(dataset[3]["image"], dataset[Draw(4, 3, 0)]["image"])
+    assert np.array_equal(dataset[3]["image"], dataset[SampleKey(4, 3, 0)]["image"])
 
 
 def test_tiny_last_batches_are_left_out_of_training_only(table):
@@ -177,6 +177,6 @@ class _Brightness:
 
 def test_extras_see_the_photograph_before_augmentation(table):
     plain = FundusDataset(table, PRE)
-    varied = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT), extras=[_Brightness()])
+    varied = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT), fields=[_Brightness()])
     batch = next(iter(make_loader(varied, DR_GRADE, batch_size=3)))
     assert batch["brightness"] == {f"p{i}": float(plain[i]["image"].mean()) for i in range(3)}

@@ -14,8 +14,8 @@ from tiny_trees import PREPROCESSING, write_image
 
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import Collate, FundusDataset
-from retinai.data.loading.samplers import Draw
-from retinai.data.masks import AnnotatedExtra, MaskExtra, check_masks
+from retinai.data.loading.samplers import SampleKey
+from retinai.data.masks import AnnotatedField, MaskField, check_masks
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.label_table import as_targets
@@ -37,8 +37,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return pd.DataFrame({"id": ["p0", "p1", "p2"], "path": paths, "target": as_targets([0, 1, 2])})
 
 
-def extras(files: dict[str, dict[str, str]], preprocessing: Preprocessing = PRE) -> list[MaskExtra | AnnotatedExtra]:
-    return [MaskExtra(files, ("field", "none"), preprocessing), AnnotatedExtra(files)]
+def extras(files: dict[str, dict[str, str]], preprocessing: Preprocessing = PRE) -> list[MaskField | AnnotatedField]:
+    return [MaskField(files, ("field", "none"), preprocessing), AnnotatedField(files)]
 
 
 def test_masks_come_along_and_move_along(table: pd.DataFrame, tmp_path: Path) -> None:
@@ -49,13 +49,13 @@ def test_masks_come_along_and_move_along(table: pd.DataFrame, tmp_path: Path) ->
     dataset = FundusDataset(table, LARGE, extras=extras(files, LARGE), augmentation=build_augmentation(MOVES))
     seen = set()
     for epoch in range(4):
-        sample = dataset[Draw(epoch, 0)]
+        sample = dataset[SampleKey(epoch, 0)]
         mask, lit = sample["mask"][:, :, 0] > 0, sample["image"].max(axis=2) > 10
         assert np.logical_and(mask, lit).sum() / np.logical_or(mask, lit).sum() > 0.9
         assert not sample["mask"][:, :, 1].any() and sample["has_mask"]
         seen.add(sample["mask"].tobytes())
     assert len(seen) == 4
-    batch = Collate(PRE, DR_GRADE, dataset.extras)([dataset[0], dataset[1], dataset[2]])
+    batch = Collate(PRE, DR_GRADE, dataset.fields)([dataset[0], dataset[1], dataset[2]])
     assert batch["mask"].shape == (3, 2, 96, 96) and batch["mask"].dtype == torch.float32
     assert batch["mask"].is_contiguous() and set(batch["mask"].unique().tolist()) == {0, 1}
     assert batch["has_mask"].tolist() == [True, False, True] and not batch["mask"][1:].any()
@@ -65,7 +65,7 @@ def test_masks_do_not_change_how_the_photograph_varies(table: pd.DataFrame) -> N
     augmentation = build_augmentation(MOVES)
     with_masks = FundusDataset(table, PRE, extras=extras({}), augmentation=augmentation, seed=1)
     without = FundusDataset(table, PRE, augmentation=augmentation, seed=1)
-    assert np.array_equal(with_masks[Draw(2, 1)]["image"], without[Draw(2, 1)]["image"])
+    assert np.array_equal(with_masks[SampleKey(2, 1)]["image"], without[SampleKey(2, 1)]["image"])
 
 
 def test_masks_have_the_inputs_size_beside_views(table: pd.DataFrame, tmp_path: Path) -> None:

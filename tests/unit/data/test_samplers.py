@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import WeightedRandomSampler
 
-from retinai.data.loading.samplers import Draw, ShuffleSampler, WeightedSampler, balancing_weights, build_sampler
+from retinai.data.loading.samplers import SampleKey, ShuffleSampler, WeightedSampler, balancing_weights, build_sampler
 from retinai.errors import ConfigError
 
 
@@ -47,7 +47,7 @@ def test_weighted_sampler_draws_classes_as_often_as_torch_does():
 
 def test_a_sample_drawn_again_is_told_apart():
     draws = list(WeightedSampler(np.array([1.0, 100.0]), seed=0)) * 1
-    assert draws == [Draw(0, 1, 0), Draw(0, 1, 1)]
+    assert draws == [SampleKey(0, 1, 0), SampleKey(0, 1, 1)]
 
 
 @pytest.mark.parametrize("name", ["shuffle", "weighted"])

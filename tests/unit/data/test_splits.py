@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from retinai.data.curation.split_files import read_splits, write_splits
-from retinai.data.curation.splits import SplitPlan, fold_numbers, handful, leaking_rows, link_groups, shared_patients
+from retinai.data.curation.splits import (
+    SplitPlan,
+    fold_numbers,
+    leaking_rows,
+    link_groups,
+    shared_patients,
+    stratified_subset,
+)
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
 from retinai.tasks.task import DR_GRADE, ODIR_8
@@ -114,12 +121,12 @@ def test_a_handful_holds_every_class():
     table = graded((500, 5, 200, 3, 100))
     table["split"] = ["train", "val"] * 404
     for limit in (5, 12, 40):
-        kept = table[handful(table, limit, DR_GRADE, 0)]
+        kept = table[stratified_subset(table, limit, DR_GRADE, 0)]
         assert kept["split"].value_counts().to_dict() == {"train": limit, "val": limit}
         assert all(set(kept.loc[kept["split"] == s, "target"]) == set(range(5)) for s in ("train", "val"))
-    big = table[handful(table, 40, DR_GRADE, 0)]["target"].value_counts()
+    big = table[stratified_subset(table, 40, DR_GRADE, 0)]["target"].value_counts()
     assert big[0] > big[2] > big[4] > big[1]
-    assert handful(table, 3, DR_GRADE, 0).sum() == 6
+    assert stratified_subset(table, 3, DR_GRADE, 0).sum() == 6
 
 
 def test_split_files_are_read_back(tmp_path):

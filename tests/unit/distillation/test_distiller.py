@@ -62,7 +62,7 @@ def test_the_teacher_does_not_change_and_is_not_saved(tmp_path: Path, task: Task
     teacher = make_classifier(task, seed=7)
     before = copy.deepcopy(teacher.state_dict())
     student = make_distiller(task, alpha_start=0.5, alpha_end=1.0)
-    student.take_teachers(make_teachers(teacher))
+    student.set_teachers(make_teachers(teacher))
     plain = {k: v.clone() for k, v in student.state_dict().items()}
     averaging = EMAWeightAveraging(decay=0.5)
     trainer = fit(student, 2, [ModelCheckpoint(tmp_path, filename="student"), averaging])
@@ -98,7 +98,7 @@ def test_the_loss_is_alpha_kd_and_the_rest_ce_with_alpha_by_the_epoch() -> None:
     with torch.no_grad():
         teacher.network.head.weight.mul_(100)
     student = make_distiller(loss=loss, temperature=4.0)
-    student.take_teachers(make_teachers(teacher))
+    student.set_teachers(make_teachers(teacher))
     told: dict[str, list[float]] = {}
     student.log = lambda name, value, **_: told.setdefault(name, []).append(float(torch.as_tensor(value).detach()))  # type: ignore[method-assign]
     batch = {"image": torch.randn(4, 3, 32, 32), "target": torch.tensor([0, 1, 2, 4]), "id": list("abcd"),
@@ -114,7 +114,7 @@ def test_the_loss_is_alpha_kd_and_the_rest_ce_with_alpha_by_the_epoch() -> None:
         with torch.no_grad():
             logits, soft = student(batch["image"]), (teacher(batch["view_0"]) / 4).softmax(1)
         kd = 16 * functional.kl_div((logits / 4).log_softmax(1), soft, reduction="batchmean")
-        weights = student.objective.class_weights
+        weights = student.criterion.class_weights
         ce = functional.cross_entropy(logits, batch["target"], weight=weights, label_smoothing=0.1)
         alpha = [0.2, 0.35, 0.5, 0.65, 0.8][FakeClock.current_epoch]
         torch.testing.assert_close(total.detach(), alpha * kd + (1 - alpha) * ce)
@@ -132,7 +132,7 @@ def test_several_teachers_teach_by_the_mean_of_their_softened_probabilities() ->
     batch = {"view_0": torch.randn(3, 3, 32, 32), "view_1": torch.randn(3, 3, 48, 48)}
     with torch.no_grad():
         softmax = (first(batch["view_0"]) / 2).softmax(1)
-        roots = second.objective.probabilities(second(batch["view_1"])) ** 0.5  # T = 2 takes the square root
+        roots = second.criterion.probabilities(second(batch["view_1"])) ** 0.5  # T = 2 takes the square root
     expected = (softmax + roots / roots.sum(1, keepdim=True)) / 2
     torch.testing.assert_close(teachers.probabilities(batch, 2.0), expected)
 
@@ -143,7 +143,7 @@ def test_a_resumed_student_equals_one_in_one_piece(tmp_path: Path) -> None:
     def make() -> Distiller:
         rotation = {"name": "rotation", "weight": 0.5, "degrees": 180.0}
         student = make_distiller(teacher={"ckpt": str(teacher)}, consistency=rotation)
-        student.take_teachers()
+        student.set_teachers()
         return student
 
     whole, resumed = make(), make()
@@ -152,7 +152,7 @@ def test_a_resumed_student_equals_one_in_one_piece(tmp_path: Path) -> None:
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
 
     other = make()
-    other.take_teachers(make_teachers(make_classifier(seed=8)))
+    other.set_teachers(make_teachers(make_classifier(seed=8)))
     with pytest.raises(CheckpointError, match="same teachers"):
         fit(other, 3, resume=tmp_path / "epoch=0.ckpt")
 
@@ -167,14 +167,14 @@ def test_a_student_may_start_from_a_classifiers_weights(tmp_path: Path) -> None:
 
 def test_what_cannot_teach_or_learn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs a teacher.*teacher\.ckpt="):
-        make_distiller().take_teachers()
+        make_distiller().set_teachers()
     with pytest.raises(CheckpointError, match="does not exist"):
         load_teachers([tmp_path / "gone.ckpt"])
     with pytest.raises(CheckpointError, match=r"'dme_risk'.*'dr_grade'"):
-        make_distiller().take_teachers(make_teachers(make_classifier(DME_RISK)))
+        make_distiller().set_teachers(make_teachers(make_classifier(DME_RISK)))
     turned = Task.from_dict(DR_GRADE.to_dict() | {"classes": list(reversed(DR_GRADE.classes))})
     with pytest.raises(CheckpointError, match="proliferative, severe"):
-        make_distiller().take_teachers(make_teachers(make_classifier(turned)))
+        make_distiller().set_teachers(make_teachers(make_classifier(turned)))
     for loss in ("corn", "coral", "regression"):
         with pytest.raises(ConfigError, match="no class logits"):
             make_distiller(loss=section("loss", loss))

@@ -17,7 +17,7 @@ from tiny_trees import PREPROCESSING, write_aptos, write_image
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import FundusDataset
 from retinai.data.loading.loader import make_loader
-from retinai.data.loading.samplers import Draw
+from retinai.data.loading.samplers import SampleKey
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.aptos import AptosDataModule
 from retinai.data.sources.label_table import as_targets
@@ -49,7 +49,7 @@ def test_each_network_sees_the_pixels_that_it_would_see_alone(table: pd.DataFram
     taught = FundusDataset(table, PRE, augmentation=pipeline, seed=3, views=[LARGE, SMALL])
     for key, preprocessing in (("image", PRE), ("view_0", LARGE), ("view_1", SMALL)):
         alone = FundusDataset(table, preprocessing, augmentation=pipeline, seed=3)
-        for draw in (Draw(2, 1, 0), Draw(0, 3, 1)):
+        for draw in (SampleKey(2, 1, 0), SampleKey(0, 3, 1)):
             assert np.array_equal(taught[draw][key], alone[draw]["image"])
 
 
@@ -64,7 +64,7 @@ def test_two_sizes_are_moved_alike(tmp_path: Path) -> None:
     dataset = FundusDataset(table, whole[0], augmentation=pipeline, views=whole[1:])
     places = []
     for epoch in range(12):
-        sample = dataset[Draw(epoch, 0, 0)]
+        sample = dataset[SampleKey(epoch, 0, 0)]
         marked = [sample[key].mean(axis=2) > 128 for key in ("image", "view_0")]
         centres = [(np.argwhere(seen).mean(axis=0) + 0.5) / len(seen) for seen in marked]
         assert np.abs(centres[0] - centres[1]).max() < 0.02

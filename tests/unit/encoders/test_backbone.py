@@ -15,7 +15,7 @@ from retinai.encoders.backbone import build_backbone
 from retinai.encoders.pretrained import hub_file
 from retinai.encoders.tuning import TuningSettings, apply_tuning
 from retinai.errors import CheckpointError, ConfigError, UserError
-from retinai.modules.image_classifier import Grader
+from retinai.modules.image_classifier import ImageClassifier
 
 CONF = Path(__file__).parents[3] / "conf" / "backbone"
 # Foundation models of later parts need more than timm, and have tests of their own.
@@ -34,9 +34,9 @@ def test_forward_backward_and_no_parameter_without_a_gradient(name: str) -> None
     pooled = {"pooling": "avg"} if backbone.pools_class_token else {}
     if pooled:
         with pytest.raises(ConfigError, match="pooling=avg"):
-            Grader(backbone, AttentionSettings("cbam"), 5)
+            ImageClassifier(backbone, AttentionSettings("cbam"), 5)
         backbone = build_backbone(section(name, drop_path_rate=0.0, **pooled))
-    network = Grader(backbone, AttentionSettings("cbam"), 5, dropout=0.1)
+    network = ImageClassifier(backbone, AttentionSettings("cbam"), 5, dropout=0.1)
     images = torch.randn(2, 3, backbone.input_size, backbone.input_size)
     logits = network(images)
     logits.square().sum().backward()

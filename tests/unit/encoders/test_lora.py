@@ -13,9 +13,9 @@ from retinai.encoders.adapter_targets import choose_layers
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.backbone import build_backbone
 from retinai.encoders.lora import LoraTuning, merged
-from retinai.encoders.tuning import TuningSettings, apply_tuning, rest_frozen_parts
+from retinai.encoders.tuning import TuningSettings, apply_tuning, keep_frozen_in_eval
 from retinai.errors import ConfigError
-from retinai.modules.image_classifier import Grader
+from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, parameter_groups
 
 ARCHITECTURES = {
@@ -33,22 +33,22 @@ LAYERS = {"vit_small": 24, "swin_tiny": 24, "efficientnet_lite0": 32}
 
 
 @cache
-def untouched(name: str) -> Grader:
+def untouched(name: str) -> ImageClassifier:
     architecture, side = ARCHITECTURES[name]
     torch.manual_seed(0)
     backbone = build_backbone({"name": name, "architecture": architecture, "input_size": side})
-    return Grader(backbone, AttentionSettings("none"), 5).eval()
+    return ImageClassifier(backbone, AttentionSettings("none"), 5).eval()
 
 
 class Module(nn.Module):
     """What `merged` takes: something with a network."""
 
-    def __init__(self, network: Grader) -> None:
+    def __init__(self, network: ImageClassifier) -> None:
         super().__init__()
         self.network = network
 
 
-def adapted(name: str, values: float = 0.0, **settings: object) -> Grader:
+def adapted(name: str, values: float = 0.0, **settings: object) -> ImageClassifier:
     network = copy.deepcopy(untouched(name))
     torch.manual_seed(1)
     LoraTuning(**settings).apply(network)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_what_trains_has_a_gradient_and_nothing_else(name: str, norms: bool) -> 
     network = adapted(name, values=0.1, norms=norms)
     frozen = {k: v.clone() for k, v in network.state_dict().items()}
     network.train()
-    rest_frozen_parts(network)
+    keep_frozen_in_eval(network)
     network(photographs()).square().sum().backward()
     own = dict(untouched(name).backbone.net.named_modules())
     for key, parameter in network.named_parameters():

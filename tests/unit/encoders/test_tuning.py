@@ -7,22 +7,22 @@ import torch
 
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.backbone import build_backbone
-from retinai.encoders.tuning import TuningSettings, apply_tuning, hash_tensors, rest_frozen_parts
+from retinai.encoders.tuning import TuningSettings, apply_tuning, hash_tensors, keep_frozen_in_eval
 from retinai.errors import ConfigError
-from retinai.modules.image_classifier import Grader
+from retinai.modules.image_classifier import ImageClassifier
 
 
 @pytest.fixture
-def network() -> Grader:
+def network() -> ImageClassifier:
     backbone = build_backbone({"name": "r18", "architecture": "resnet18", "input_size": 32})
-    return Grader(backbone, AttentionSettings("se"), 3)
+    return ImageClassifier(backbone, AttentionSettings("se"), 3)
 
 
-def trains(network: Grader) -> set[str]:
+def trains(network: ImageClassifier) -> set[str]:
     return {n for n, p in network.named_parameters() if p.requires_grad}
 
 
-def test_full_head_and_partial(network: Grader) -> None:
+def test_full_head_and_partial(network: ImageClassifier) -> None:
     total = sum(p.numel() for p in network.parameters())
     assert apply_tuning(network, TuningSettings("full")).trainable == total
     report = apply_tuning(network, TuningSettings("partial", blocks=2))
@@ -33,10 +33,10 @@ def test_full_head_and_partial(network: Grader) -> None:
     assert all(n.startswith(("head.", "attention.")) for n in trains(network))
 
 
-def test_the_frozen_prefix_keeps_no_graph_and_rests(network: Grader) -> None:
+def test_the_frozen_prefix_keeps_no_graph_and_rests(network: ImageClassifier) -> None:
     apply_tuning(network, TuningSettings("partial", blocks=2))
     network.train()
-    rest_frozen_parts(network)
+    keep_frozen_in_eval(network)
     seen: dict[str, torch.Tensor] = {}
     net = network.backbone.net
     net.layer3.register_forward_hook(lambda m, i, o: seen.update(frozen=o))
@@ -46,15 +46,15 @@ def test_the_frozen_prefix_keeps_no_graph_and_rests(network: Grader) -> None:
     assert not net.bn1.training and net.layer4[0].bn1.training
 
 
-def test_frozen_norms(network: Grader) -> None:
+def test_frozen_norms(network: ImageClassifier) -> None:
     report = apply_tuning(network, TuningSettings("full", freeze_norm=True))
     network.train()
-    rest_frozen_parts(network)
+    keep_frozen_in_eval(network)
     assert report.frozen > 0 and not any("bn" in n for n in trains(network))
     assert not network.backbone.net.layer1[0].bn1.training and network.dropout.training
 
 
-def test_senseless_settings(network: Grader) -> None:
+def test_senseless_settings(network: ImageClassifier) -> None:
     for values, message in [
         ({"name": "lore"}, "valid: full, head, partial"),
         ({"name": "partial"}, "needs tuning.blocks"),

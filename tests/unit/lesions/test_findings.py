@@ -13,7 +13,7 @@ from retinai.data.curation.checked_lines import decode, encode
 from retinai.data.photographs.images import read_mask, read_photograph
 from retinai.data.sources.idrid import graded_masks, lesion_mask_files
 from retinai.errors import DataError
-from retinai.lesions.findings import LESION_NAMES, Findings, FindingsExtra, LesionFinding, measure_findings
+from retinai.lesions.findings import LESION_NAMES, Findings, FindingsField, LesionFinding, measure_findings
 from retinai.lesions.measured import measure_files
 
 
@@ -105,7 +105,7 @@ def test_values_that_are_no_findings_are_refused(change, told):
 
 def test_the_extra_gives_none_where_nothing_is_annotated():
     found = Findings(("haemorrhages",), (), "")
-    extra = FindingsExtra({"a": found})
+    extra = FindingsField({"a": found})
     pixels = photograph()
     assert extra.collate([extra.load(i, "", pixels) for i in ("a", "b")]) == [found, None]
 

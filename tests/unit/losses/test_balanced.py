@@ -15,7 +15,7 @@ from torchvision.ops import sigmoid_focal_loss
 from retinai.config.build import build
 from retinai.errors import ConfigError
 from retinai.losses.balanced import effective_number, inverse_frequency
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 from retinai.tasks.task import DR_GRADE, ODIR_COURSE, Task
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
@@ -26,7 +26,7 @@ GRADES = [40, 8, 20, 4, 6]
 def make(name: str, task: Task = ODIR_COURSE, **changes: Any) -> Any:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
     counts = {"class_counts": ODIR, "num_samples": PHOTOGRAPHS} if task is ODIR_COURSE else {"class_counts": GRADES}
-    return build(spec, Objective, task=task, **counts | {k: v for k, v in changes.items() if k in counts})
+    return build(spec, Criterion, task=task, **counts | {k: v for k, v in changes.items() if k in counts})
 
 
 @pytest.mark.parametrize(

@@ -78,21 +78,21 @@ def test_symmetric_divergence_is_the_mean_of_both_directions() -> None:
 
 def test_class_logits_give_back_the_probabilities_of_any_loss() -> None:
     for kind in (Corn, Coral, GradeRegression):
-        objective = kind(task=DR_GRADE, class_counts=[5, 4, 3, 2, 1])
-        out = logits(5, (6, objective.num_outputs))
-        back = objective.class_logits(out).softmax(dim=1)
-        torch.testing.assert_close(back, objective.probabilities(out).float().detach(), atol=1e-6, rtol=1e-4)
-        assert not objective.gives_class_logits
+        criterion = kind(task=DR_GRADE, class_counts=[5, 4, 3, 2, 1])
+        out = logits(5, (6, criterion.num_outputs))
+        back = criterion.class_logits(out).softmax(dim=1)
+        torch.testing.assert_close(back, criterion.probabilities(out).float().detach(), atol=1e-6, rtol=1e-4)
+        assert not criterion.gives_class_logits
 
 
 def test_smoothing_beside_class_weights() -> None:
     out, targets = logits(6), torch.tensor([0, 1, 2, 3, 4, 1])
-    objective = EffectiveNumber(task=DR_GRADE, class_counts=[90, 40, 30, 20, 10], beta=0.99, label_smoothing=0.1)
-    weights, logs = objective.class_weights, out.log_softmax(dim=1)
+    criterion = EffectiveNumber(task=DR_GRADE, class_counts=[90, 40, 30, 20, 10], beta=0.99, label_smoothing=0.1)
+    weights, logs = criterion.class_weights, out.log_softmax(dim=1)
     # Szegedy's smoothed target, each class's term weighed; divided by the weight of the true classes.
     smooth = 0.9 * torch.eye(5)[targets] + 0.1 / 5
     expected = -(smooth * weights * logs).sum() / weights[targets].sum()
-    torch.testing.assert_close(objective(out, targets), expected)
+    torch.testing.assert_close(criterion(out, targets), expected)
 
     several = EffectiveNumber(task=ODIR_COURSE, class_counts=[9, 6, 3], num_samples=20, label_smoothing=0.2)
     answers, labels = logits(7, (6, 3)), torch.randint(0, 2, (6, 3), generator=torch.Generator().manual_seed(0)).float()

@@ -19,7 +19,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from retinai.config.build import build
 from retinai.errors import ConfigError
-from retinai.losses.base import Objective, losses_for
+from retinai.losses.base import Criterion, losses_for
 from retinai.losses.regression import fit_cutoffs, quadratic_kappa
 from retinai.metrics.validation import decide
 from retinai.tasks.task import DR_GRADE, ODIR_COURSE
@@ -33,7 +33,7 @@ COUNTS = {"grade": [40, 8, 20, 4, 6], "multilabel": [30, 12, 9]}
 
 def make(name: str, task: Any = DR_GRADE, **changes: Any) -> Any:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
-    return build(spec, Objective, task=task, class_counts=COUNTS[task.kind], num_samples=78)
+    return build(spec, Criterion, task=task, class_counts=COUNTS[task.kind], num_samples=78)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 from scipy.optimize import minimize_scalar
 
 from retinai.config.build import build
-from retinai.losses.base import Objective, losses_for
+from retinai.losses.base import Criterion, losses_for
 from retinai.metrics.predictions import decide
 from retinai.metrics.temperature import SCALINGS, fit_temperature, scale
 from retinai.metrics.validation import decide as decide_in_training
@@ -23,32 +23,32 @@ CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for
 ORDINAL = ("corn", "coral", "regression")
 
 
-def objective_of(name: str, task: Task = DR_GRADE, **changes: Any) -> Objective:
+def objective_of(name: str, task: Task = DR_GRADE, **changes: Any) -> Criterion:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
-    return build(spec, Objective, task=task, class_counts=[9, 8, 7, 6, 5][: task.num_classes], num_samples=35)
+    return build(spec, Criterion, task=task, class_counts=[9, 8, 7, 6, 5][: task.num_classes], num_samples=35)
 
 
 @torch.no_grad()
-def random_rows(objective: Objective, spread: float) -> torch.Tensor:
+def random_rows(criterion: Criterion, spread: float) -> torch.Tensor:
     """Probabilities, float32, of 2000 random rows of logits, among them zeros: a cumulative probability of one half."""
     generator = torch.Generator().manual_seed(0)
-    logits = spread * torch.randn(2000, objective.num_outputs, generator=generator)
-    logits[:200] *= (torch.rand(200, objective.num_outputs, generator=generator) < 0.5).float()
-    return objective.probabilities(logits).float()
+    logits = spread * torch.randn(2000, criterion.num_outputs, generator=generator)
+    logits[:200] *= (torch.rand(200, criterion.num_outputs, generator=generator) < 0.5).float()
+    return criterion.probabilities(logits).float()
 
 
 @pytest.mark.parametrize(("task", "name"), CASES, ids=lambda x: x if isinstance(x, str) else x.kind)
 @pytest.mark.parametrize("spread", [0.3, 3.0, 30.0])
 def test_the_decision_is_the_rule_applied_to_what_is_stated(task: Task, name: str, spread: float) -> None:
-    objective = objective_of(name, task)
-    rows = random_rows(objective, spread)
+    criterion = objective_of(name, task)
+    rows = random_rows(criterion, spread)
     p = rows.double().numpy()
-    decided = decide(p, objective.decision)
-    assert decide_in_training(rows, objective.decision).tolist() == decided.tolist()
+    decided = decide(p, criterion.decision)
+    assert decide_in_training(rows, criterion.decision).tolist() == decided.tolist()
     rng = np.random.default_rng(0)
     for temperature in [0.1, 10.0, *np.exp(rng.uniform(np.log(0.1), np.log(10), 6))]:
-        said = scale(p, temperature, SCALINGS[objective.decision])
-        np.testing.assert_array_equal(decide(said, objective.decision), decided)
+        said = scale(p, temperature, SCALINGS[criterion.decision])
+        np.testing.assert_array_equal(decide(said, criterion.decision), decided)
         assert said.min() >= 0 and said.max() <= 1
         if task.kind == "grade":
             np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-6)
@@ -56,10 +56,10 @@ def test_the_decision_is_the_rule_applied_to_what_is_stated(task: Task, name: st
 
 @pytest.mark.parametrize("name", ORDINAL)
 def test_the_fitted_temperature_is_that_of_the_cumulative_logits(name: str) -> None:
-    objective = objective_of(name)
-    assert objective.decision == "median"
+    criterion = objective_of(name)
+    assert criterion.decision == "median"
     generator = torch.Generator().manual_seed(1)
-    p = objective.probabilities(1.5 * torch.randn(400, objective.num_outputs, generator=generator).double())
+    p = criterion.probabilities(1.5 * torch.randn(400, criterion.num_outputs, generator=generator).double())
     p = p.detach().double().numpy()
     above = p[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
     logits = np.log(above.clip(1e-12)) - np.log(p.cumsum(axis=1)[:, :-1].clip(1e-12))
@@ -73,5 +73,5 @@ def test_the_fitted_temperature_is_that_of_the_cumulative_logits(name: str) -> N
     best = minimize_scalar(
         lambda t: -np.log(likelihoods(t)[np.arange(400), targets]).mean(), bounds=(0.1, 10), method="bounded"
     ).x
-    found = fit_temperature(p, targets, SCALINGS[objective.decision])
+    found = fit_temperature(p, targets, SCALINGS[criterion.decision])
     assert found == pytest.approx(best, rel=1e-3) and 1.5 < found < 3

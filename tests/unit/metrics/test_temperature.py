@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import SCALINGS, fit_temperature, negative_log_likelihood, scale, stated
+from retinai.metrics.temperature import (
+    SCALINGS,
+    calibrated_probabilities,
+    fit_temperature,
+    negative_log_likelihood,
+    scale,
+)
 
 KINDS = list(SCALINGS.values())
 
@@ -86,8 +92,8 @@ def test_certainty_has_an_end_and_the_most_probable_grade_stays() -> None:
     assert soft[:2].argmax(1).tolist() == [0, 1] and np.isnan(soft[2]).all()
     assert np.isfinite(scale(np.array([[0.0, 1.0, 0.5]]), 0.1, "sigmoid")).all()
     assert scale(np.array([[0.5]]), 5.0, "sigmoid")[0, 0] == 0.5
-    assert stated(p, None, "argmax") is p
-    np.testing.assert_array_equal(stated(p, {"temperature": 2.0}, "argmax"), soft)
+    assert calibrated_probabilities(p, None, "argmax") is p
+    np.testing.assert_array_equal(calibrated_probabilities(p, {"temperature": 2.0}, "argmax"), soft)
 
 
 def test_ordered_grades_by_hand_and_at_their_ends() -> None:
@@ -105,10 +111,10 @@ def test_ordered_grades_by_hand_and_at_their_ends() -> None:
 def test_a_calibration_fitted_before_ordered_grades_had_their_own_scaling_means_what_it_meant() -> None:
     p = np.array([[0.2, 0.5, 0.3]])
     old = {"temperature": 2.0, "decision": "before_scaling"}
-    np.testing.assert_array_equal(stated(p, old, "median"), scale(p, 2.0, "softmax"))
-    np.testing.assert_array_equal(stated(p, old, "threshold"), scale(p, 2.0, "sigmoid"))
+    np.testing.assert_array_equal(calibrated_probabilities(p, old, "median"), scale(p, 2.0, "softmax"))
+    np.testing.assert_array_equal(calibrated_probabilities(p, old, "threshold"), scale(p, 2.0, "sigmoid"))
     new = {"temperature": 2.0, "scaling": "cumulative"}
-    np.testing.assert_array_equal(stated(p, new, "median"), scale(p, 2.0, "cumulative"))
+    np.testing.assert_array_equal(calibrated_probabilities(p, new, "median"), scale(p, 2.0, "cumulative"))
 
 
 @pytest.mark.parametrize("decision", SCALINGS)

@@ -14,7 +14,7 @@ from retinai.errors import CheckpointError, ConfigError
 from retinai.llava.adapters import read_tuning
 from retinai.llava.settings import read_settings
 from retinai.llava.text.prompts import PromptTemplates
-from retinai.losses.base import Objective
+from retinai.losses.base import Criterion
 from retinai.modules.base import settings_from
 from retinai.modules.load import load_module
 
@@ -162,8 +162,8 @@ def test_the_data_section_of_a_checkpoint_names_a_data_set_and_nothing_else(data
 def test_a_class_of_the_expected_kind_is_built() -> None:
     spec = {"_target_": "retinai.losses.cross_entropy.CrossEntropy"}
     task = make_classifier().task
-    assert isinstance(build(spec, Objective, task=task, class_counts=[1] * 5), Objective)
+    assert isinstance(build(spec, Criterion, task=task, class_counts=[1] * 5), Criterion)
     with pytest.raises(ConfigError, match=r"CrossEntropy' is no PromptTemplates"):
         build(spec, PromptTemplates)
-    with pytest.raises(ConfigError, match="is no Objective"):
-        build({"_target_": "os.system", "command": "true"}, Objective, trusted=True)
+    with pytest.raises(ConfigError, match="is no Criterion"):
+        build({"_target_": "os.system", "command": "true"}, Criterion, trusted=True)

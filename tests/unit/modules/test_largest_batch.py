@@ -48,12 +48,12 @@ def test_prediction_in_words_is_that_of_small_batches(module: LlavaGrader, sizes
 @pytest.mark.parametrize("loop", ["validate", "predict"])
 @pytest.mark.parametrize("grading", ["score", "generate"])
 def test_lightnings_loops(module: LlavaGrader, sizes: list[int], loop: str, grading: str) -> None:
-    module.grade_by(grading)
+    module.set_grading_mode(grading)
     loader = torch.utils.data.DataLoader([batch_of(9)], batch_size=None)
     trainer = lightning.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
     getattr(trainer, loop)(module, loader)
-    module.grade_by("score")
+    module.set_grading_mode("score")
     assert set(sizes) == {4, 1}

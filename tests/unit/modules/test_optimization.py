@@ -11,13 +11,13 @@ from timm.optim import param_groups_layer_decay
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.backbone import build_backbone
 from retinai.errors import ConfigError
-from retinai.modules.image_classifier import Grader
+from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
 
 
 def test_layer_decay_is_timms_for_a_vision_transformer() -> None:
     backbone = build_backbone({"name": "v", "architecture": "vit_tiny_patch16_224", "input_size": 32})
-    network = Grader(backbone, AttentionSettings(), 3)
+    network = ImageClassifier(backbone, AttentionSettings(), 3)
     settings = OptimizerSettings(lr=1e-3, weight_decay=0.05, layer_decay=0.7, head_lr_multiplier=5.0)
     ours = {}
     for group in parameter_groups(network, settings):
@@ -35,7 +35,7 @@ def test_layer_decay_is_timms_for_a_vision_transformer() -> None:
 
 def test_frozen_parameters_are_in_no_group_and_thresholds_are() -> None:
     backbone = build_backbone({"name": "r", "architecture": "resnet18", "input_size": 32})
-    network = Grader(backbone, AttentionSettings(), 3)
+    network = ImageClassifier(backbone, AttentionSettings(), 3)
     backbone.requires_grad_(False)
     threshold = torch.nn.Parameter(torch.zeros(2))
     groups = parameter_groups(network, OptimizerSettings(), [threshold])

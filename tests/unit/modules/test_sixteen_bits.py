@@ -18,7 +18,7 @@ CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for
 def test_losses_see_float32_under_bf16_mixed(task, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = make_classifier(task, loss=section("loss", name), num_samples=16)
     seen: list[torch.dtype] = []
-    forward, convolve = type(module.objective).forward, module.network.backbone.register_forward_hook
+    forward, convolve = type(module.criterion).forward, module.network.backbone.register_forward_hook
     insides: list[torch.dtype] = []
     convolve(lambda _, __, features: insides.append(features.dtype))
 
@@ -26,7 +26,7 @@ def test_losses_see_float32_under_bf16_mixed(task, name: str, monkeypatch: pytes
         seen.append(logits.dtype)
         return forward(self, logits, targets)
 
-    monkeypatch.setattr(type(module.objective), "forward", spy)
+    monkeypatch.setattr(type(module.criterion), "forward", spy)
     loader = make_loader(task)
     trainer = lightning.Trainer(
         max_epochs=1, accelerator="cpu", precision="bf16-mixed", logger=False, enable_progress_bar=False,
@@ -39,10 +39,10 @@ def test_losses_see_float32_under_bf16_mixed(task, name: str, monkeypatch: pytes
 
 def test_grades_as_numbers_are_finer_than_bfloat16_under_autocast() -> None:
     module = make_classifier(loss=section("loss", "regression")).eval()
-    assert isinstance(module.objective, GradeRegression)
+    assert isinstance(module.criterion, GradeRegression)
     images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        grades = module.objective.grades(module(images))
+        grades = module.criterion.grades(module(images))
     assert grades.dtype == torch.float32
     assert (grades != grades.bfloat16().float()).any()
 

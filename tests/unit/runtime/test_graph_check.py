@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_folder import make_folder
 
 from retinai.errors import UserError
-from retinai.runtime import Grader
+from retinai.runtime import ExportedModel
 from retinai.runtime.folder import hash_file
 
 GRADES = [0.1, 0.2, 0.3, 0.2, 0.2]
@@ -64,7 +64,7 @@ def folder_with(place: Path, model: onnx.ModelProto, engine: str = "onnx", **cha
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_the_network_that_fits_grades(tmp_path: Path, engine: str) -> None:
-    grader = Grader(folder_with(tmp_path / "folder", graph(), engine), threads=1)
+    grader = ExportedModel(folder_with(tmp_path / "folder", graph(), engine), threads=1)
     np.testing.assert_allclose(grader.probabilities(np.zeros((1, 32, 32, 3), np.uint8))[0], GRADES, atol=1e-3)
 
 
@@ -90,14 +90,16 @@ _BOTH = ["fewer classes", "another input size", "input size not fixed", "another
 def test_another_network_is_refused(tmp_path: Path, engine: str, case: str) -> None:
     model, part = CASES[case]
     with pytest.raises(UserError, match=part) as caught:
-        Grader(folder_with(tmp_path / "folder", model, engine), threads=1)
+        ExportedModel(folder_with(tmp_path / "folder", model, engine), threads=1)
     assert "is not the network that" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_labels_need_not_add_up(tmp_path: Path) -> None:
     task = {"name": "labels", "kind": "multilabel", "classes": list("abcde"), "referable_from": None}
     options = {"task": task, "decision": "threshold"}
-    assert Grader(folder_with(tmp_path / "folder", graph([0.9] * 5), **options), threads=1).decision == "threshold"
+    assert (
+        ExportedModel(folder_with(tmp_path / "folder", graph([0.9] * 5), **options), threads=1).decision == "threshold"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", b"\0" * 100], ids=["empty", "text", "zeros"])
@@ -111,5 +113,5 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, engine: str, conte
     changed = make_folder(tmp_path / "facts", engine=engine, network=names[0], files=files)
     (changed / "model.json").replace(folder / "model.json")
     with pytest.raises(UserError, match="cannot load") as caught:
-        Grader(folder, threads=1)
+        ExportedModel(folder, threads=1)
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA
-from retinai.runtime.grader import _batches
+from retinai.runtime.exported_model import _batches
 from retinai.runtime.reading import Reading, read_all, read_one
 from retinai.topology.persistence import TopologySettings, persistence_images
 

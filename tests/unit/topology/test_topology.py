@@ -20,7 +20,7 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, MissingExtraError
 from retinai.topology import persistence as topology
 from retinai.topology.persistence import (
-    TopologyExtra,
+    TopologyField,
     TopologySettings,
     cubical_diagrams,
     filtrations,
@@ -156,7 +156,7 @@ def test_missing_gudhi_prints_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> N
     topology.engine.cache_clear()
     try:
         with pytest.raises(MissingExtraError, match=r'pip install "retinai\[topology\]"'):
-            TopologyExtra(SETTINGS)
+            TopologyField(SETTINGS)
     finally:
         topology.engine.cache_clear()
 
@@ -177,7 +177,7 @@ def test_settings_survive_plain_values() -> None:
     settings = TopologySettings(sigma=3, hidden=[64, 32])
     values = settings.to_dict()
     assert values["hidden"] == [64, 32] and type(values["sigma"]) is float
-    assert TopologySettings.from_dict({"_target_": "somewhere", **values}) == settings
+    assert TopologySettings.from_dict({"_target_": "retinai.topology.settings.TopologySettings", **values}) == settings
     assert not TopologySettings(name="none").on and settings.on
 
 
@@ -200,10 +200,10 @@ def test_unknown_keys_are_refused_with_the_valid_ones() -> None:
 
 
 def test_the_extra_computes_collates_and_travels_to_workers(tmp_path: Path) -> None:
-    extra = pickle.loads(pickle.dumps(TopologyExtra(SETTINGS)))
+    extra = pickle.loads(pickle.dumps(TopologyField(SETTINGS)))
     values = [extra.load("a", "nowhere.png", prepared(seed)) for seed in range(3)]
     batch = extra.collate(values)
     assert batch.shape == (3, 4, 32, 32) and str(batch.dtype) == "torch.float32"
     np.testing.assert_array_equal(batch[1].numpy(), persistence_images(prepared(1), SETTINGS))
     with pytest.raises(ValueError, match="preprocessing"):
-        TopologyExtra(SETTINGS, tmp_path)
+        TopologyField(SETTINGS, tmp_path)

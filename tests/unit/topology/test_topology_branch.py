@@ -10,7 +10,7 @@ from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.backbone import Backbone
 from retinai.encoders.tuning import TuningSettings, apply_tuning
 from retinai.errors import ConfigError
-from retinai.modules.image_classifier import Grader
+from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, parameter_groups
 from retinai.topology.branch import ConcatFusion, GatedFusion, TopologyBranch
 from retinai.topology.persistence import TopologySettings
@@ -18,12 +18,12 @@ from retinai.topology.persistence import TopologySettings
 SETTINGS = TopologySettings(resolution=8, hidden=(16,), width=6)
 
 
-def make_grader(fusion: str | None) -> Grader:
+def make_grader(fusion: str | None) -> ImageClassifier:
     torch.manual_seed(0)
     backbone = Backbone("test", "test_resnet", input_size=32)
     values = SETTINGS.to_dict() | {"fusion": fusion}
     topology = None if fusion is None else TopologySettings.from_dict(values)
-    return Grader(backbone, AttentionSettings(), 5, dropout=0.1, topology=topology)
+    return ImageClassifier(backbone, AttentionSettings(), 5, dropout=0.1, topology=topology)
 
 
 def inputs(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.topology.cache import TopologyCache
-from retinai.topology.persistence import TopologyExtra, TopologySettings, persistence_images
+from retinai.topology.persistence import TopologyField, TopologySettings, persistence_images
 
 PREPROCESSING = Preprocessing(64, (0.5,) * 3, (0.5,) * 3)
 SETTINGS = TopologySettings(size=64, resolution=8)
@@ -57,7 +57,7 @@ def test_the_cache_gives_what_is_computed_on_the_way(photographs: list[str], cac
 
 
 def test_the_extra_reads_the_cache_and_computes_without(photographs: list[str], cache: TopologyCache) -> None:
-    extra = TopologyExtra(SETTINGS, cache.cache_dir, PREPROCESSING)
+    extra = TopologyField(SETTINGS, cache.cache_dir, PREPROCESSING)
     black = np.zeros((64, 64, 3), np.uint8)  # whatever is handed over: the cache is asked first
     np.testing.assert_array_equal(extra.load("0", photographs[0], black), computed(photographs[0]))
     assert extra.load("x", "nowhere.png", black).max() == 0
@@ -67,7 +67,7 @@ def test_other_settings_find_nothing(photographs: list[str], cache: TopologyCach
     others = [replace(SETTINGS, sigma=5.0), replace(SETTINGS, channel="grey"), replace(SETTINGS, resolution=16)]
     for other in others:
         assert TopologyCache(cache.cache_dir, PREPROCESSING, other).load(photographs[0]) is None
-        extra = TopologyExtra(other, cache.cache_dir, PREPROCESSING)
+        extra = TopologyField(other, cache.cache_dir, PREPROCESSING)
         pixels = prepare_photograph(read_photograph(photographs[0]), PREPROCESSING)
         np.testing.assert_array_equal(extra.load("0", photographs[0], pixels), computed(photographs[0], other))
     crop = replace(PREPROCESSING, crop="none")

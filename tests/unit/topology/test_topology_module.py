@@ -66,7 +66,7 @@ def test_it_trains_is_saved_and_loads_with_its_images(tmp_path: Path, fusion: st
     assert torch.equal(loaded.predict_step(batch)["probability"], expected)
     other = loaded.predict_step({**batch, "topology": batch["topology"].flip(0)})["probability"]
     assert not torch.allclose(other, expected)
-    (extra,) = loaded.photograph_extras()
+    (extra,) = loaded.photograph_fields()
     photograph = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
     assert extra.name == "topology" and extra.load("a", "a.png", photograph).shape == (4, 8, 8)
 
@@ -86,7 +86,7 @@ def test_batches_without_images_are_told() -> None:
     with pytest.raises(DataError, match="carry no 'topology'"):
         make_classifier().predict_step(batch)
     assert make_classifier(None).eval().predict_step(batch_of())["probability"].shape == (4, 5)  # needless, not read
-    assert make_classifier(None).photograph_extras() == []
+    assert make_classifier(None).photograph_fields() == []
 
 
 def test_checkpoints_of_another_topology_are_refused_in_words(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_checkpoints_of_another_topology_are_refused_in_words(tmp_path: Path) ->
 def test_a_teacher_with_topology_teaches_a_student_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = make_classifier(seed=3)
     teachers = Teachers([teacher, make_classifier(seed=4)], ["a.ckpt", "b.ckpt"])
-    (extra,) = teachers.extras(tmp_path)  # both take the same images: computed once
+    (extra,) = teachers.fields(tmp_path)  # both take the same images: computed once
     monkeypatch.setattr(WithTopology, "extra_key", extra.name)
     batch = batch_of()
     own = {**batch, "topology": batch[extra.name]}
@@ -118,7 +118,7 @@ def test_a_teacher_with_topology_teaches_a_student_without(tmp_path: Path, monke
     torch.testing.assert_close(teachers.probabilities(batch, 2.0), expected)
     values = {k: v for k, v in make_classifier(None).hparams.items() if k != "name"}
     student = Distiller(**values)
-    student.take_teachers(teachers)
+    student.set_teachers(teachers)
     assert student.topology is None and "train/kd" in fit(student, 1).callback_metrics
 
 

@@ -31,7 +31,7 @@ class Curation:
         plan: How photographs come to a part where the owner does not say.
         folds: Number of folds, or None; with folds an official test part stays out.
         split_file: A file of `write_splits` to follow instead.
-        limit: A stratified handful of so many photographs per part.
+        limit: A stratified subset of so many photographs per part.
         on_bad_image: `error` or `skip`.
         near_duplicates: Also treat nearly identical photographs as one.
         known: The split of a training, to follow as far as it goes.
@@ -69,9 +69,11 @@ class Curation:
         """
         self._everything = table
         if self.limit is not None:
-            # A handful is for a quick look, so only its own files are read and compared.
+            # A small subset is for a quick look, so only its own files are read and compared.
             table = self._split(table, [])
-            table = self._drop(table, ~splits.handful(table, self.limit, self.task, self.plan.seed), "data.limit")
+            table = self._drop(
+                table, ~splits.stratified_subset(table, self.limit, self.task, self.plan.seed), "data.limit"
+            )
         table = self.drop_bad_images(table)
         duplicates = self._duplicates(table)
         if self.known is None:  # else the copy in the owner's test part would win over one that was trained on
@@ -126,7 +128,7 @@ class Curation:
         """Return the training photographs per class.
 
         Raises:
-            DataError: If a class has none, this is no handful, and no training was done before.
+            DataError: If a class has none, `data.limit` is not set, and no training was done before.
         """
         train = table[table["split"] == "train"]
         counts = splits.indicator(train["target"].tolist(), self.task).sum(axis=0)

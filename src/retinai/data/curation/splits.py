@@ -130,7 +130,7 @@ def shared_patients(table: pd.DataFrame) -> int:
     return int((known.groupby("patient")["split"].nunique() > 1).sum())
 
 
-def handful(table: pd.DataFrame, limit: int, task: Task, seed: int) -> np.ndarray:
+def stratified_subset(table: pd.DataFrame, limit: int, task: Task, seed: int) -> np.ndarray:
     """Choose at most `limit` rows of each split, stratified, with one of each class where possible.
 
     Returns:

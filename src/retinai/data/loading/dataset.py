@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from retinai.data.loading.fields import Extra
-from retinai.data.loading.samplers import Draw
+from retinai.data.loading.fields import SampleField
+from retinai.data.loading.samplers import SampleKey
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
@@ -32,7 +32,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
         cache: Prepared photographs; those that are not there are prepared from the original.
         augmentation: What varies a photograph, or None.
         seed: Seed of the augmentation.
-        extras: What a sample carries besides.
+        fields: What a sample carries besides.
         views: How other networks (teachers) want to see the same photograph. Each view is prepared from the
             original at its own size and varied like the input, so that a network trains on the very pixels
             that it would train on alone.
@@ -46,7 +46,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
         cache: PreparedCache | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
-        extras: Sequence[Extra] = (),
+        fields: Sequence[SampleField] = (),
         views: Sequence[Preprocessing] = (),
     ) -> None:
         # Plain lists: a data frame row costs more than reading the prepared photograph.
@@ -59,7 +59,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
         self.view_caches = [cache and cache.with_preprocessing(view) for view in self.views]
         self.augmentation = augmentation
         self.seed = seed
-        self.extras = tuple(extras)
+        self.fields = tuple(fields)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -69,11 +69,11 @@ class FundusDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, key: int | Draw) -> dict[str, Any]:
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
         """Return a sample.
 
         Args:
-            key: An index, or a `Draw` that carries its epoch.
+            key: An index, or a `SampleKey` that carries its epoch.
 
         Returns:
             `image` uint8 (S, S, 3); `id`; `target` (int or tuple) where labelled; a key per extra;
@@ -82,13 +82,13 @@ class FundusDataset(Dataset[dict[str, Any]]):
         Raises:
             BadImageError: If the photograph cannot be read.
         """
-        draw = key if isinstance(key, tuple) else Draw(self.epoch, int(key))
+        draw = key if isinstance(key, tuple) else SampleKey(self.epoch, int(key))
         index = draw.sample
         sample: dict[str, Any] = {"id": self.ids[index]}
         if self.targets[index] is not None:
             sample["target"] = self.targets[index]
         image, *views = self._photographs(index)
-        carried = {extra.name: extra.load(self.ids[index], self.paths[index], image) for extra in self.extras}
+        carried = {field.name: field.load(self.ids[index], self.paths[index], image) for field in self.fields}
         if self.augmentation is not None:
             seed = (self.seed, draw.epoch, index, draw.repeat)
             image = self._vary(image, carried, seed)
@@ -102,7 +102,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
     def _vary(self, image: np.ndarray, carried: dict[str, Any], seed: tuple[int, ...]) -> np.ndarray:
         """Return the augmented photograph, and put the planes that move along with it into `carried`."""
         assert self.augmentation is not None
-        names = [extra.name for extra in self.extras if extra.moves]
+        names = [field.name for field in self.fields if field.moves]
         planes = [np.ascontiguousarray(carried[name][..., i]) for name in names for i in range(carried[name].shape[2])]
         image, planes = self.augmentation(image, planes, seed=seed, outside=self.preprocessing.outside)
         for name in names:
@@ -130,7 +130,7 @@ class Collate:
     Args:
         preprocessing: Owner of mean and std.
         task: Decides the type of the targets.
-        extras: What the samples carry besides.
+        fields: What the samples carry besides.
         views: Owners of the views' mean and std.
     """
 
@@ -138,11 +138,11 @@ class Collate:
         self,
         preprocessing: Preprocessing,
         task: Task,
-        extras: Sequence[Extra] = (),
+        fields: Sequence[SampleField] = (),
         views: Sequence[Preprocessing] = (),
     ) -> None:
         self.task = task
-        self.extras = tuple(extras)
+        self.fields = tuple(fields)
         self.scale_and_shift = _scale_and_shift(preprocessing)
         self.of_views = [_scale_and_shift(view) for view in views]
 
@@ -161,8 +161,8 @@ class Collate:
         if all("target" in s for s in samples):
             targets = [s["target"] for s in samples]
             batch["target"] = torch.tensor(targets, dtype=torch.int64 if self.task.kind == "grade" else torch.float32)
-        for extra in self.extras:
-            batch[extra.name] = extra.collate([s[extra.name] for s in samples])
+        for field in self.fields:
+            batch[field.name] = field.collate([s[field.name] for s in samples])
         for number, numbers in enumerate(self.of_views):
             key = f"view_{number}"
             batch[key] = _normalise(np.stack([s[key] for s in samples]), *numbers)

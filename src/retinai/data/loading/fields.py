@@ -1,6 +1,6 @@
 """What a sample may carry besides photograph and label: findings, masks, topology, text.
 
-A data set does not know which module will read it; a run adds the extras that its module asks for.
+A data set does not know which module will read it; a run adds the fields that its module asks for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 
-class Extra(Protocol):
+class SampleField(Protocol):
     """One more key of a sample and of a batch.
 
     Attributes:

@@ -56,7 +56,7 @@ def make_loader(
         dataset,
         batch_size=batch_size,
         num_workers=workers,
-        collate_fn=Collate(dataset.preprocessing, task, dataset.extras, dataset.views),
+        collate_fn=Collate(dataset.preprocessing, task, dataset.fields, dataset.views),
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker if workers else None,

@@ -1,6 +1,6 @@
 """Which photograph comes when: shuffled or weighted, the same for the same seed and epoch.
 
-A sampler yields `Draw`s, not bare indices: the epoch travels with the index into the workers, so that
+A sampler yields `SampleKey`s, not bare indices: the epoch travels with the index into the workers, so that
 persistent workers see a new epoch and an augmentation depends on nothing but (seed, epoch, sample).
 """
 
@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from retinai.errors import ConfigError
 
 
-class Draw(NamedTuple):
+class SampleKey(NamedTuple):
     """One drawn sample: the epoch, the sample's index in the data set, and how often it came before in this epoch."""
 
     epoch: int
@@ -25,7 +25,7 @@ class Draw(NamedTuple):
     repeat: int = 0
 
 
-class EpochSampler(Sampler[Draw]):
+class EpochSampler(Sampler[SampleKey]):
     """Base: one order per (seed, epoch), dealt out to the processes of a distributed run.
 
     With W processes each gets ceil(N / W) samples; the order is filled up from its start where N is
@@ -49,14 +49,14 @@ class EpochSampler(Sampler[Draw]):
         """Return the indices of one epoch for all processes together, shape (N,)."""
         raise NotImplementedError
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleKey]:
         epoch = self.epoch
         order = self.order(np.random.default_rng([self.seed, epoch]))
         rank, world = _rank_and_world()
         seen: Counter[int] = Counter()
         draws = []
         for index in np.resize(order, len(self) * world).tolist():
-            draws.append(Draw(epoch, index, seen[index]))
+            draws.append(SampleKey(epoch, index, seen[index]))
             seen[index] += 1
         return iter(draws[rank::world])
 

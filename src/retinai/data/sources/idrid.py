@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from retinai.data.datamodule import FundusDataModule
-from retinai.data.loading.fields import Extra
-from retinai.data.masks import AnnotatedExtra, MaskExtra, check_masks
+from retinai.data.loading.fields import SampleField
+from retinai.data.masks import AnnotatedField, MaskField, check_masks
 from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import ConfigError, DataError
@@ -66,12 +66,12 @@ class IdridDataModule(FundusDataModule):
         if self.masks:
             check_masks(self.lesion_masks(), dict(zip(self.table["id"], self.table["path"], strict=True)))
 
-    def make_extras(self) -> list[Extra]:
+    def make_fields(self) -> list[SampleField]:
         """Return what other data sets carry, and the lesion masks where they are asked for."""
         if not self.masks:
-            return super().make_extras()
+            return super().make_fields()
         files = self.lesion_masks()
-        return [*super().make_extras(), MaskExtra(files, tuple(LESIONS), self.preprocessing), AnnotatedExtra(files)]
+        return [*super().make_fields(), MaskField(files, tuple(LESIONS), self.preprocessing), AnnotatedField(files)]
 
     def lesion_masks(self) -> dict[str, dict[str, str]]:
         """Return the masks of part A for the graded photographs of part B that are the same."""

@@ -1,4 +1,4 @@
-"""`Grader`: photographs in, grades out, with an exported folder and without torch."""
+"""`ExportedModel`: photographs in, grades out, with an exported folder and without torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from retinai.tasks.task import Task
 Images = str | Path | Sequence[str | Path] | Sequence[np.ndarray]
 
 
-class Grader:
+class ExportedModel:
     """Grades photographs with a folder that `retinai export` wrote.
 
     Args:

@@ -88,7 +88,7 @@ def test_training_keeps_a_calibration_and_every_command_uses_it(run: Path, comma
     plain = tmp_path / "plain.ckpt"
     plain.write_bytes(best.read_bytes())
     assert store_calibration(plain, None) and not store_calibration(plain, None)
-    assert command("predict", f"ckpt={plain}", *loose[1:]) == 0
+    assert command("predict", f"ckpt={plain}", *loose[1:], "overwrite=true") == 0
     raw = pd.read_csv(out, dtype={"id": str}).set_index("id").loc[tested.index]
     assert (raw["prediction"] == tested["prediction"]).all()
     soft = scale(raw.filter(like="p_").to_numpy(), calibration["temperature"], "cumulative")

@@ -28,9 +28,8 @@ def run(cfg: DictConfig) -> None:
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     if not cfg.runs:
         raise UserError("no runs given; write: retinai report RUN_FOLDER RUN_FOLDER ... (retinai runs lists them)")
-    files = tuple(f"report.{name}" for name in formats)
     if cfg.out:
-        out = check_new(Path(str(cfg.out)), "out", files, cfg.overwrite)
+        out = check_folder(cfg.out, "out")
         if out.suffix in (".md", ".csv", ".html") and not out.exists():
             raise UserError(f"out={out} names a file, but the tables go into a folder; leave out {out.suffix!r}")
     else:
@@ -42,9 +41,12 @@ def run(cfg: DictConfig) -> None:
     rows = compare(runs, resamples=int(cfg.resamples), against=cfg.against, damaged=damaged)
     if cfg.metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
+    if cfg.out:  # after the runs, so that what is wrong with them is told first
+        check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)
+    else:
+        out = make_unique(out)
     markdown = to_markdown(rows)
     print(markdown)
-    out = out if cfg.out else make_unique(out)
     if "md" in formats:
         write_text(out / "report.md", markdown)
     if "csv" in formats:

@@ -14,6 +14,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # The tables of docs/configuration.md, from conf/; a test fails when the page differs.
 docs: .venv/.installed-dev

@@ -27,6 +27,27 @@ _UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "
 os.environ.update(_ENVIRONMENT)
 
 
+# `pytest -m fast`: what tests functions of arrays, tables, files and settings. Whatever builds a network, trains,
+# starts a process or draws a cohort is not in it; a new file of these folders is, until it is named here as slow.
+_FAST = ("config", "unit/data", "unit/lesions", "unit/losses", "unit/metrics", "unit/prediction", "unit/reports",
+         "unit/run", "unit/tasks", "unit/topology")  # fmt: skip
+_SLOW_FILES = ("test_run_report.py", "test_topology_branch.py", "test_topology_module.py", "test_compose_and_checks.py")
+_SLOW_FIXTURES = {"run_cli", "idrid_root", "idrid_cache"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests for work in progress as `fast`, by their folder, file and fixtures."""
+    for item in items:
+        place = item.path.relative_to(_REPOSITORY / "tests").as_posix()
+        # Files that lie in tests/unit itself test the modules that lie in src/retinai itself.
+        there = place.startswith(tuple(f"{folder}/" for folder in _FAST)) or place.count("/") == 1
+        fixtures = set(getattr(item, "fixturenames", ()))
+        cohort = any(name.startswith("synthetic_") for name in fixtures)
+        slow = item.path.name in _SLOW_FILES or cohort or bool(fixtures & _SLOW_FIXTURES)
+        if there and not place.startswith("integration/") and not slow:
+            item.add_marker(pytest.mark.fast)
+
+
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep tests offline, without a display, on two threads, and apart from the user's settings."""

@@ -89,6 +89,7 @@ def _run(command: str, arguments: list[str]) -> int:
     # Torch's threads spin while they wait for each other; on a machine that does anything else besides, a
     # step then takes ten times as long. Read when torch is imported, so set before; the user's own value wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from retinai.commands.job import Job
     from retinai.config.compose import launch
 
     words, flags = _split_flags(arguments)
@@ -97,7 +98,7 @@ def _run(command: str, arguments: list[str]) -> int:
     words = [_spell_out(word, _SPELLED_OUT.get(command, {})) for word in words]
     with stoppable() as stop:
         try:
-            launch(command, [*words, *flags])
+            launch(Job(command), [*words, *flags])
         except UserError as error:
             if _wants_traceback(arguments):
                 traceback.print_exc()

@@ -9,8 +9,8 @@ import lightning
 import torch
 import yaml
 
+from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 from retinai.modules.classifier import Classifier
-from retinai.run.checkpoint_io import AtomicCheckpointIO
 from retinai.tasks.task import DR_GRADE, Task
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from retinai.callbacks import make_callbacks
-from retinai.run.checkpoint_io import AtomicCheckpointIO
+from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 from retinai.tasks.task import DR_GRADE
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from retinai.run.checkpoint_io import AtomicCheckpointIO
+from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 
 Command = Callable[..., int]
 TINY = [

@@ -15,7 +15,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from retinai.run.checkpoint_io import AtomicCheckpointIO
+from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 from retinai.runtime.folder import hash_file, manifest_digest
 
 Command = Callable[..., int]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from retinai.encoders.checkpoint_content import HASH, add_hash, content_hash, take_hash
+from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 from retinai.encoders.weights import load_weights, read_checkpoint
 from retinai.errors import CheckpointError
-from retinai.run.checkpoint_io import AtomicCheckpointIO
 
 CONTENT: dict[str, Any] = {
     "retinai": {"calibration": {"temperature": 1.5}},

@@ -174,8 +174,8 @@ def _export(network: Network, cfg: DictConfig, engine: str, precision: str, out:
 
     from omegaconf import OmegaConf
 
-    from retinai.commands.export import FORMATS
     from retinai.config.paths import conf_dir
+    from retinai.export.formats import FORMATS
     from retinai.modules.load import load_module
 
     settings: Any = OmegaConf.load(conf_dir() / "export.yaml")

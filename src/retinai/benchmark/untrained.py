@@ -76,8 +76,8 @@ def beside_module(student: FundusModule, key: str) -> FundusModule:
 
 def save(module: FundusModule, path: Path) -> None:
     """Write a module as a checkpoint of retinai, whole or not at all."""
+    from retinai.encoders.checkpoint_io import AtomicCheckpointIO
     from retinai.modules.checkpoint import write_metadata
-    from retinai.run.checkpoint_io import AtomicCheckpointIO
 
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
     write_metadata(module, checkpoint)

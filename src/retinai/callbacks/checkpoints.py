@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from retinai.run.checkpoint_io import remove_torn_checkpoints
+from retinai.encoders.checkpoint_io import remove_torn_checkpoints
 
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 

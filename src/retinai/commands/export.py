@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
+from retinai.export.formats import FORMATS
 from retinai.places import check_folder
 
 if TYPE_CHECKING:
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
     from retinai.modules.base import FundusModule
 
-# format -> the function `(cfg, module, out) -> None` that writes the folder.
-FORMATS: dict[str, str] = {
-    "onnx": "retinai.export.onnx:export",
-    "openvino": "retinai.export.openvino:export",
-    "hf": "retinai.llava.hf_export:export",
-}
 _PRECISIONS = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8"), "hf": ("fp32",)}
 
 

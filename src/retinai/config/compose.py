@@ -2,75 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from omegaconf import DictConfig
 
 from retinai.config.paths import conf_dir, group_options, study_dirs
-from retinai.errors import ConfigError, UserError, missing_extra
+from retinai.errors import ConfigError, UserError
 
 
-class Job:
-    """What Hydra calls for one composed configuration. A class, so that launchers can pickle it.
+class Launched(Protocol):
+    """What Hydra calls for one composed configuration: `retinai.commands.job.Job`."""
 
-    Args:
-        command: Name of the command; `retinai.commands.<command>.run(cfg)` is called.
-    """
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-        self.fault: UserError | None = None
-        self.words = list(sys.argv)
-        # Hydra names a job after these two attributes of its task function.
-        self.__module__ = "retinai.cli"
-        self.__name__ = command
-        self.__qualname__ = command
+    command: str
+    fault: UserError | None
 
     def __call__(self, cfg: DictConfig) -> object:
-        """Check the configuration, then run the command.
-
-        A user's fault in a single run is kept for `launch`, since Hydra would print its own words
-        above it; in a multirun it goes through Hydra, which knows the job it belongs to. An optional
-        package that is not installed is such a fault.
-        """
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-
-        from retinai.config.checks import check
-        from retinai.config.choices import settle
-        from retinai.config.machine import check_machine
-        from retinai.run.console import print_notes
-        from retinai.run.resuming import resumed
-
-        # Lightning starts the other processes of a DDP run with the words that started this one.
-        sys.argv = self.words
-        try:
-            cfg, notes = settle(self.command, cfg, list(HydraConfig.get().overrides.task))
-            print_notes(notes)
-            if self.command == "train":
-                cfg = resumed(cfg)
-            check(self.command, cfg)
-            check_machine(self.command, cfg)
-            return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
-        except (UserError, ModuleNotFoundError) as error:
-            fault = error if isinstance(error, UserError) else missing_extra(error)
-            if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):
-                raise
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise fault from error
-            self.fault = fault
-            return None
+        """Check the configuration, then run the command."""
 
 
-def launch(command: str, arguments: list[str]) -> None:
+def launch(job: Launched, arguments: list[str]) -> None:
     """Compose `conf/<command>.yaml` with the overrides and run it, once or as a multirun.
 
     Args:
-        command: Name of the command.
+        job: The command; it keeps a fault of the user's in `fault`.
         arguments: Hydra overrides and flags as typed.
 
     Raises:
@@ -81,9 +39,9 @@ def launch(command: str, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    command = job.command
     register_search_path()
     _refuse_null_options(command, arguments)
-    job = Job(command)
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
     try:
         with _argv(command, arguments), _full_errors():

@@ -24,13 +24,15 @@ from retinai.data.loading.loader import EpochLoader, make_loader
 from retinai.data.masks import check_masks
 from retinai.data.options import option_problems
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.photographs.views import check_views
 from retinai.data.sources.label_table import SPLITS, check_files, check_paths, check_table
-from retinai.distillation.views import check_views
 from retinai.errors import ConfigError, DataError
 from retinai.lesions.findings import Findings, FindingsField
 from retinai.lesions.measured import measure_files
 from retinai.tasks.task import Task
-from retinai.topology.persistence import TopologyField, TopologySettings, engine
+from retinai.topology.field import TopologyField
+from retinai.topology.persistence import engine
+from retinai.topology.settings import TopologySettings
 
 
 class FundusDataModule(lightning.LightningDataModule):

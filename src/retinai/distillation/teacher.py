@@ -18,7 +18,7 @@ from retinai.losses.divergence import soften
 from retinai.modules.classifier import Classifier
 from retinai.modules.load import load_module
 from retinai.tasks.task import Task
-from retinai.topology.persistence import TopologyField
+from retinai.topology.field import TopologyField
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.lesions.findings import LESION_NAMES, Findings
-from retinai.llava.text.parsing import named_lesions
+from retinai.lesions.negation import affirmed
 from retinai.metrics.bootstrap import LEVEL, Interval, bootstrap_weights, divide, interval
 
 Table = NDArray[np.bool_]
@@ -46,7 +46,7 @@ def findings_metrics(
         photographs, because the lesions of one photograph depend on each other.
     """
     pairs = [(t, f) for t, f in zip(texts, findings, strict=True) if f is not None and f.annotated]
-    named = _table([named_lesions(text) for text, _ in pairs])
+    named = _table([affirmed(text) for text, _ in pairs])
     judged = _table([set(found.annotated) for _, found in pairs])
     there = _table([{lesion.lesion for lesion in found.present} for _, found in pairs])
     lesions = {

@@ -14,9 +14,9 @@ import torch
 
 from retinai.errors import MissingExtraError, UserError
 from retinai.llava.adapters import PROJECTOR
+from retinai.llava.fingerprint import fingerprint
 from retinai.llava.processor import check_processor
 from retinai.llava.settings import LlavaSettings
-from retinai.models.llava.fingerprint import fingerprint
 
 # From this many billion parameters on a CPU takes hours for what a GPU does in minutes.
 _LARGE = 1.0

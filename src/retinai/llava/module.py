@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from retinai.encoders.tuning import TuningReport
 from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.llava.adapters import read_tuning, report_tuning
+from retinai.llava.fingerprint import check_fingerprint
 from retinai.llava.loading import check_machine
 from retinai.llava.network import LlavaNetwork, build_llava
 from retinai.llava.settings import read_settings
 from retinai.llava.text.parsing import parse_grade
 from retinai.llava.text.prompts import PromptTemplates
-from retinai.models.llava.fingerprint import check_fingerprint
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
 

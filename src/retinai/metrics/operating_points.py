@@ -8,12 +8,14 @@ across it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retinai.tasks.task import Task
+if TYPE_CHECKING:
+    from retinai.tasks.task import Task
+
 
 SENSITIVITY = SPECIFICITY = 0.9
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from retinai.errors import DataError
 from retinai.metrics.median import lies_above
 from retinai.metrics.temperature import calibrated_probabilities
-from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
     from retinai.llava.metrics import Answers
+    from retinai.tasks.task import Task
 
 DECISIONS = ("argmax", "median", "threshold")
 THRESHOLD = 0.5

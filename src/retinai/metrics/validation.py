@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 import torchmetrics
@@ -10,7 +11,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from retinai.metrics.median import lies_above
-from retinai.tasks.task import Task
+
+if TYPE_CHECKING:
+    from retinai.tasks.task import Task
 
 
 def decide(probabilities: Tensor, decision: str) -> Tensor:

@@ -76,7 +76,7 @@ def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -
         CheckpointError: If the file is no checkpoint of retinai.
         UserError: If the disk is full.
     """
-    from retinai.run.checkpoint_io import AtomicCheckpointIO
+    from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 
     files = AtomicCheckpointIO()
     checkpoint = files.load_checkpoint(path)

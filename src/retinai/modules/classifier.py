@@ -19,7 +19,7 @@ from retinai.losses.divergence import symmetric_kl
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 from retinai.modules.image_classifier import ImageClassifier
-from retinai.topology.persistence import TopologyField
+from retinai.topology.field import TopologyField
 from retinai.topology.settings import TopologySettings
 
 

@@ -120,7 +120,7 @@ def load_start_weights(path: Path, module: FundusModule) -> list[str]:
 
 def _load_adapters(path: Path, checkpoint: dict[str, Any], module: FundusModule) -> list[str]:
     """Load adapters and projector; the base network is the module's own and is not read a second time."""
-    from retinai.models.llava.fingerprint import check_fingerprint
+    from retinai.llava.fingerprint import check_fingerprint
 
     metadata = checkpoint["retinai"]
     theirs, ours = metadata["adapter"], dict(module.network.tuning.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,11 @@ from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import read_retina
 from retinai.errors import UserError
-from retinai.modules.base import FundusModule
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.table import prediction_table
+
+if TYPE_CHECKING:
+    from retinai.modules.base import FundusModule
 
 Item = tuple[int, dict[str, Any] | None, str]
 

@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retinai.run.console import METRIC_LABELS
-
+# Metrics in the order in which people ask for them; what a task lacks is left out.
+METRIC_LABELS: dict[str, str] = {
+    "qwk": "quadratic weighted kappa",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "auroc": "AUROC (one against the rest, macro)",
+    "auprc": "AUPRC (one against the rest, macro)",
+    "referable_sensitivity": "sensitivity, referable DR",
+    "referable_specificity": "specificity, referable DR",
+    "calibration_error": "calibration error",
+    "odir_kappa": "ODIR kappa",
+    "odir_f1": "ODIR F1",
+    "odir_auc": "ODIR AUC",
+    "odir_final": "ODIR final score",
+}
 LABELS: dict[str, str] = {
     **METRIC_LABELS,
     "referable_auroc": "AUROC, referable DR",

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from retinai.reports.wording import METRIC_LABELS
 from retinai.run.folder import is_first_process
 
 if TYPE_CHECKING:
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
     from retinai.modules.base import FundusModule
     from retinai.tasks.task import Task
-
-# Metrics in the order in which people ask for them; what a task lacks is left out.
-METRIC_LABELS: dict[str, str] = {
-    "qwk": "quadratic weighted kappa",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "auroc": "AUROC (one against the rest, macro)",
-    "auprc": "AUPRC (one against the rest, macro)",
-    "referable_sensitivity": "sensitivity, referable DR",
-    "referable_specificity": "specificity, referable DR",
-    "calibration_error": "calibration error",
-    "odir_kappa": "ODIR kappa",
-    "odir_f1": "ODIR F1",
-    "odir_auc": "ODIR AUC",
-    "odir_final": "ODIR final score",
-}
 
 
 def print_notes(notes: Iterable[str]) -> None:

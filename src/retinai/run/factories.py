@@ -189,7 +189,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[Any], logger: An
     """Build Lightning's Trainer from the `trainer` section; its checkpoints are written whole or not at all."""
     import lightning
 
-    from retinai.run.checkpoint_io import AtomicCheckpointIO
+    from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 
     arguments = plain(cfg.trainer)
     return lightning.Trainer(

@@ -19,9 +19,9 @@ from retinai.data.loading.dataset import FundusDataset
 from retinai.data.loading.loader import make_loader
 from retinai.data.loading.samplers import SampleKey
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.photographs.views import check_views
 from retinai.data.sources.aptos import AptosDataModule
 from retinai.data.sources.label_table import as_targets
-from retinai.distillation.views import check_views
 from retinai.errors import ConfigError
 from retinai.tasks.task import DR_GRADE
 

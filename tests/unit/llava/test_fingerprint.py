@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from tiny_llava import SETTINGS
 
 from retinai.errors import CheckpointError, UserError
+from retinai.llava.fingerprint import check_fingerprint, fingerprint, sample, weight_files
 from retinai.llava.loading import load_llava
-from retinai.models.llava.fingerprint import check_fingerprint, fingerprint, sample, weight_files
 
 WEIGHTS = {"language.weight": torch.arange(600.0).view(20, 30), "projector.bias": torch.ones(3, dtype=torch.bfloat16)}
 

@@ -19,8 +19,8 @@ from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, MissingExtraError
 from retinai.topology import persistence as topology
+from retinai.topology.field import TopologyField
 from retinai.topology.persistence import (
-    TopologyField,
     TopologySettings,
     cubical_diagrams,
     filtrations,

@@ -16,7 +16,8 @@ from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.topology.cache import TopologyCache
-from retinai.topology.persistence import TopologyField, TopologySettings, persistence_images
+from retinai.topology.field import TopologyField
+from retinai.topology.persistence import TopologySettings, persistence_images
 
 PREPROCESSING = Preprocessing(64, (0.5,) * 3, (0.5,) * 3)
 SETTINGS = TopologySettings(size=64, resolution=8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from retinai.llava.text.negation import affirmed
+from retinai.lesions.negation import affirmed
 from retinai.llava.text.words import class_words
 from retinai.tasks.task import Task
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from retinai.encoders.checkpoint_io import AtomicCheckpointIO, remove_torn_checkpoints
 from retinai.errors import CheckpointError, UserError
 from retinai.files import atomic_path
-from retinai.run.checkpoint_io import AtomicCheckpointIO, remove_torn_checkpoints
 
 
 def test_round_trip_keeps_values_and_leaves_no_other_file(tmp_path: Path) -> None:

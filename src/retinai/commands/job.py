@@ -1,0 +1,62 @@
+"""One run of a command: its configuration is checked, then the command's file is imported and called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from omegaconf import DictConfig
+
+from retinai.errors import UserError, missing_extra
+
+
+class Job:
+    """What Hydra calls for one composed configuration. A class, so that launchers can pickle it.
+
+    Args:
+        command: Name of the command; `retinai.commands.<command>.run(cfg)` is called.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.fault: UserError | None = None
+        self.words = list(sys.argv)
+        # Hydra names a job after these two attributes of its task function.
+        self.__module__ = "retinai.cli"
+        self.__name__ = command
+        self.__qualname__ = command
+
+    def __call__(self, cfg: DictConfig) -> object:
+        """Check the configuration, then run the command.
+
+        A user's fault in a single run is kept for `launch`, since Hydra would print its own words
+        above it; in a multirun it goes through Hydra, which knows the job it belongs to. An optional
+        package that is not installed is such a fault.
+        """
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        from retinai.config.checks import check
+        from retinai.config.choices import settle
+        from retinai.config.machine import check_machine
+        from retinai.run.console import print_notes
+        from retinai.run.resuming import resumed
+
+        # Lightning starts the other processes of a DDP run with the words that started this one.
+        sys.argv = self.words
+        try:
+            cfg, notes = settle(self.command, cfg, list(HydraConfig.get().overrides.task))
+            print_notes(notes)
+            if self.command == "train":
+                cfg = resumed(cfg)
+            check(self.command, cfg)
+            check_machine(self.command, cfg)
+            return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
+        except (UserError, ModuleNotFoundError) as error:
+            fault = error if isinstance(error, UserError) else missing_extra(error)
+            if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):
+                raise
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise fault from error
+            self.fault = fault
+            return None

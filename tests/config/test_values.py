@@ -186,6 +186,7 @@ def test_a_class_of_the_users_own_decides_what_its_keys_may_be() -> None:
         (["trainer.accelerator=cuda"], "trainer=cpu"),
         (["trainer.accelerator=cpu", "trainer.devices=[0]"], "number of processes"),
         (["trainer.accelerator=auto", "trainer.devices=[0]"], "number of processes"),
+        (["trainer.accelerator=cpu", "trainer.devices=4096"], "would start 4096 processes"),
     ],
     ids=" ".join,
 )

@@ -27,3 +27,16 @@ def test_a_flag_with_a_value_keeps_it(command: Callable[..., int], capsys: pytes
     assert command("report", "--cfg", "job", "some/run", "resamples=7") == 0
     said = capsys.readouterr().out
     assert "- some/run" in said and "resamples: 7" in said
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("=3", "'=3' has no key"), ("+=3", "has no key"), ("loss=3", "loss=3: no such option"), ("loss=null", "loss=null"),
+     ("data=1.5", "data=1.5: no such option"), ("model=true", "no such option")],
+)  # fmt: skip
+def test_words_that_are_no_choices_are_refused(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], word: str, told: str
+) -> None:
+    assert command("train", word) == 2
+    said = capsys.readouterr().err
+    assert told in said and "Traceback" not in said

@@ -158,6 +158,7 @@ def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
     from retinai.errors import DataError
     from retinai.files import write_csv
 
+    _ = datamodule.root  # a folder that is not there leaves nothing behind
     try:
         return datamodule.checked_table()
     except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ class Launched(Protocol):
         """Check the configuration, then run the command."""
 
 
+# What Hydra reads as no text: null, a number, true or false.
+_NO_NAME = re.compile(r"null|true|false|nan|[-+]?(inf|[0-9][0-9_]*(\.[0-9]*)?(e[-+]?[0-9]+)?)", re.IGNORECASE)
+
+
 def launch(job: Launched, arguments: list[str]) -> None:
     """Compose `conf/<command>.yaml` with the overrides and run it, once or as a multirun.
 
@@ -41,7 +46,7 @@ def launch(job: Launched, arguments: list[str]) -> None:
 
     command = job.command
     register_search_path()
-    _refuse_null_options(command, arguments)
+    _refuse_odd_options(command, arguments)
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
     try:
         with _argv(command, arguments), _full_errors():
@@ -72,7 +77,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     from retinai.config.choices import settle
 
     register_search_path()
-    _refuse_null_options(command, overrides)
+    _refuse_odd_options(command, overrides)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -134,11 +139,14 @@ def _option_problems(group: str, value: object, valid: list[str], override: obje
     ]
 
 
-def _refuse_null_options(command: str, arguments: list[str]) -> None:
-    """Refuse `loss=null` before Hydra sees it, which would leave with a traceback."""
+def _refuse_odd_options(command: str, arguments: list[str]) -> None:
+    """Refuse `loss=null`, `loss=3` and `=3` before Hydra sees them, which would leave with a traceback."""
     groups = group_options(command)
     words = [argument.partition("=") for argument in arguments if not argument.startswith(("-", "~"))]
-    if any(value.strip().lower() == "null" and key.lstrip("+") in groups for key, _, value in words):
+    nameless = [f"{''.join(word)!r} has no key; write key=value" for word in words if not word[0].strip("+ ")]
+    if nameless:
+        raise ConfigError(nameless)
+    if any(_NO_NAME.fullmatch(value.strip()) and key.lstrip("+") in groups for key, _, value in words):
         raise ConfigError(_diagnose(command, arguments, ValueError()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,11 @@ def check_machine(command: str, cfg: DictConfig) -> None:
 def _devices_of_cpu(devices: Any) -> Iterator[str]:
     if isinstance(devices, list):
         yield f"trainer.devices={devices} names GPUs, but the run is on a CPU; give a number of processes"
+    elif isinstance(devices, int) and devices > max(_cores(), 2):
+        yield (
+            f"trainer.devices={devices} would start {devices} processes on a CPU with {_cores()} cores; "
+            "choose a number up to that"
+        )
 
 
 def _accelerator(where: str, accelerator: str, devices: Any) -> Iterator[str]:
@@ -65,6 +71,10 @@ def _devices_of_gpus(devices: Any) -> Iterator[str]:
         absent = [d for d in devices if isinstance(d, int) and d >= count]
         if absent or len(set(devices)) != len(devices):
             yield f"trainer.devices={devices}: name each GPU once, from 0 to {count - 1}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus() -> int:

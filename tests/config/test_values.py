@@ -20,7 +20,7 @@ from retinai.config.machine import check_machine
 from retinai.config.paths import conf_dir
 from retinai.config.sections import find
 from retinai.config.sections.base import BuiltSection, Section
-from retinai.config.sections.telling import describe, sections_in
+from retinai.config.sections.telling import choices_of, describe, sections_in
 from retinai.errors import ConfigError
 
 OPTION_FILES = sorted(conf_dir().glob("*/*.yaml"))
@@ -278,3 +278,36 @@ def test_each_declared_key_is_one_that_the_class_takes(path: Path) -> None:
     keys = {key: None for key in model.model_fields if (path.parent.name, key) != ("data", "preprocess")}
     problems = binding_problems(resolve_target(content), keys, "")
     assert not [p for p in problems if "does not know" in p], problems
+
+
+def words_of(command: str, group: str, key: str) -> set[str]:
+    """Return the choices that a key has by its declaration."""
+    section = {} if not group else composed(command)[group]
+    model = find(command, group, section)
+    assert model is not None
+    return set(choices_of(model.model_fields[key].annotation))
+
+
+def test_choices_are_those_of_the_code_that_takes_them() -> None:
+    from retinai.benchmark.networks import ENGINES
+    from retinai.benchmark.rows import BESIDE
+    from retinai.commands.export import _PRECISIONS, FORMATS
+    from retinai.data.sources.label_table import SPLITS
+    from retinai.modules.optimization import _OPTIMIZERS, _SCHEDULERS
+    from retinai.prediction.layouts import LAYOUTS
+    from retinai.synthetic.cohort import LAYOUTS as COHORTS
+
+    precisions = {precision for each in _PRECISIONS.values() for precision in each}
+    for (command, group, key), taken in {
+        ("benchmark", "", "students"): ENGINES,
+        ("benchmark", "", "beside"): BESIDE,
+        ("export", "", "format"): FORMATS,
+        ("export", "", "precision"): precisions,
+        ("evaluate", "", "split"): SPLITS,
+        ("predict", "", "format"): LAYOUTS,
+        ("synthesize", "", "layout"): COHORTS,
+        ("train", "data", "layout"): COHORTS,
+        ("train", "optimizer", "name"): _OPTIMIZERS,
+        ("train", "scheduler", "name"): _SCHEDULERS,
+    }.items():
+        assert words_of(command, group, key) == set(taken), (command, key)

@@ -66,11 +66,11 @@ def test_the_users_faults_are_one_sentence(
     file = tmp_path / "file"
     file.touch()
     cases = [
-        (["students=[onnx-int4]"], "valid: onnx-fp32"),
+        (["students=[onnx-int4]"], "valid: a list of onnx-fp32"),
         (["students=[onnx-fp32,onnx-fp32]"], "twice"),
-        (["beside=[resnet9]"], "valid: resnet101"),
-        (["reference=[pytorch]"], "valid: onnx-fp32"),
-        (["beside_engines=[onnx]"], "valid: onnx-fp32"),
+        (["beside=[resnet9]"], "valid: a list of resnet101"),
+        (["reference=[pytorch]"], "valid: a list of onnx-fp32"),
+        (["beside_engines=[onnx]"], "valid: a list of onnx-fp32"),
         (["split=test"], "choose nothing"),
         (["int8_reduce_range=2"], "int8_reduce_range"),
         (["threads=0"], "threads"),

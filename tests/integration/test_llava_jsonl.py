@@ -8,6 +8,7 @@ import re
 import pytest
 
 from retinai.commands.prepare import run
+from retinai.config.checks import check
 from retinai.config.compose import compose
 from retinai.data.sources.idrid import LESIONS, graded_masks, lesion_mask_files
 from retinai.errors import ConfigError, UserError
@@ -96,8 +97,10 @@ def test_other_tasks(synthetic_idrid, synthetic_odir, tmp_path, monkeypatch, com
 )
 def test_options_that_make_no_sense_are_refused(words, error, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    cfg = compose("prepare", words)
     with pytest.raises(error, match=told):
-        run(compose("prepare", words))
+        check("prepare", cfg)
+        run(cfg)
     assert list(tmp_path.iterdir()) == []
 
 

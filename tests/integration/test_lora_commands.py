@@ -86,7 +86,7 @@ def test_a_student_of_a_teacher_with_adapters(run: Path, words: list[str], comma
         (["tuning.targets=attention"], "attention matches no layer of backbone efficientnet_lite0; it has conv (32"),
         (["backbone=resnet18", "backbone.weights=none", "tuning.targets=mlp"], "it has conv (19 layers)"),
         (["tuning.rank=0"], "tuning.rank=0"),
-        (["tuning.alpha=0"], "tuning.alpha=0 must be a number above 0"),
+        (["tuning.alpha=0"], "tuning.alpha=0 is not allowed (valid: a number above 0)"),
         (["tuning.blocks=2"], "tuning has no key 'blocks'"),
         (["tuning=qlora"], "tuning=qlora is of a language model"),
     ],

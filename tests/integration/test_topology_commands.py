@@ -111,7 +111,10 @@ def test_the_users_faults_are_one_sentence(
     cases = [
         (["train", *data, *start], "was trained with topology and this run has none"),
         (["train", *data, *start, *TOPOLOGY], "set topology.fusion=gated"),
-        (["train", *data, "topology=cubical", "topology.channel=red"], "topology.channel=red is unknown"),
+        (
+            ["train", *data, "topology=cubical", "topology.channel=red"],
+            "topology.channel=red is not allowed",
+        ),
         (["train", *data, "topology=cubical", "topology.sigmaa=3"], "sigma"),
         (["train", *data, "model=llava", "topology=cubical"], "takes no topology"),
         (["prepare", *data, "format=llava_jsonl", "topology=cubical"], "means nothing with format=llava_jsonl"),

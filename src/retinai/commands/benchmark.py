@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinai.errors import MissingExtraError, UserError
+from retinai.errors import MissingExtraError
 from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
@@ -132,28 +132,6 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
 def _check_options(cfg: DictConfig) -> None:
     from importlib.util import find_spec
 
-    from retinai.benchmark.networks import ENGINES
-    from retinai.benchmark.rows import BESIDE
-
-    engines = dict.fromkeys(_ENGINE_KEYS, ENGINES)
-    for key, valid in {**engines, "beside": tuple(BESIDE)}.items():
-        unknown = [str(name) for name in cfg[key] if name not in valid]
-        if unknown:
-            raise UserError(f"{key}={','.join(unknown)} is unknown (valid: {', '.join(valid)})")
-        if len(set(cfg[key])) != len(cfg[key]):
-            raise UserError(f"{key}={','.join(cfg[key])} names one twice")
-    for key in ("threads", "rounds", "rounds_batch", "batch"):
-        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
-            raise UserError(f"{key}={cfg[key]} must be a whole number from 1")
-    if cfg.split not in ("val", "train"):
-        raise UserError(
-            f"split={cfg.split} cannot choose the fastest row that keeps its metric (valid: val, train); "
-            "the test photographs are told beside and choose nothing"
-        )
-    if not isinstance(cfg.int8_reduce_range, bool):
-        raise UserError(f"int8_reduce_range={cfg.int8_reduce_range} must be true or false")
-    if cfg.batch < 2:
-        raise UserError(f"batch={cfg.batch} must be 2 or more: single photographs are measured in any case")
     needed = {"openvino": "openvino", "onnx": "onnxruntime"}
     for package in {needed[str(name).split("-")[0]] for key in _ENGINE_KEYS for name in cfg[key]}:
         if find_spec(package) is None:

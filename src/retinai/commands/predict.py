@@ -89,9 +89,4 @@ def _check_out(out: Any, overwrite: bool) -> Path:
 
 
 def _options(cfg: DictConfig) -> dict[str, Any]:
-    batch_size, workers = cfg.batch_size, cfg.num_workers
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size={batch_size} must be a whole number from 1")
-    if workers != "auto" and not (isinstance(workers, int) and workers >= 0):
-        raise UserError(f"num_workers={workers} must be auto or a whole number from 0")
-    return {"batch_size": batch_size, "num_workers": workers}
+    return {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers}

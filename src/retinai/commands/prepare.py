@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from retinai.data.photographs.cache import PreparedCache
 
 _SHOWN = 20
-_FORMATS = ("cache", "llava_jsonl")
 
 
 def run(cfg: DictConfig) -> None:
@@ -29,12 +28,10 @@ def run(cfg: DictConfig) -> None:
         cfg: Composed `conf/prepare.yaml`.
 
     Raises:
-        ConfigError: If the format is unknown, or `out` is given where nothing is written to it.
+        ConfigError: If `out` is given where nothing is written to it.
     """
     from retinai.errors import ConfigError
 
-    if cfg.format not in _FORMATS:
-        raise ConfigError([f"format={cfg.format} is unknown; valid: {', '.join(_FORMATS)}"])
     if cfg.format == "llava_jsonl":
         if cfg.topology.name != "none":
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,33 +17,15 @@ def run(cfg: DictConfig) -> None:
         cfg: Composed `conf/synthesize.yaml`.
 
     Raises:
-        UserError: If a value is out of range or `out` is not an empty folder.
+        UserError: If the layout needs more photographs, or `out` is not an empty folder.
     """
     from retinai.synthetic.cohort import write_cohort
 
     out = Path(str(cfg.out)).expanduser()
-    workers = None if cfg.workers in (None, "auto") else whole_number("workers", cfg.workers)
-    n, size, seed = (whole_number(key, cfg[key]) for key in ("n", "size", "seed"))
-    if not isinstance(cfg.masks, bool):
-        from retinai.errors import UserError
-
-        raise UserError(f"masks={cfg.masks} is neither true nor false")
+    workers = None if cfg.workers == "auto" else int(cfg.workers)
     start = time.perf_counter()
-    write_cohort(out, str(cfg.layout), n, size, seed, workers=workers, masks=cfg.masks)
+    write_cohort(out, str(cfg.layout), cfg.n, cfg.size, cfg.seed, workers=workers, masks=cfg.masks)
     show(out, str(cfg.layout), time.perf_counter() - start)
-
-
-def whole_number(key: str, value: Any) -> int:
-    """Return a value as int.
-
-    Raises:
-        UserError: If it is not a whole number; names the key.
-    """
-    from retinai.errors import UserError
-
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UserError(f"{key}={value} is not a whole number")
-    return value
 
 
 def show(out: Path, layout: str, seconds: float) -> None:

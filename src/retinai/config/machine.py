@@ -25,6 +25,8 @@ def check_machine(command: str, cfg: DictConfig) -> None:
         ConfigError: With one sentence for each device.
     """
     place = "trainer." if command == "train" else ""
+    if command == "predict" and OmegaConf.select(cfg, "model.folder") is not None:
+        return  # the exported folder says itself what it runs on; PyTorch may not be there
     accelerator = OmegaConf.select(cfg, f"{place}accelerator")
     devices: Any = OmegaConf.select(cfg, f"{place}devices")
     devices = list(devices) if OmegaConf.is_list(devices) else devices

@@ -20,6 +20,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     builds: ClassVar[tuple[str, ...]] = ()
+    # Why a value is not allowed (`key=value`), and what to use instead of a key that others may look for.
+    reasons: ClassVar[dict[str, str]] = {}
+    instead: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:

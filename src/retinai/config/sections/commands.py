@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -79,6 +79,7 @@ class PredictModel(Section):
 class Export(_Command):
     """`retinai export`."""
 
+    reasons: ClassVar[dict[str, str]] = {"split=predict": "that part has no labels to compare on"}
     ckpt: Path = UNSET
     out: Path = UNSET
     format: Literal["onnx", "openvino", "hf"] = UNSET
@@ -97,6 +98,10 @@ class Export(_Command):
 class Benchmark(_Command):
     """`retinai benchmark`."""
 
+    reasons: ClassVar[dict[str, str]] = {
+        "split=test": "the test photographs are told beside and choose nothing",
+        "batch=1": "single photographs are measured in any case",
+    }
     ckpt: Path | None = UNSET
     run_dir: Path | None = UNSET
     overwrite: bool = UNSET

@@ -59,14 +59,14 @@ def _sentence(model: type[Section], values: Mapping[str, Any], where: str, fault
     prefix = ".".join([*([where] if where else []), *names])
     if fault["type"] == "extra_forbidden" and field is None:
         parent = ".".join([*([where] if where else []), *names[:-1]]) or "the configuration"
-        instead = getattr(owner, "instead", {}).get(names[-1])
+        instead = owner.instead.get(names[-1])
         return f"{prefix}: {instead}" if instead else f"{parent} does not know {hint(names[-1], owner.model_fields)}"
     if field is None:
         return f"{prefix} must be a section of keys and values"
     value = _value(values, names)
-    close = difflib.get_close_matches(value, _choices(field.annotation), n=1) if isinstance(value, str) else []
+    close = difflib.get_close_matches(value, choices_of(field.annotation), n=1) if isinstance(value, str) else []
     nearest = f", did you mean {close[0]}?" if close else ""
-    reason = getattr(owner, "reasons", {}).get(f"{names[-1]}={value}")
+    reason = owner.reasons.get(f"{names[-1]}={value}")
     why = f"; {reason}" if reason else ""
     return f"{prefix}={_shown(value)} is not allowed{nearest} (valid: {describe(field)}){why}"
 
@@ -111,11 +111,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _choices(annotation: Any) -> list[str]:
+def choices_of(annotation: Any) -> list[str]:
+    """Return the words that an annotation lists."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     if get_origin(annotation) in (Union, UnionType, Annotated, list):
-        return [word for member in get_args(annotation) for word in _choices(member)]
+        return [word for member in get_args(annotation) for word in choices_of(member)]
     return []
 
 

@@ -63,6 +63,7 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     from retinai.config.build import build
     from retinai.config.compose import compose
     from retinai.data.photographs.cache import PreparedCache
+    from retinai.modules.classifier import Classifier
     from retinai.run import factories as assemble
     from retinai.tasks.task import DR_GRADE
 
@@ -85,6 +86,7 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     long = pd.concat([table.assign(id=table["id"] + f"_{i}") for i in range(copies)], ignore_index=True)
     module = build(
         {k: v for k, v in sections["model"].items() if k != "name"},
+        Classifier,
         task=DR_GRADE.to_dict(),
         preprocessing=preprocessing.to_dict(),
         class_counts=[max(1, int((table["target"] == grade).sum())) for grade in range(5)],

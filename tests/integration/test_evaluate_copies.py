@@ -42,7 +42,7 @@ def evaluate(
     """Return a function that evaluates on all 60 photographs and gives the ids and what was said."""
 
     def run(ckpt: Path, *more: str) -> tuple[set[str], str]:
-        words = [f"ckpt={ckpt}", "data=aptos", f"data.root={synthetic_aptos}", "num_workers=0", *more]
+        words = [f"ckpt={ckpt}", "data=aptos", f"data.root={synthetic_aptos}", "num_workers=0", "overwrite=true", *more]
         capsys.readouterr()
         assert (
             command("evaluate", *words, f"run_dir={tmp_path / 'out'}", f"paths.cache={places[0].parent / 'cache'}") == 0

@@ -143,7 +143,7 @@ def test_another_base_network_is_refused(tmp_path: Path, module: LlavaGrader) ->
 def test_start_weights_may_have_been_trained_beside_weights_kept_otherwise(tmp_path: Path, module: LlavaGrader) -> None:
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
-    beside = grader(tuning=section("tuning", "lora"))
+    beside = grader(tuning={**section("tuning/lora", "llava"), "name": "lora"})
     assert beside.network.backbone.kept != module.network.backbone.kept
     told = load_start_weights(write(checkpoint, tmp_path / "start.ckpt"), beside)
     assert "adapters and projector" in told[0]

@@ -58,6 +58,7 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if "torch" in sys.modules:  # a test that does not need torch does not pay for its import
         sys.modules["torch"].set_num_threads(2)
     yield
+    os.environ.pop("WANDB_DATA_DIR", None)  # a run sets it for its own folder
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,15 @@ def send_while_training(signum: signal.Signals, run: Path) -> threading.Thread:
     return thread
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C reach the test also where the whole suite runs in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
 def test_a_stopped_training_says_how_it_goes_on(
     synthetic_aptos: Path,

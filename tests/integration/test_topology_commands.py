@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from retinai.data.photographs.arrays import write_array
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.modules.load import load_module
@@ -63,7 +64,7 @@ def test_the_module_decides_at_evaluation_and_prediction_and_the_cache_changes_n
     pd.testing.assert_frame_equal(evaluate(command, checkpoint, place / "cached", place / "cache"), tested)
     # Evaluation does read the cache: with other images in it, it says other things.
     for file in cache.folder.rglob("*.npy"):
-        np.save(file, 50 * np.load(file)[::-1])
+        write_array(file, 50 * np.load(file)[::-1])
     changed = evaluate(command, checkpoint, place / "changed", place / "cache")
     assert not np.allclose(changed.filter(like="p_"), tested.filter(like="p_"), atol=1e-4)
 

@@ -154,7 +154,7 @@ def test_a_photograph_whose_probabilities_are_no_numbers_gets_its_reason(
 ) -> None:
     from retinai.modules.load import load_module
     from retinai.prediction.files import predict_files
-    from retinai.prediction.layouts import find_photographs
+    from retinai.prediction.photographs import find_photographs
 
     module = load_module(tiny_checkpoint)
     with torch.no_grad():  # in memory: no file with such weights is loaded

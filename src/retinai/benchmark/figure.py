@@ -48,7 +48,7 @@ def _draw_factors(axes: Axes, details: Mapping[str, Any], ways: Sequence[str]) -
         axes.text(max(reached, 1) * 1.05, place, f"{details['median']:.3g}", va="center", fontsize=9, color=INK)
     axes.set_xscale("log")
     axes.set_yticks(range(len(ways)), [_WAYS[way] for way in reversed(ways)], fontsize=9)
-    axes.set_xlabel(f"times faster than ResNet-101 in PyTorch: {details['name']}", fontsize=10)
+    axes.set_xlabel(f"times faster than ResNet-101 in PyTorch:\n{details['name']}", fontsize=10)
     axes.set_xlim(left=min(1.0, axes.get_xlim()[0]))
     axes.margins(x=0.1)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.32), ncols=3, fontsize=9, frameon=False)

@@ -75,8 +75,11 @@ def convert(graph: PixelsToProbabilities, folder: Path) -> Any:
         raise UserError(sentence) from error
     finally:
         whole.unlink()
+    inputs = [port.any_name for port in model.inputs]
     _simplify(model)
-    model.outputs[0].get_tensor().set_names({PROBABILITY})
+    # Where an operation falls away, what it read or gave takes over its name as well.
+    for port, name in zip([*model.inputs, *model.outputs], [*inputs, PROBABILITY], strict=True):
+        port.get_tensor().set_names({name})
     return model
 
 

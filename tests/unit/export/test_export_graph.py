@@ -15,6 +15,7 @@ from retinai.data.loading.dataset import Collate
 from retinai.errors import UserError
 from retinai.export.graph import PixelsToProbabilities
 from retinai.export.onnx import refusal, write_graph
+from retinai.export.openvino import convert
 from retinai.tasks.task import DR_GRADE, ODIR_8, Task
 from retinai.topology.persistence import TopologySettings
 
@@ -49,6 +50,17 @@ def test_the_graph_is_the_module(task: Task, changes: dict[str, Any], tmp_path: 
         assert expected.std() > 0.01
         np.testing.assert_allclose(run(tmp_path / "graph.onnx", inputs), expected, atol=2e-6)
     assert str(Path(torch.__file__).parent).encode() not in (tmp_path / "graph.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_openvino_keeps_the_names_of_both_inputs(flips: bool, tmp_path: Path) -> None:
+    """Without flips nothing is repeated, so OpenVINO removes the repetition of the topology, which has a name too."""
+    topology = section("topology", "cubical", fusion="gated")
+    module = make_classifier(backbone=TINY, topology=topology, test_time_flips=flips).eval()
+    graph = PixelsToProbabilities(module, TopologySettings.from_dict(topology)).eval()
+    model = convert(graph, tmp_path)
+    assert [port.names for port in model.inputs] == [{"photograph"}, {"topology"}]
+    assert [port.names for port in model.outputs] == [{"probability"}]
 
 
 class Bessel(torch.nn.Module):

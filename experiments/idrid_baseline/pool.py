@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.metrics.predictions import concatenate
 from retinai.modules.load import load_module
+from retinai.prediction.predictions import concatenate
 from retinai.reports.loading import load_runs
 from retinai.reports.run_report import write_evaluation
 from retinai.run.console import print_metrics

@@ -14,8 +14,8 @@ from retinai.benchmark.rows import Row
 from retinai.data.photographs.images import decode_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import prepare_retina
-from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import calibrated_probabilities
+from retinai.prediction.calibration.temperature import calibrated_probabilities
+from retinai.prediction.predictions import decide
 
 if TYPE_CHECKING:
     from retinai.topology.persistence import TopologySettings

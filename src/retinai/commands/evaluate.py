@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from retinai.data.curation.known_split import KnownSplit
     from retinai.data.datamodule import FundusDataModule
-    from retinai.metrics.predictions import Predictions
     from retinai.modules.base import FundusModule
+    from retinai.prediction.predictions import Predictions
 
 RECORD = "evaluation.json"
 # Keys of the data section that decide a split, where none is followed.
@@ -117,7 +117,7 @@ def _collect(
     import numpy as np
 
     from retinai.llava.metrics import Answers
-    from retinai.metrics.predictions import Predictions
+    from retinai.prediction.predictions import Predictions
 
     dataset: Any = loader.dataset
     ids = [name for output in outputs for name in output["id"]]

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
-    from retinai.metrics.predictions import Predictions
     from retinai.modules.base import FundusModule
+    from retinai.prediction.predictions import Predictions
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -142,9 +142,9 @@ def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
     the same when it is resumed.
     """
     from retinai.commands.evaluate import predict_split
-    from retinai.metrics.calibrating import NO_PROBABILITIES, fit_calibration
     from retinai.modules.checkpoint import store_calibration
     from retinai.modules.load import load_module
+    from retinai.prediction.calibration.fitting import NO_PROBABILITIES, fit_calibration
     from retinai.run.console import print_notes
 
     path = folder / "checkpoints" / "best.ckpt"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
-    from retinai.metrics.predictions import Predictions
     from retinai.modules.base import FundusModule
+    from retinai.prediction.predictions import Predictions
 
 # precision -> largest difference of a probability, largest loss of the metric. fp32 differs by rounding. bf16 has 8
 # bits of mantissa and int8 has 8 bits in all: where a network wavers between two classes they move single
@@ -80,8 +80,8 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
         DataError: If the split has no labels.
     """
     from retinai.commands.evaluate import make_predictor, predict_split
-    from retinai.metrics.predictions import Predictions
     from retinai.prediction.photographs import Photographs
+    from retinai.prediction.predictions import Predictions
     from retinai.runtime import ExportedModel
 
     truth = predict_split(module, datamodule, split, make_predictor("cpu"))
@@ -111,7 +111,7 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
 
 
 def _scores(predictions: Predictions) -> dict[str, float | None]:
-    from retinai.metrics.compute import compute_metrics
+    from retinai.prediction.metrics import compute_metrics
 
     metrics = compute_metrics(predictions, resamples=0)
     names = (_METRICS[predictions.task.kind], "accuracy")

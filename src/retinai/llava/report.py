@@ -9,7 +9,7 @@ from retinai.lesions.report import FINDINGS_HEADER, findings_rows
 from retinai.reports.sections import ReportSection, ReportTable
 
 if TYPE_CHECKING:
-    from retinai.metrics.predictions import Predictions
+    from retinai.prediction.predictions import Predictions
 
 _EXAMPLES = 12
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import divide, mean_defined
-from retinai.metrics.calibration import calibration_error
-from retinai.metrics.predictions import Predictions
+from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.ranking import ranking_areas
 
 
@@ -67,28 +67,38 @@ def class_rates(confusion: NDArray[np.float64]) -> dict[str, NDArray[np.float64]
     }
 
 
-def grade_metrics(predictions: Predictions, weights: NDArray[np.float32]) -> dict[str, Any]:
+def grade_metrics(
+    targets: NDArray[np.int64],
+    decisions: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+    weights: NDArray[np.float32],
+    referable_from: int | None = None,
+) -> dict[str, Any]:
     """Return every metric of a graded task under each row of weights.
 
     A class that does not occur has no recall, AUROC or AUPRC, and one that neither occurs nor is
     decided no F1; the macro means are over the classes that have one.
 
     Args:
-        predictions: With targets.
+        targets: True grades, shape (N,).
+        decisions: Decided grades, shape (N,).
+        probabilities: Shape (N, C).
+        classes: Names of the C grades, in their order.
         weights: Shape (R, N).
+        referable_from: The lowest grade that is referred, where there is such a border.
 
     Returns:
         Name -> shape (R,); under `per_class` class -> name -> shape (R,).
     """
-    task, targets, decisions = predictions.task, predictions.labelled, predictions.decisions
-    confusion = confusion_matrices(targets, decisions, task.num_classes, weights)
+    confusion = confusion_matrices(targets, decisions, len(classes), weights)
     rates = class_rates(confusion)
-    areas = [ranking_areas(predictions.probabilities[:, c], targets == c, weights) for c in range(task.num_classes)]
+    areas = [ranking_areas(probabilities[:, c], targets == c, weights) for c in range(len(classes))]
     rates["auroc"], rates["auprc"] = (np.stack([a[i] for a in areas], axis=1) for i in (0, 1))
     total, support = confusion.sum(axis=(1, 2)), rates.pop("support")
     weighted_f1 = divide((np.nan_to_num(rates["f1"]) * support).sum(axis=1), total)
-    confidence = predictions.probabilities.max(axis=1)
-    correct = predictions.probabilities.argmax(axis=1) == targets
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == targets
     values: dict[str, Any] = {
         "accuracy": divide(np.trace(confusion, axis1=1, axis2=2), total),
         "balanced_accuracy": mean_defined(rates["recall"]),
@@ -97,25 +107,23 @@ def grade_metrics(predictions: Predictions, weights: NDArray[np.float32]) -> dic
         "weighted_f1": weighted_f1,
         "auroc": mean_defined(rates["auroc"]),
         "auprc": mean_defined(rates["auprc"]),
-        **_referable(predictions, confusion, weights),
+        **({} if referable_from is None else _referable(targets, probabilities, referable_from, confusion, weights)),
         "calibration_error": calibration_error(confidence, correct, weights),
     }
-    values["per_class"] = {
-        name: {key: rate[:, c] for key, rate in rates.items()} for c, name in enumerate(task.classes)
-    }
+    values["per_class"] = {name: {key: rate[:, c] for key, rate in rates.items()} for c, name in enumerate(classes)}
     return values
 
 
 def _referable(
-    predictions: Predictions, confusion: NDArray[np.float64], weights: NDArray[np.float32]
+    targets: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    border: int,
+    confusion: NDArray[np.float64],
+    weights: NDArray[np.float32],
 ) -> dict[str, NDArray[np.float64]]:
-    """Sensitivity, specificity and AUROC of "this eye should be referred", where the task has such a border."""
-    border = predictions.task.referable_from
-    if border is None:
-        return {}
+    """Sensitivity, specificity and AUROC of "this eye should be referred"."""
     sick, well = confusion[:, border:], confusion[:, :border]
-    score = predictions.probabilities[:, border:].sum(axis=1)
-    auroc, _ = ranking_areas(score, predictions.labelled >= border, weights)
+    auroc, _ = ranking_areas(probabilities[:, border:].sum(axis=1), targets >= border, weights)
     return {
         "referable_sensitivity": divide(sick[:, :, border:].sum(axis=(1, 2)), sick.sum(axis=(1, 2))),
         "referable_specificity": divide(well[:, :, :border].sum(axis=(1, 2)), well.sum(axis=(1, 2))),

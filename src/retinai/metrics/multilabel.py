@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import divide, mean_defined
-from retinai.metrics.calibration import calibration_error
+from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.odir import odir_scores
-from retinai.metrics.predictions import Predictions
 from retinai.metrics.ranking import ranking_areas
 
 
@@ -33,7 +33,13 @@ def label_counts(
     return {name: (weights @ cell.astype(np.float32)).astype(np.float64) for name, cell in cells.items()}
 
 
-def multilabel_metrics(predictions: Predictions, weights: NDArray[np.float32]) -> dict[str, Any]:
+def multilabel_metrics(
+    targets: NDArray[np.int64],
+    decisions: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+    weights: NDArray[np.float32],
+) -> dict[str, Any]:
     """Return every metric of a multilabel task under each row of weights.
 
     `accuracy` is the share of photographs with every label right, `balanced_accuracy` the mean over
@@ -41,15 +47,17 @@ def multilabel_metrics(predictions: Predictions, weights: NDArray[np.float32]) -
     a label lacks (it never occurs, or always) is left out of the macro means.
 
     Args:
-        predictions: With targets.
+        targets: Shape (N, C), 0 or 1.
+        decisions: Shape (N, C), 0 or 1.
+        probabilities: Shape (N, C).
+        classes: Names of the C labels.
         weights: Shape (R, N).
 
     Returns:
         Name -> shape (R,); under `per_class` label -> name -> shape (R,).
     """
-    targets, decisions, probabilities = predictions.labelled, predictions.decisions, predictions.probabilities
     n = label_counts(targets, decisions, weights)
-    labels = range(predictions.task.num_classes)
+    labels = range(len(classes))
     areas = [ranking_areas(probabilities[:, c], targets[:, c] == 1, weights) for c in labels]
     recall = divide(n["tp"], n["tp"] + n["fn"])
     specificity = divide(n["tn"], n["tn"] + n["fp"])
@@ -75,6 +83,5 @@ def multilabel_metrics(predictions: Predictions, weights: NDArray[np.float32]) -
         "calibration_error": mean_defined(np.stack(errors, axis=1)),
         **odir_scores(targets, decisions, probabilities, weights),
     }
-    names = predictions.task.classes
-    values["per_class"] = {name: {key: rate[:, c] for key, rate in rates.items()} for c, name in enumerate(names)}
+    values["per_class"] = {name: {key: rate[:, c] for key, rate in rates.items()} for c, name in enumerate(classes)}
     return values

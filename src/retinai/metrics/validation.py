@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def decide(probabilities: Tensor, decision: str) -> Tensor:
-    """Return the decisions that class probabilities lead to, as `retinai.metrics.predictions.decide` does.
+    """Return the decisions that class probabilities lead to, as `retinai.prediction.predictions.decide` does.
 
     Args:
         probabilities: Shape (B, C).

@@ -10,8 +10,8 @@ import pandas as pd
 
 from retinai.errors import UserError
 from retinai.files import read_csv
-from retinai.metrics.predictions import THRESHOLD
 from retinai.prediction.photographs import KAGGLE_ID, Photographs, check_names
+from retinai.prediction.predictions import THRESHOLD
 from retinai.tasks.task import Task
 
 # The course's unlabelled photographs, and the list of those that it wants back, two folders above them.

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import calibrated_probabilities
+from retinai.prediction.calibration.temperature import calibrated_probabilities
 from retinai.prediction.photographs import Photographs
+from retinai.prediction.predictions import decide
 from retinai.tasks.task import Task
 
 _NO_NUMBERS = "the network gave probabilities that are no finite numbers"
@@ -28,7 +28,7 @@ def prediction_table(
 
     Args:
         task: Of the model.
-        decision: How probabilities become decisions, see `retinai.metrics.predictions.decide`.
+        decision: How probabilities become decisions, see `retinai.prediction.predictions.decide`.
         photographs: What was predicted, N.
         probabilities: As the network gives them, shape (N, C); the rows of files that could not be read are
             not looked at.

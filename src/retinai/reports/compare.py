@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from retinai.errors import UserError
-from retinai.metrics.compute import compute_metrics
-from retinai.metrics.paired import paired_differences
-from retinai.metrics.predictions import concatenate
+from retinai.prediction.metrics import compute_metrics
+from retinai.prediction.paired import paired_differences
+from retinai.prediction.predictions import concatenate
 from retinai.reports.loading import DamagedRun, Run
 from retinai.reports.wording import LABELS, with_interval
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.predictions import Predictions
 from retinai.reports.figures import readable
 from retinai.reports.style import FAINT, new_figure
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from retinai.metrics.calibration import BINS, bin_of
-from retinai.metrics.predictions import Predictions
+from retinai.metrics.calibration_error import BINS, bin_of
+from retinai.prediction.predictions import Predictions
 from retinai.reports.style import COLOURS, FAINT, INK, clean, line_style, new_figure
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
-from retinai.metrics.predictions import DECISIONS, Predictions
+from retinai.prediction.predictions import DECISIONS, Predictions
 from retinai.reports.wording import LABELS
 from retinai.run.records import RECORD, metric_problems, read_record
 from retinai.tasks.task import Task

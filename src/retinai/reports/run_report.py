@@ -10,9 +10,9 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.files import write_csv, write_json, write_text
 from retinai.llava.metrics import answer_metrics
 from retinai.llava.report import answers_section
-from retinai.metrics.calibrating import calibration_results
-from retinai.metrics.compute import compute_metrics
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.calibration.fitting import calibration_results
+from retinai.prediction.metrics import compute_metrics
+from retinai.prediction.predictions import Predictions
 from retinai.reports import figures as draw
 from retinai.reports.calibration import calibration_section
 from retinai.reports.contact_sheet import Mistake, contact_sheet, worst_mistakes

@@ -64,7 +64,7 @@ class ExportedModel:
 
     @property
     def decision(self) -> str:
-        """How probabilities become decisions, see `retinai.metrics.predictions.decide`."""
+        """How probabilities become decisions, see `retinai.prediction.predictions.decide`."""
         return self.folder.decision
 
     @property

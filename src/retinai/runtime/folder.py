@@ -35,7 +35,7 @@ class ModelFolder:
         network: Name of the network's file in the folder.
         task: What it was trained for.
         preprocessing: How a photograph becomes the input.
-        decision: How probabilities become decisions, see `retinai.metrics.predictions.decide`.
+        decision: How probabilities become decisions, see `retinai.prediction.predictions.decide`.
         topology: Settings of the persistence images that the network reads beside the photograph, or None.
         calibration: `{"temperature", "scaling", "operating_points"}` as the checkpoint held it, or None.
         checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.

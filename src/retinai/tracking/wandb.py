@@ -17,7 +17,7 @@ from retinai.files import write_text
 if TYPE_CHECKING:
     import wandb
 
-    from retinai.metrics.predictions import Predictions
+    from retinai.prediction.predictions import Predictions
 
 _DEFAULTS: dict[str, Any] = {
     "name": "wandb",

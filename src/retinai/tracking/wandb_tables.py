@@ -12,7 +12,7 @@ import wandb
 from retinai.errors import UserError
 
 if TYPE_CHECKING:
-    from retinai.metrics.predictions import Predictions
+    from retinai.prediction.predictions import Predictions
 
 _SIDE = 128
 

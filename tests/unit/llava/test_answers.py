@@ -7,7 +7,7 @@ from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.lesions.metrics import findings_metrics
 from retinai.llava.metrics import Answers, answer_metrics, describe
 from retinai.llava.report import answer_sentences, answers_section
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.predictions import Predictions
 from retinai.tasks.task import DR_GRADE
 
 FACTS = Findings(LESION_NAMES, (LesionFinding("hard_exudates", 12, 0.01, ("upper left",)),), "")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.predictions import Predictions
 from retinai.reports import figures
 from retinai.reports.contact_sheet import contact_sheet, worst_mistakes, worst_rows
 from retinai.reports.learning_curves import learning_curves_figure

@@ -10,7 +10,7 @@ import wandb
 from PIL import Image
 
 from retinai.errors import ConfigError
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.predictions import Predictions
 from retinai.tasks.task import DR_GRADE, ODIR_COURSE
 from retinai.tracking import wandb_tables
 from retinai.tracking.wandb import log_evaluation, make_logger, run_id, sharing_notes, wanted_mode

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retinai.errors import DataError
 from retinai.metrics.bootstrap import bootstrap_weights, interval
 from retinai.metrics.grade import confusion_matrices, grade_metrics
 from retinai.metrics.multilabel import label_counts, multilabel_metrics
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.predictions import Predictions
 
 
 def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -32,10 +33,9 @@ def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int =
     """
     if len(predictions) == 0:
         raise DataError("there are no photographs to measure; choose another split")
-    graded = predictions.task.kind == "grade"
     predictions.labelled  # noqa: B018 (raises without labels)
     weights = bootstrap_weights(predictions.patients, resamples, seed)
-    values = (grade_metrics if graded else multilabel_metrics)(predictions, weights)
+    values = measure(predictions, weights)
     per_class = values.pop("per_class")
     metrics: dict[str, Any] = {name: interval(draws) for name, draws in values.items()}
     metrics["per_class"] = {
@@ -52,6 +52,23 @@ def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int =
         "decision": predictions.decision,
         "task": predictions.task.to_dict(),
     }
+
+
+def measure(predictions: Predictions, weights: NDArray[np.float32]) -> dict[str, Any]:
+    """Return every metric of the task under each row of weights.
+
+    Args:
+        predictions: With targets.
+        weights: Shape (R, N).
+
+    Returns:
+        Name -> shape (R,); under `per_class` class -> name -> shape (R,).
+    """
+    task = predictions.task
+    given = (predictions.labelled, predictions.decisions, predictions.probabilities, task.classes, weights)
+    if task.kind == "grade":
+        return grade_metrics(*given, referable_from=task.referable_from)
+    return multilabel_metrics(*given)
 
 
 def _support(predictions: Predictions) -> list[int]:

@@ -6,9 +6,8 @@ import numpy as np
 
 from retinai.errors import DataError
 from retinai.metrics.bootstrap import Interval, bootstrap_weights, interval
-from retinai.metrics.grade import grade_metrics
-from retinai.metrics.multilabel import multilabel_metrics
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.metrics import measure
+from retinai.prediction.predictions import Predictions
 
 
 def paired_differences(
@@ -45,7 +44,6 @@ def paired_differences(
     if not np.array_equal(first.labelled[orders[0]], second.labelled[orders[1]]):
         raise DataError("a paired difference needs the same labels on both sides; some photographs have two")
     weights = bootstrap_weights([first.patients[i] for i in orders[0]], resamples, seed)
-    measure = grade_metrics if first.task.kind == "grade" else multilabel_metrics
     values = []
     for predictions, order in zip((first, second), orders, strict=True):
         unsorted = np.empty_like(weights)

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, recall_score
 
-from retinai.metrics.calibrating import MINIMUM, calibration_results, fit_calibration
-from retinai.metrics.compute import compute_metrics
-from retinai.metrics.predictions import Predictions, concatenate, decide
-from retinai.metrics.temperature import SCALINGS, scale
+from retinai.prediction.calibration.fitting import MINIMUM, calibration_results, fit_calibration
+from retinai.prediction.calibration.temperature import SCALINGS, scale
+from retinai.prediction.metrics import compute_metrics
+from retinai.prediction.predictions import Predictions, concatenate, decide
 from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from retinai.metrics.operating_points import choose_operating_points, referable_score
+from retinai.prediction.calibration.operating_points import choose_operating_points, referable_score
 from retinai.tasks.task import DME_RISK, DR_GRADE
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import (
+from retinai.prediction.calibration.temperature import (
     SCALINGS,
     calibrated_probabilities,
     fit_temperature,
     negative_log_likelihood,
     scale,
 )
+from retinai.prediction.predictions import decide
 
 KINDS = list(SCALINGS.values())
 
@@ -142,6 +142,7 @@ def test_senseless_requests_are_refused() -> None:
 
 def test_scaling_needs_nothing_but_numpy() -> None:
     heavy = "{'torch', 'scipy', 'sklearn', 'matplotlib', 'lightning'}"
-    code = f"import sys, retinai.metrics.temperature, retinai.metrics.predictions; print({heavy} & set(sys.modules))"
+    modules = "retinai.prediction.calibration.temperature, retinai.prediction.predictions"
+    code = f"import sys, {modules}; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from retinai.errors import DataError
-from retinai.metrics.compute import compute_metrics
-from retinai.metrics.paired import paired_differences
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.metrics import compute_metrics
+from retinai.prediction.paired import paired_differences
+from retinai.prediction.predictions import Predictions
 from retinai.tasks.task import DR_GRADE
 
 

@@ -13,9 +13,9 @@ from scipy.optimize import minimize_scalar
 
 from retinai.config.build import build
 from retinai.losses.base import Criterion, losses_for
-from retinai.metrics.predictions import decide
-from retinai.metrics.temperature import SCALINGS, fit_temperature, scale
 from retinai.metrics.validation import decide as decide_in_training
+from retinai.prediction.calibration.temperature import SCALINGS, fit_temperature, scale
+from retinai.prediction.predictions import decide
 from retinai.tasks.task import DR_GRADE, ODIR_COURSE, Task
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
-from retinai.metrics.calibration import calibration_error
-from retinai.metrics.operating_points import choose_operating_points, is_referable, referable_score
-from retinai.metrics.predictions import Predictions
-from retinai.metrics.temperature import BOUNDS, SCALINGS, fit_temperature, negative_log_likelihood
+from retinai.metrics.calibration_error import calibration_error
+from retinai.prediction.calibration.operating_points import choose_operating_points, is_referable, referable_score
+from retinai.prediction.calibration.temperature import BOUNDS, SCALINGS, fit_temperature, negative_log_likelihood
+from retinai.prediction.predictions import Predictions
 
 NO_PROBABILITIES = (
     "no temperature, no operating points: grades that are read out of free text (grading=generate) are certain, and "
@@ -30,7 +30,7 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
 
     Returns:
         What travels in the checkpoint, plain values: `temperature`; `scaling`, what it was fitted for
-        (see `metrics.temperature.scale`); `n` photographs;
+        (see `prediction.calibration.temperature.scale`); `n` photographs;
         `nll` and `calibration_error` `before` and `after`, on these photographs; `operating_points`
         (empty for tasks without referral). None where there is too little to fit on. And a sentence
         for everything that could not be fitted.

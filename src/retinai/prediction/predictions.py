@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retinai.errors import DataError
 from retinai.metrics.median import lies_above
-from retinai.metrics.temperature import calibrated_probabilities
+from retinai.prediction.calibration.temperature import calibrated_probabilities
 
 if TYPE_CHECKING:
     from retinai.llava.metrics import Answers

@@ -11,7 +11,7 @@ import torch
 from coral_pytorch.dataset import proba_to_label
 
 from retinai.errors import DataError
-from retinai.metrics.predictions import Predictions, concatenate, decide
+from retinai.prediction.predictions import Predictions, concatenate, decide
 from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
 
 

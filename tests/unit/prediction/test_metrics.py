@@ -12,10 +12,8 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from retinai.errors import DataError
 from retinai.metrics.bootstrap import bootstrap_weights, interval
-from retinai.metrics.compute import compute_metrics
-from retinai.metrics.grade import grade_metrics
-from retinai.metrics.multilabel import multilabel_metrics
-from retinai.metrics.predictions import Predictions
+from retinai.prediction.metrics import compute_metrics, measure
+from retinai.prediction.predictions import Predictions
 from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_8
 
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
@@ -108,7 +106,7 @@ def test_grade_values_are_those_of_scikit_learn(decision: str, ties: bool) -> No
 def test_grade_resamples_are_those_of_scikit_learn_on_drawn_arrays() -> None:
     predictions = graded(n=60, seed=1)
     weights = bootstrap_weights(predictions.patients, 12, seed=3)
-    found = grade_metrics(predictions, weights)
+    found = measure(predictions, weights)
     for row in range(len(weights)):
         drawn = np.repeat(np.arange(60), weights[row].astype(int))
         take = predictions.take(drawn)
@@ -119,7 +117,7 @@ def test_grade_resamples_are_those_of_scikit_learn_on_drawn_arrays() -> None:
 def test_multilabel_values_and_resamples_are_those_of_scikit_learn() -> None:
     predictions = labelled()
     weights = bootstrap_weights(predictions.patients, 6, seed=0)
-    found = multilabel_metrics(predictions, weights)
+    found = measure(predictions, weights)
     for row in range(len(weights)):
         drawn = np.repeat(np.arange(len(predictions)), weights[row].astype(int))
         expected = sklearn_labels(predictions.targets[drawn], predictions.probabilities[drawn])

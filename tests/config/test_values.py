@@ -291,17 +291,19 @@ def words_of(command: str, group: str, key: str) -> set[str]:
 def test_choices_are_those_of_the_code_that_takes_them() -> None:
     from retinai.benchmark.networks import ENGINES
     from retinai.benchmark.rows import BESIDE
-    from retinai.commands.export import _PRECISIONS, FORMATS
     from retinai.data.sources.label_table import SPLITS
+    from retinai.export.formats import GRAPH_EXPORTERS
+    from retinai.llava.module import LlavaGrader
     from retinai.modules.optimization import _OPTIMIZERS, _SCHEDULERS
     from retinai.prediction.layouts import LAYOUTS
     from retinai.synthetic.cohort import LAYOUTS as COHORTS
 
-    precisions = {precision for each in _PRECISIONS.values() for precision in each}
+    exporters = GRAPH_EXPORTERS | LlavaGrader.exporters(None)  # type: ignore[arg-type]
+    precisions = {precision for exporter in exporters.values() for precision in exporter.precisions}
     for (command, group, key), taken in {
         ("benchmark", "", "students"): ENGINES,
         ("benchmark", "", "beside"): BESIDE,
-        ("export", "", "format"): FORMATS,
+        ("export", "", "format"): exporters,
         ("export", "", "precision"): precisions,
         ("evaluate", "", "split"): SPLITS,
         ("predict", "", "format"): LAYOUTS,

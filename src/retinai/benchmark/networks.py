@@ -79,7 +79,7 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
         if cfg.quick:
             _limit(cfg, module.data_config, path)
             cfg.int8_photographs = 4
-        if "onnx" not in module.export_formats:
+        if not module.is_tensor_graph:
             raise UserError(
                 f"ckpt={path} is a checkpoint of model {module.model_name!r}, which has no form without PyTorch; "
                 "benchmark takes checkpoints of graders with a convolutional or transformer backbone"
@@ -127,7 +127,7 @@ def _limit(cfg: DictConfig, own: dict[str, Any], checkpoint: Path) -> None:
     """Let a few photographs of every split do."""
     from omegaconf import OmegaConf, open_dict
 
-    from retinai.commands.evaluate import trained_on
+    from retinai.run.opening import trained_on
 
     with open_dict(cfg):
         if cfg.get("data") is None and own:
@@ -169,35 +169,33 @@ def export_rows(
 
 def _export(network: Network, cfg: DictConfig, engine: str, precision: str, out: Path) -> dict[str, Any]:
     """Write the folder as `retinai export` does; agreement is told and not judged here."""
-    import importlib
     import json
 
     from omegaconf import OmegaConf
 
     from retinai.config.paths import conf_dir
-    from retinai.export.formats import FORMATS
+    from retinai.export.formats import GRAPH_EXPORTERS
     from retinai.modules.load import load_module
 
     settings: Any = OmegaConf.load(conf_dir() / "export.yaml")
     own = {str(k): settings[k] for k in settings if k not in ("defaults", "ckpt", "out")}
     wanted = {"ckpt": str(network.checkpoint), "out": str(out), "format": engine, "precision": precision, "force": True}
     given = {key: cfg.get(key) for key in ("data", "paths", "split", "int8_photographs", "int8_reduce_range")}
-    place, _, function = FORMATS[engine].partition(":")
     with _quiet():
         module = load_module(network.checkpoint)
         export_cfg = OmegaConf.create(own | wanted | given)
         if not network.trained:
             _limit(export_cfg, module.data_config, network.checkpoint)  # there is no agreement to measure
-        getattr(importlib.import_module(place), function)(export_cfg, module, out)
+        GRAPH_EXPORTERS[engine].write(export_cfg, module, out)
         told = _on_test(export_cfg, network, out) if network.trained else {}
     return json.loads((out / "model.json").read_text(encoding="utf-8"))["check"] | told
 
 
 def _on_test(cfg: DictConfig, network: Network, folder: Path) -> dict[str, Any]:
     """Return how folder and checkpoint compare on the test photographs, which choose nothing."""
-    from retinai.commands.evaluate import open_data
     from retinai.export.check import compare
     from retinai.modules.load import load_module
+    from retinai.run.opening import open_data
 
     module = load_module(network.checkpoint)  # the export changed the first one's memory format
     datamodule, _ = open_data(cfg, module, network.checkpoint)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
-from retinai.export.formats import FORMATS
 from retinai.places import check_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from retinai.modules.base import FundusModule
-
-_PRECISIONS = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8"), "hf": ("fp32",)}
+    from retinai.modules.exporter import Exporter
 
 
 def run(cfg: DictConfig) -> None:
@@ -28,19 +24,19 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: If the format does not suit the checkpoint or the machine, or the result is not accurate enough.
     """
+    from retinai.export.formats import exporters_of
     from retinai.modules.load import load_module
 
-    _check_options(cfg)
     out = check_out(cfg.out)
-    module: FundusModule = load_module(cfg.ckpt)
-    if cfg.format not in module.export_formats:
+    module = load_module(cfg.ckpt)
+    exporters = exporters_of(module)
+    if cfg.format not in exporters:
         raise UserError(
             f"format={cfg.format} does not suit {cfg.ckpt}, a checkpoint of model {module.model_name!r}; "
-            f"choose format={' or '.join(module.export_formats)}"
+            + (f"choose format={' or '.join(exporters)}" if exporters else "it has no form but its checkpoint")
         )
-    place, _, name = FORMATS[cfg.format].partition(":")
-    write: Callable[[Any, Any, Path], None] = getattr(importlib.import_module(place), name)
-    write(cfg, module, out)
+    check_precision(str(cfg.format), str(cfg.precision), exporters)
+    exporters[cfg.format].write(cfg, module, out)
     print(f"exported: {out}")
 
 
@@ -56,10 +52,16 @@ def check_out(out: Any) -> Path:
     return path
 
 
-def _check_options(cfg: DictConfig) -> None:
-    if cfg.precision not in _PRECISIONS[cfg.format]:
-        others = [f for f, precisions in _PRECISIONS.items() if cfg.precision in precisions and f != cfg.format]
+def check_precision(format: str, precision: str, exporters: Mapping[str, Exporter]) -> None:
+    """Refuse a precision that the format does not have.
+
+    Raises:
+        UserError: Names the precisions of the format, and the formats that have the one that was asked for.
+    """
+    precisions = exporters[format].precisions
+    if precision not in precisions:
+        others = " or ".join(name for name, exporter in exporters.items() if precision in exporter.precisions)
         raise UserError(
-            f"format={cfg.format} has no {cfg.precision} on a CPU; choose precision="
-            f"{' or '.join(_PRECISIONS[cfg.format])}, or format={' or '.join(others)}"
+            f"format={format} has no {precision} on a CPU; choose precision={' or '.join(precisions)}"
+            + (f", or format={others}" if others else "")
         )

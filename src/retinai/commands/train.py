@@ -141,16 +141,17 @@ def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
     It depends on the checkpoint and the validation photographs only, so a run that was killed here does
     the same when it is resumed.
     """
-    from retinai.commands.evaluate import predict_split
     from retinai.modules.checkpoint import store_calibration
     from retinai.modules.load import load_module
     from retinai.prediction.calibration.fitting import NO_PROBABILITIES, fit_calibration
+    from retinai.prediction.splits import predict_split
+    from retinai.prediction.steps import Probabilities
     from retinai.run.console import print_notes
 
     path = folder / "checkpoints" / "best.ckpt"
     best = load_module(path, datamodule.task)
     if best.states_probabilities:
-        calibration, notes = fit_calibration(predict_split(best, datamodule, "val", texts=False))
+        calibration, notes = fit_calibration(predict_split(best, datamodule, "val", steps=[Probabilities()]))
     else:
         calibration, notes = None, [NO_PROBABILITIES]
     store_calibration(path, calibration)
@@ -160,16 +161,17 @@ def _calibrate(folder: Path, datamodule: FundusDataModule) -> list[str]:
 
 def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[str, Any]) -> dict[str, Any]:
     """Predict the test split with the best checkpoint and write metrics, figures and report."""
-    from retinai.commands.evaluate import predict_split
     from retinai.modules.load import load_module
+    from retinai.prediction.splits import predict_split
     from retinai.reports.run_report import write_evaluation
-    from retinai.run.console import print_answers, print_calibration, print_metrics
+    from retinai.run.console import print_calibration, print_metrics, print_parts
     from retinai.run.records import read_record
     from retinai.tracking.wandb import log_evaluation
 
     best = load_module(folder / "checkpoints" / "best.ckpt", datamodule.task)
     predictions: Predictions = predict_split(best, datamodule, "test")
     details = {k: v for k, v in read_record(folder).items() if k not in ("status", "metrics")} | record
+    parts = best.report_parts(predictions)
     metrics = write_evaluation(
         folder,
         predictions,
@@ -178,11 +180,12 @@ def _test(folder: Path, datamodule: FundusDataModule, logger: Any, record: dict[
         metrics_csv=folder / "metrics.csv",
         preprocessing=best.preprocessing,
         calibration=best.calibration,
+        parts=parts,
     )
     log_evaluation(logger, predictions.calibrated(best.calibration), metrics, folder)
     print_metrics(metrics, predictions.task)
     print_calibration(metrics)
-    print_answers(metrics)
+    print_parts(parts)
     return {
         key: value
         for key, value in metrics.items()

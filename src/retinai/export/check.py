@@ -79,12 +79,12 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
     Raises:
         DataError: If the split has no labels.
     """
-    from retinai.commands.evaluate import make_predictor, predict_split
     from retinai.prediction.photographs import Photographs
     from retinai.prediction.predictions import Predictions
+    from retinai.prediction.splits import predict_split
     from retinai.runtime import ExportedModel
 
-    truth = predict_split(module, datamodule, split, make_predictor("cpu"))
+    truth = predict_split(module, datamodule, split, accelerator="cpu")
     if truth.targets is None:
         raise DataError(f"the {split} split of {datamodule.name} has no labels to compare on")
     grader = ExportedModel(folder)

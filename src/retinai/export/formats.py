@@ -1,10 +1,34 @@
-"""The formats of `retinai export`."""
+"""The formats of `retinai export`: those of any network that is a graph of tensors, and a module's own."""
 
 from __future__ import annotations
 
-# format -> the function `(cfg, module, out) -> None` that writes the folder.
-FORMATS: dict[str, str] = {
-    "onnx": "retinai.export.onnx:export",
-    "openvino": "retinai.export.openvino:export",
-    "hf": "retinai.llava.hf_export:export",
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.modules.exporter import Exporter
+
+if TYPE_CHECKING:
+    from retinai.modules.base import FundusModule
+
+
+def _write_onnx(cfg: Any, module: Any, out: Path) -> None:
+    from retinai.export.onnx import export
+
+    export(cfg, module, out)
+
+
+def _write_openvino(cfg: Any, module: Any, out: Path) -> None:
+    from retinai.export.openvino import export
+
+    export(cfg, module, out)
+
+
+GRAPH_EXPORTERS: dict[str, Exporter] = {
+    "onnx": Exporter(_write_onnx, ("fp32", "int8")),
+    "openvino": Exporter(_write_openvino, ("fp32", "bf16", "int8")),
 }
+
+
+def exporters_of(module: FundusModule) -> dict[str, Exporter]:
+    """Return what a module can be exported to, by format."""
+    return {**(GRAPH_EXPORTERS if module.is_tensor_graph else {}), **module.exporters()}

@@ -83,6 +83,11 @@ class Findings:
         there = {finding.lesion for finding in self.present}
         return tuple(lesion for lesion in self.annotated if lesion not in there)
 
+    def __str__(self) -> str:
+        """Return a few words, such as `hard exudates 12, microaneurysms 3`; empty where nothing was annotated."""
+        there = ", ".join(f"{found.lesion.replace('_', ' ')} {found.count}" for found in self.present)
+        return there or ("no lesions" if self.annotated else "")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values (str, int, float, list) for JSON."""
         present = [{**asdict(finding), "quadrants": list(finding.quadrants)} for finding in self.present]

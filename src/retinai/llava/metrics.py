@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retinai.lesions.findings import Findings
 from retinai.lesions.metrics import findings_metrics
+
+if TYPE_CHECKING:
+    from retinai.prediction.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -27,36 +30,19 @@ class Answers:
     findings: Sequence[Findings | None]
 
     @classmethod
-    def of_outputs(cls, outputs: Sequence[Mapping[str, Any]]) -> Answers | None:
-        """Join what `predict_step` returned for the batches; None if that were no answers."""
-        if not outputs or "answer" not in outputs[0]:
+    def of(cls, predictions: Predictions) -> Answers | None:
+        """Return the answers among the columns of predictions; None where there are none."""
+        if not set(_COLUMNS) <= set(predictions.columns):
             return None
-        texts, valid, references, facts = ([v for output in outputs for v in output[key]] for key in _KEYS)
-        return cls(texts, valid, references, [None if f is None else Findings.from_dict(f) for f in facts])
+        return cls(*(list(predictions.columns[name]) for name in _COLUMNS))
 
     @property
     def written(self) -> bool:
         """Whether any answer was asked for."""
         return any(self.texts)
 
-    def take(self, rows: Sequence[int]) -> Answers:
-        """Return the answers of some photographs, chosen by row numbers."""
-        return Answers(*([values[i] for i in rows] for values in self._parts()))
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the columns `valid`, `answer`, `reference` and `true_findings` of the table of predictions."""
-        return {
-            "valid": list(self.valid),
-            "answer": list(self.texts),
-            "reference": [reference or "" for reference in self.references],
-            "true_findings": [describe(facts) for facts in self.findings],
-        }
-
-    def _parts(self) -> tuple[Sequence[Any], ...]:
-        return self.texts, self.valid, self.references, self.findings
-
-
-_KEYS = ("answer", "valid", "reference", "findings")
+_COLUMNS = ("answer", "valid", "reference", "true_findings")
 
 
 def answer_metrics(answers: Answers) -> dict[str, Any]:
@@ -79,11 +65,3 @@ def answer_metrics(answers: Answers) -> dict[str, Any]:
         "exact": exact if answers.written else None,
         "findings": findings_metrics([t for t, _ in annotated], [f for _, f in annotated]) if told else None,
     }
-
-
-def describe(findings: Findings | None) -> str:
-    """Return findings in a few words, such as `hard exudates 12, microaneurysms 3`; empty without annotation."""
-    if findings is None or not findings.annotated:
-        return ""
-    there = ", ".join(f"{found.lesion.replace('_', ' ')} {found.count}" for found in findings.present)
-    return there or "no lesions"

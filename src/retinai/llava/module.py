@@ -12,13 +12,19 @@ from retinai.encoders.tuning import TuningReport
 from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.llava.adapters import read_tuning, report_tuning
 from retinai.llava.fingerprint import check_fingerprint
+from retinai.llava.hf_export import export
 from retinai.llava.loading import check_machine
 from retinai.llava.network import LlavaNetwork, build_llava
+from retinai.llava.prediction import Answers, FreeTextGrades
+from retinai.llava.report import answers_part
 from retinai.llava.settings import read_settings
-from retinai.llava.text.parsing import parse_grade
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
+from retinai.modules.exporter import Exporter
+from retinai.prediction.predictions import Predictions
+from retinai.prediction.steps import PredictionStep, Probabilities
+from retinai.reports.parts import ReportPart
 
 _GRADINGS = ("score", "generate")
 
@@ -53,7 +59,7 @@ class LlavaGrader(FundusModule):
     """
 
     network: LlavaNetwork
-    export_formats = ("hf",)
+    is_tensor_graph = False
     # At 7 billion parameters keys and values of one photograph take about 0.3 GiB. Whatever batches a loop brings
     # (validation, evaluation, export, prediction), the network gets no more than these at once.
     largest_batch: int = 4
@@ -181,23 +187,23 @@ class LlavaGrader(FundusModule):
             scores = scores / torch.tensor([len(tokens) for tokens in own], device=scores.device)
         return scores
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
-        """Return `id`, `probability` (B, C), and lists of `answer`, `valid`, `reference` and `findings`.
+    def prediction_steps(self) -> list[PredictionStep]:
+        """Return the steps of grades and answers, each answer with what it is measured by."""
+        return [FreeTextGrades()] if self.grading == "generate" else [Probabilities(), Answers()]
 
-        An answer that was not asked for is empty; a reference is None without a label, findings are None
-        without annotation and plain values otherwise. With `grading=generate`, a text without a grade
-        has `valid` False and even probabilities.
-        """
-        images, count = batch["image"], len(batch["id"])
-        probability, valid, answers = self._grade(images)
-        return {
-            "id": list(batch["id"]),
-            "probability": probability.float().cpu(),
-            "answer": answers,
-            "valid": valid,
-            "reference": [answer for _, answer in self.turns(batch)] if "target" in batch else [None] * count,
-            "findings": [facts and facts.to_dict() for facts in batch.get("findings") or [None] * count],
-        }
+    def photograph_steps(self) -> list[PredictionStep]:
+        """Return the steps of grades and, where any are written, answers."""
+        if self.grading == "generate":
+            return [FreeTextGrades(measured=False)]
+        return [Probabilities(), *([Answers(measured=False)] if self.tells_findings else [])]
+
+    def report_parts(self, predictions: Predictions) -> list[ReportPart]:
+        """Return what the answers are worth."""
+        return answers_part(predictions)
+
+    def exporters(self) -> dict[str, Exporter]:
+        """Return the folder that transformers and peft load."""
+        return {"hf": Exporter(export, ("fp32",))}
 
     def set_grading_mode(self, grading: str) -> None:
         """Grade by `score` or `generate` from now on; a calibration of likelihoods does not suit free text.
@@ -209,17 +215,9 @@ class LlavaGrader(FundusModule):
         if grading != self.grading:
             self.grading, self.calibration = grading, None
 
-    def _grade(self, images: Tensor) -> tuple[Tensor, list[bool], list[str]]:
-        """Return probabilities (B, C), whether each grade is one, and the written answers."""
-        if self.grading == "generate":
-            texts = self._write([""] * len(images), images)
-            read = [parse_grade(text, self.task) for text in texts]
-            return _certain(read, self.task.num_classes), [grade is not None for grade in read], texts
-        probability = self.predict_probabilities(images)
-        grades = probability.argmax(dim=1).tolist()
-        told = self.tells_findings and self.writes_texts
-        texts = self.describe_lesions(images, grades) if told else [""] * len(images)
-        return probability, [True] * len(images), texts
+    def write_answers(self, images: Tensor) -> list[str]:
+        """Return answers that the network writes freely, grade and all."""
+        return self._write([""] * len(images), images)
 
     def describe_lesions(self, images: Tensor, grades: Sequence[int]) -> list[str]:
         """Return answers with the given grades and the findings that the network writes after them."""
@@ -279,13 +277,3 @@ def _check(task: Mapping[str, Any], grading: str, attention: Mapping[str, Any] |
         problems.append(f"model.max_answer_tokens={tokens} must be 1 or more")
     if problems:
         raise ConfigError(problems)
-
-
-def _certain(grades: Sequence[int | None], classes: int) -> Tensor:
-    """Return one-hot probabilities, (B, C); even ones where there is no grade."""
-    rows = torch.full((len(grades), classes), 1 / classes)
-    for row, grade in zip(rows, grades, strict=True):
-        if grade is not None:
-            row.zero_()
-            row[grade] = 1.0
-    return rows

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from retinai.lesions.report import FINDINGS_HEADER, findings_rows
+from retinai.llava.metrics import Answers, answer_metrics
+from retinai.reports.parts import ReportPart
 from retinai.reports.sections import ReportSection, ReportTable
 
 if TYPE_CHECKING:
@@ -14,20 +16,31 @@ if TYPE_CHECKING:
 _EXAMPLES = 12
 
 
-def answers_section(predictions: Predictions, metrics: Mapping[str, Any]) -> ReportSection | None:
-    """Return the section of `metrics["answers"]`; None of a model that writes none.
+def answers_part(predictions: Predictions) -> list[ReportPart]:
+    """Return the part of the answers; none where there are no answers among the columns.
 
     Args:
-        predictions: With answers.
-        metrics: Content of metrics.json.
+        predictions: With the columns of `retinai.llava.prediction.Answers`.
     """
-    results = metrics.get("answers")
-    if results is None or predictions.answers is None:
-        return None
-    tables = [] if results["findings"] is None else [ReportTable(FINDINGS_HEADER, findings_rows(results["findings"]))]
-    if predictions.answers.written:
-        tables.append(_examples(predictions))
-    return ReportSection("Answers", answer_sentences(results), tables)
+    answers = Answers.of(predictions)
+    if answers is None:
+        return []
+    results = answer_metrics(answers)
+    lesions = {}
+    if results["findings"] is not None:
+        title = f"lesions named, {results['findings']['photographs']} photographs with masks"
+        lesions = {title: ReportTable(FINDINGS_HEADER, findings_rows(results["findings"]))}
+    tables = [*lesions.values(), *([_examples(predictions)] if answers.written else [])]
+    exact = "" if results["exact"] is None else f"; answers that are word for word right: {results['exact']:.1%}"
+    return [
+        ReportPart(
+            name="answers",
+            metrics=results,
+            sections=[ReportSection("Answers", answer_sentences(results), tables)],
+            lines=[f"valid grades: {results['valid']:.1%} of {results['n']}{exact}"],
+            tables=lesions,
+        )
+    ]
 
 
 def answer_sentences(results: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,11 @@ from retinai.losses.base import Criterion
 from retinai.metrics.validation import ValidationMetrics
 from retinai.modules.checkpoint import plain, restore_frozen_weights, write_metadata
 from retinai.modules.divergence import stop_if_diverged
+from retinai.modules.exporter import Exporter
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
+from retinai.prediction.predictions import Predictions
+from retinai.prediction.steps import PredictionStep, Probabilities, run_steps
+from retinai.reports.parts import ReportPart
 from retinai.tasks.task import Task
 from retinai.topology.settings import TopologySettings
 
@@ -49,14 +53,12 @@ class FundusModule(LightningModule):
     network: Any
     # Which persistence images the network takes beside the photograph; None where it takes none.
     topology: TopologySettings | None = None
-    # Whether a language model writes its answers when it predicts; probabilities alone are faster.
-    writes_texts: bool = True
     # Whether it tells the lesions that it sees, so that an evaluation brings what the masks say.
     tells_findings: bool = False
-    # Most photographs that it grades at once; a loader needs no larger batches. None: as many as asked for.
+    # Most photographs that it takes at once; `Predictor` divides larger batches. None: as many as asked for.
     largest_batch: int | None = None
-    # What `retinai export` can make of it.
-    export_formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
+    # Whether photographs become probabilities in one graph of tensors, so that it can run without PyTorch.
+    is_tensor_graph: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -261,10 +263,32 @@ class FundusModule(LightningModule):
 
     # Prediction.
 
+    def prediction_steps(self) -> list[PredictionStep]:
+        """Return what is found out of each photograph of a data set; a subclass with more to tell adds to it."""
+        return [Probabilities()]
+
+    def photograph_steps(self) -> list[PredictionStep]:
+        """Return what is found out of each loose file, which has no labels."""
+        return [Probabilities()]
+
+    def report_parts(self, predictions: Predictions) -> list[ReportPart]:
+        """Return what an evaluation tells of this kind of module beside metrics of the task; nothing here.
+
+        Args:
+            predictions: Of labelled photographs, with the columns that `prediction_steps` brought.
+        """
+        return []
+
+    def exporters(self) -> dict[str, Exporter]:
+        """Return the formats of its own that a module can be exported to, beside those of any graph of tensors."""
+        return {}
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
-        """Return `id` (list of str) and `probability` (B, C), float32 on the CPU."""
-        probability = self.predict_probabilities(*self.network_inputs(batch))
-        return {"id": list(batch["id"]), "probability": probability.float().cpu()}
+        """Return `id` (list of str) and what `prediction_steps` find, such as `probability` (B, C), on the CPU."""
+        results: dict[str, Any] = {"id": list(batch["id"])}
+        for found in run_steps(self, batch, self.prediction_steps()):
+            results |= found
+        return results
 
     def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
         """Return class probabilities, shape (B, C), from `network_inputs`."""

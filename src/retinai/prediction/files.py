@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.loading.dataset import Collate
@@ -17,8 +15,9 @@ from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import read_retina
-from retinai.errors import UserError
 from retinai.prediction.photographs import Photographs
+from retinai.prediction.predictor import Predictor
+from retinai.prediction.steps import PROBABILITY
 from retinai.prediction.table import prediction_table
 
 if TYPE_CHECKING:
@@ -66,40 +65,33 @@ def predict_files(
 
     Returns:
         One row per file, in the order given: `id`, `path`, `prediction` (a grade, or label names joined
-        by `|`), `p_<class>` per class, `error` (empty, or why the file could not be read; then
-        prediction and probabilities are missing); of a language model also `answer`.
+        by `|`), `p_<class>` per class, what else the module's `photograph_steps` find (of a language model `answer`),
+        `error` (empty, or why the file could not be read; then all the others are missing).
     """
-    device = choose_device(accelerator)
-    module = module.eval().to(device)
+    predictor = Predictor(module, accelerator)
     fields = module.photograph_fields()
     files = _Files(photographs, module.preprocessing, fields)
     collate = Collate(module.preprocessing, module.task, fields)
-    probabilities = np.full((len(photographs.paths), module.task.num_classes), np.nan)
-    reasons, answers = [""] * len(photographs.paths), [""] * len(photographs.paths)
-    batch_size = min(batch_size, module.largest_batch or batch_size)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress, torch.inference_mode():
-        bar = progress.add_task("predicting", total=len(reasons))
+    reasons, rows = [""] * len(files), []
+
+    def good_batches() -> Iterator[dict[str, Any]]:
         for batch in _loader(files, batch_size, num_workers):
             good = [(index, sample) for index, sample, _ in batch if sample is not None]
-            if good:
-                rows = [index for index, _ in good]
-                output = _predict_batch(module, collate([sample for _, sample in good]), device)
-                probabilities[rows] = output["probability"].double().numpy()
-                for row, answer in zip(rows, output.get("answer", ()), strict=False):
-                    answers[row] = answer
+            rows.extend(index for index, _ in good)
             for index, _, reason in batch:
                 reasons[index] = reason
-            progress.advance(bar, len(batch))
+            if good:
+                yield collate([sample for _, sample in good])
+
+    results = predictor.run(good_batches(), module.photograph_steps(), total=len(files))
+    probabilities = np.full((len(files), module.task.num_classes), np.nan)
+    if rows:
+        probabilities[rows] = results[PROBABILITY]
     table = prediction_table(module.task, module.decision, photographs, probabilities, reasons, module.calibration)
-    if any(answers):
-        table.insert(list(table.columns).index("error"), "answer", answers)
+    for name, values in results.columns().items():
+        column = pd.Series(list(values), index=rows).reindex(range(len(files)))
+        table.insert(list(table.columns).index("error"), name, column.to_numpy())
     return table
-
-
-def _predict_batch(module: FundusModule, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-    return module.predict_step(moved, 0)
 
 
 def _loader(files: _Files, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
@@ -110,20 +102,3 @@ def _loader(files: _Files, batch_size: int, num_workers: int | str) -> DataLoade
 def _auto_workers(files: int, batch_size: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if files <= 2 * batch_size else max(0, min(cores - 1, 4))
-
-
-def choose_device(accelerator: str) -> torch.device:
-    """Return the device: `cpu`, or with `auto` and `gpu` the first GPU (`auto` falls back to the CPU).
-
-    Raises:
-        UserError: If the word is unknown or no GPU is there.
-    """
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise UserError(f"accelerator={accelerator} is unknown (valid: auto, cpu, gpu)")
-    if accelerator == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if accelerator == "gpu":
-        raise UserError("accelerator=gpu, but PyTorch sees no GPU here; use accelerator=auto or cpu")
-    return torch.device("cpu")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from retinai.metrics.median import lies_above
 from retinai.prediction.calibration.temperature import calibrated_probabilities
 
 if TYPE_CHECKING:
-    from retinai.llava.metrics import Answers
     from retinai.tasks.task import Task
 
 DECISIONS = ("argmax", "median", "threshold")
@@ -39,7 +38,8 @@ class Predictions:
             `threshold` (every label with a probability above 0.5).
         decided: Decisions that were made already, in the form of `decisions`; None decides by the
             probabilities at hand.
-        answers: What a language model wrote; None of other models.
+        columns: More columns of the table, N values each, such as what a language model wrote. A value that is
+            neither text nor number is written as its `str`, None as nothing.
     """
 
     task: Task
@@ -50,7 +50,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     decision: str
     decided: NDArray[np.int64] | None = None
-    answers: Answers | None = None
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         probabilities = np.asarray(self.probabilities, dtype=np.float64)
@@ -62,6 +62,8 @@ class Predictions:
             raise ValueError(f"probabilities have the shape {probabilities.shape}, expected {(n, c)}")
         if len(self.paths) != n or len(self.patients) != n:
             raise ValueError(f"{n} ids, but {len(self.paths)} paths and {len(self.patients)} patients")
+        if wrong := [name for name, values in self.columns.items() if len(values) != n]:
+            raise ValueError(f"{n} ids, but other numbers of values in the columns {', '.join(wrong)}")
         expected = (n,) if self.task.kind == "grade" else (n, c)
         if self.targets is not None and self.targets.shape != expected:
             raise ValueError(f"targets have the shape {self.targets.shape}, expected {expected}")
@@ -109,8 +111,8 @@ class Predictions:
         """Return the table of `predictions.csv`, one row per photograph.
 
         Columns: `id`, `path`, `target`, `prediction`, one `p_<class>` per class, `patient`. Grades are
-        numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled. Of a
-        language model also `valid`, `answer`, `reference` and `true_findings`.
+        numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled. Then
+        `columns`.
         """
         target = pd.array([pd.NA] * len(self)) if self.targets is None else self._written(self.targets)
         columns: dict[str, Any] = {
@@ -120,8 +122,8 @@ class Predictions:
             "prediction": self._written(self.decisions),
         }
         columns |= {f"p_{name}": self.probabilities[:, i] for i, name in enumerate(self.task.classes)}
-        written = {} if self.answers is None else self.answers.columns()
-        return pd.DataFrame({**columns, "patient": self.patients, **written})
+        more = {name: [_cell(value) for value in values] for name, values in self.columns.items()}
+        return pd.DataFrame({**columns, "patient": self.patients, **more})
 
     def _written(self, labels: NDArray[np.int64]) -> Any:
         if self.task.kind == "grade":
@@ -168,8 +170,14 @@ class Predictions:
             targets=None if self.targets is None else self.targets[chosen],
             probabilities=self.probabilities[chosen],
             decided=None if self.decided is None else self.decided[chosen],
-            answers=None if self.answers is None else self.answers.take(chosen.tolist()),
+            columns={name: [values[i] for i in chosen] for name, values in self.columns.items()},
         )
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return value if isinstance(value, str | bool | int | float | np.generic) else str(value)
 
 
 def decide(probabilities: NDArray[np.float64], decision: str) -> NDArray[np.int64]:

@@ -8,8 +8,6 @@ from typing import Any
 
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.files import write_csv, write_json, write_text
-from retinai.llava.metrics import answer_metrics
-from retinai.llava.report import answers_section
 from retinai.prediction.calibration.fitting import calibration_results
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.predictions import Predictions
@@ -18,6 +16,7 @@ from retinai.reports.calibration import calibration_section
 from retinai.reports.contact_sheet import Mistake, contact_sheet, worst_mistakes
 from retinai.reports.html import report_page
 from retinai.reports.learning_curves import learning_curves_figure
+from retinai.reports.parts import ReportPart
 from retinai.reports.sections import ReportSection
 from retinai.reports.style import save_figure
 
@@ -32,7 +31,7 @@ def write_evaluation(
     preprocessing: Preprocessing | None = None,
     resamples: int = 1000,
     calibration: Mapping[str, Any] | None = None,
-    sections: Sequence[ReportSection] = (),
+    parts: Sequence[ReportPart] = (),
 ) -> dict[str, Any]:
     """Write predictions.csv, metrics.json, figures/*.png and report.html into a folder.
 
@@ -47,7 +46,7 @@ def write_evaluation(
         resamples: Bootstrap resamples.
         calibration: `module.calibration`; with it everything is measured and shown on the scaled
             probabilities, and a section tells what they were before.
-        sections: More sections of the report, in order.
+        parts: What the module adds (`module.report_parts`): metrics, and sections of the report, in order.
 
     Returns:
         The metrics, content of metrics.json.
@@ -58,13 +57,13 @@ def write_evaluation(
     folder = Path(folder)
     before, predictions = predictions, predictions.calibrated(calibration)
     metrics = compute_metrics(predictions, resamples=resamples)
+    sections: list[ReportSection] = []
     if calibration is not None:
         metrics["calibration"] = calibration_results(before, calibration, resamples)
-        sections = [_calibration_section(metrics), *sections]
-    if predictions.answers is not None:
-        metrics["answers"] = answer_metrics(predictions.answers)
-        written = answers_section(predictions, metrics)
-        sections = [*sections, *([written] if written else [])]
+        sections.append(_calibration_section(metrics))
+    for part in parts:
+        metrics[part.name] = dict(part.metrics)
+        sections += part.sections
     write_csv(folder / "predictions.csv", predictions.to_frame())
     mistakes = worst_mistakes(predictions, preprocessing)
     unscaled = None if calibration is None else before

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from retinai.data.datamodule import FundusDataModule
     from retinai.modules.base import FundusModule
+    from retinai.reports.parts import ReportPart
     from retinai.tasks.task import Task
 
 
@@ -108,28 +109,18 @@ def print_calibration(metrics: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
-def print_answers(metrics: Mapping[str, Any]) -> None:
-    """Print what a language model's answers are worth; nothing for other models.
-
-    Args:
-        metrics: Content of `metrics.json`.
-    """
-    results = metrics.get("answers")
-    if results is None:
-        return
-    exact = "" if results["exact"] is None else f"; answers that are word for word right: {results['exact']:.1%}"
-    print(f"valid grades: {results['valid']:.1%} of {results['n']}{exact}")
-    if results["findings"] is None:
-        return
-    from retinai.lesions.report import FINDINGS_HEADER, findings_rows
-
-    title = f"lesions named, {results['findings']['photographs']} photographs with masks"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    for header in FINDINGS_HEADER:
-        table.add_column(header, justify="left" if header == "lesion" else "right")
-    for row in findings_rows(results["findings"]):
-        table.add_row(*row)
-    Console().print(table)
+def print_parts(parts: Iterable[ReportPart]) -> None:
+    """Print what a module adds to an evaluation: its sentences, then its tables."""
+    for part in parts:
+        for line in part.lines:
+            print(line)
+        for title, content in part.tables.items():
+            table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+            for number, header in enumerate(content.headers):
+                table.add_column(header, justify="right" if number and content.numbers else "left")
+            for row in content.rows:
+                table.add_row(*row)
+            Console().print(table)
 
 
 def _number(value: float | None) -> str:

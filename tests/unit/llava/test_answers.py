@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.lesions.metrics import findings_metrics
-from retinai.llava.metrics import Answers, answer_metrics, describe
-from retinai.llava.report import answer_sentences, answers_section
+from retinai.llava.metrics import Answers, answer_metrics
+from retinai.llava.report import answer_sentences, answers_part
 from retinai.prediction.predictions import Predictions
 from retinai.tasks.task import DR_GRADE
 
@@ -22,8 +24,10 @@ def answers() -> Answers:
 @pytest.fixture
 def predictions(answers: Answers) -> Predictions:
     chances = np.full((3, 5), 0.2)
+    columns = {"valid": answers.valid, "answer": answers.texts, "reference": answers.references,
+               "true_findings": answers.findings}  # fmt: skip
     return Predictions(DR_GRADE, ["a", "b", "c"], ["a.jpg"] * 3, ["a", "b", "c"], np.array([2, 1, 0]), chances,
-                       "argmax", answers=answers)  # fmt: skip
+                       "argmax", columns=columns)  # fmt: skip
 
 
 def test_shares_by_hand(answers: Answers) -> None:
@@ -42,14 +46,9 @@ def test_answers_without_references_have_no_exact_share() -> None:
     assert answer_metrics(Answers(["x"], [True], [None], [None]))["exact"] is None
 
 
-def test_outputs_of_batches_are_joined() -> None:
-    outputs = [
-        {"answer": ["x"], "valid": [True], "reference": ["x"], "findings": [FACTS.to_dict()]},
-        {"answer": ["y"], "valid": [False], "reference": [None], "findings": [None]},
-    ]
-    joined = Answers.of_outputs(outputs)
-    assert joined == Answers(["x", "y"], [True, False], ["x", None], [FACTS, None])
-    assert Answers.of_outputs([{"probability": 1}]) is None
+def test_predictions_carry_answers_as_columns(predictions: Predictions, answers: Answers) -> None:
+    assert Answers.of(predictions) == answers
+    assert Answers.of(replace(predictions, columns={})) is None and answers_part(replace(predictions, columns={})) == []
 
 
 def test_the_table_tells_true_and_written_findings(predictions: Predictions) -> None:
@@ -57,16 +56,17 @@ def test_the_table_tells_true_and_written_findings(predictions: Predictions) -> 
     assert frame["true_findings"].tolist() == ["hard exudates 12", "", ""]
     assert frame["answer"].tolist() == TEXTS and frame["reference"].iloc[1] == "Grade 1 (mild)."
     assert predictions.take([2, 0]).to_frame()["answer"].tolist() == [TEXTS[2], TEXTS[0]]
-    assert describe(Findings(LESION_NAMES, (), "")) == "no lesions"
+    assert str(Findings(LESION_NAMES, (), "")) == "no lesions"
 
 
 def test_the_report_and_wandb_show_them(predictions: Predictions) -> None:
     from retinai.tracking.wandb_tables import predictions as table
 
-    metrics = {"answers": answer_metrics(predictions.answers)}  # type: ignore[arg-type]
-    section = answers_section(predictions, metrics)
-    assert section is not None and [len(t.rows) for t in section.tables] == [5, 3]
+    (part,) = answers_part(predictions)
+    (section,) = part.sections
+    assert part.metrics == answer_metrics(Answers.of(predictions)) and [len(t.rows) for t in section.tables] == [5, 3]
     assert section.tables[1].rows[0][-2:] == ("hard exudates 12", TEXTS[0])
-    assert "66.7% of 3" in answer_sentences(metrics["answers"])[0]
+    assert "66.7% of 3" in answer_sentences(part.metrics)[0] and part.lines[0].startswith("valid grades: 66.7% of 3")
+    assert list(part.tables) == ["lesions named, 1 photographs with masks"]
     shown = table(predictions, thumbnails=3)
     assert {"target", "p_mild", "true_findings", "answer"} <= set(shown.columns) and len(shown.data) == 3

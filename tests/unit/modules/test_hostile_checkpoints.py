@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from module_factory import make_classifier, section, write
 
-from retinai.commands.evaluate import trained_on
 from retinai.config.build import build
 from retinai.errors import CheckpointError, ConfigError
 from retinai.llava.adapters import read_tuning
@@ -17,6 +16,7 @@ from retinai.llava.text.prompts import PromptTemplates
 from retinai.losses.base import Criterion
 from retinai.modules.base import settings_from
 from retinai.modules.load import load_module
+from retinai.run.opening import trained_on
 
 # Where a classifier's checkpoint names, or may name, what is built of a section.
 PLACES = ["backbone", "attention", "tuning", "loss", "optimizer", "scheduler", "consistency", "topology"]

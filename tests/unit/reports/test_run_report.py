@@ -17,6 +17,7 @@ from retinai.prediction.predictions import Predictions
 from retinai.reports import figures
 from retinai.reports.contact_sheet import contact_sheet, worst_mistakes, worst_rows
 from retinai.reports.learning_curves import learning_curves_figure
+from retinai.reports.parts import ReportPart
 from retinai.reports.run_report import write_evaluation
 from retinai.reports.sections import ReportSection, ReportTable
 from retinai.reports.style import save_figure
@@ -104,13 +105,14 @@ def test_a_calibration_is_shown_before_and_after_and_others_add_sections(photogr
     plain = write_evaluation(tmp_path / "plain", before, title="plain", details={}, resamples=20)
     figure = tmp_path / "plain" / "figures" / "roc.png"
     more = ReportSection("Findings", ["<b>no</b> markup"], [ReportTable(("a", "b"), [("1", "2")])], [("curve", figure)])
+    part = ReportPart("findings", {"n": 3}, [more])
     metrics = write_evaluation(
-        tmp_path / "scaled", before, title="scaled", details={}, resamples=20, calibration=calibration, sections=[more]
+        tmp_path / "scaled", before, title="scaled", details={}, resamples=20, calibration=calibration, parts=[part]
     )
     assert json.loads((tmp_path / "scaled" / "metrics.json").read_text()) == metrics
     assert metrics["calibration"]["calibration_error"]["before"] == plain["calibration_error"]
     assert metrics["calibration"]["calibration_error"]["after"] == metrics["calibration_error"]
-    assert metrics["qwk"] == plain["qwk"] and "calibration" not in plain
+    assert metrics["findings"] == {"n": 3} and metrics["qwk"] == plain["qwk"] and "calibration" not in plain
     page = Page((tmp_path / "scaled" / "report.html").read_text())
     for words in ("temperature 3.25", "fixed sensitivity, 90 %", "0.91, 0.62 (n = 77)", "<b>no</b> markup", "Findings"):
         assert words in page.words

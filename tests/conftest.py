@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from retinai import log
+
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _ENVIRONMENT = {
     "WANDB_MODE": "offline",
@@ -55,6 +57,7 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(key, value)
     for key in _UNSET:
         monkeypatch.delenv(key, raising=False)
+    log.set_up()  # as the command line does
     if "torch" in sys.modules:  # a test that does not need torch does not pay for its import
         sys.modules["torch"].set_num_threads(2)
     yield

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from retinai import log
 from retinai.errors import UserError
 from retinai.run.signals import stoppable
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
+    log.set_up()
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is not None and len(words) == 1 and words[0] in COMMANDS:
         words += sys.argv[1:]
@@ -79,8 +81,8 @@ def overview() -> str:
 
 
 def fail(message: str) -> None:
-    """Print a user's fault on stderr and leave with code 2."""
-    print(f"error: {message}", file=sys.stderr)
+    """Tell a user's fault on stderr and leave with code 2."""
+    log.logger.error(message)
     sys.exit(2)
 
 
@@ -106,7 +108,7 @@ def _run(command: str, arguments: list[str]) -> int:
         except (KeyboardInterrupt, SystemExit):
             if stop.signum is None:
                 raise
-            print(stop.reason, file=sys.stderr)
+            log.logger.warning(stop.reason, extra={"plain": True})
             return stop.code
     return 0
 

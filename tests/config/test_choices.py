@@ -88,6 +88,6 @@ def test_what_is_left_out_is_said_and_not_in_the_run(
     assert left.value.code == 0
     assert [cfg.tuning.name for cfg in seen] == ["full", "head"]
     assert all("blocks" not in cfg.tuning for cfg in seen)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "note: tuning=full was chosen instead of the experiment's partial, so its tuning.blocks is left out" in said
     assert "tuning.blocks, tuning.freeze_norm are left out" in said

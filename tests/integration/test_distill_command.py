@@ -39,7 +39,7 @@ def test_a_student_is_taught_used_and_resumed(
     words = [*words, "model=distiller", f"teacher.ckpt=[{teacher},{tiny_checkpoint}]", f"run_dir={run}"]
     words += ["consistency=rotation", "loss=effective_number", "loss.label_smoothing=0.1"]
     assert command(*words) == 0
-    assert "note: teacher: " in capsys.readouterr().out
+    assert "note: teacher: " in capsys.readouterr().err
     table = pd.read_csv(run / "metrics.csv")
     assert table["train/alpha"].tolist() == pytest.approx([0.2, 0.8])
     parts = table["train/alpha"] * table["train/kd"] + (1 - table["train/alpha"]) * table["train/ce"]
@@ -102,8 +102,8 @@ def test_notes_on_teachers_that_know_the_exam_and_on_ones_that_nobody_listens_to
     other_fold = tiny_runs[1] / "checkpoints" / "best.ckpt"
     common = [*words, "trainer.max_epochs=1", "test=false", f"teacher.ckpt={other_fold}"]
     assert command(*common, "model=distiller", f"run_dir={tmp_path / 'a'}") == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "photographs of the test split, so results on it are too kind" in said
     assert command(*common, "model=classifier", f"run_dir={tmp_path / 'b'}") == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "teacher.ckpt is not used: model=classifier" in said and "too kind" not in said

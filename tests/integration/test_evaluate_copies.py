@@ -48,7 +48,7 @@ def evaluate(
             command("evaluate", *words, f"run_dir={tmp_path / 'out'}", f"paths.cache={places[0].parent / 'cache'}") == 0
         )
         table = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype={"id": str})
-        return set(table["id"]), " ".join(capsys.readouterr().out.split())
+        return set(table["id"]), " ".join("".join(capsys.readouterr()).split())
 
     return run
 

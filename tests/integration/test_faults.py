@@ -160,7 +160,7 @@ def test_bad_photographs_are_skipped_and_counted_on_request(
         main([*arguments, "trainer.limit_train_batches=1"])
     said = capsys.readouterr()
     assert end.value.code == 0, said.err
-    assert "note: 3 unusable photographs left out" in said.out
+    assert "note: 3 unusable photographs left out" in said.err
     assert (tmp_path / "run" / "metrics.json").exists()
 
 

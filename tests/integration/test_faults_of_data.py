@@ -150,7 +150,7 @@ def test_mended_by_prepare_and_told(
     for again in (False, True):
         capsys.readouterr()
         assert command(*prepare) == 0
-        said = " ".join(capsys.readouterr().out.split())
+        said = " ".join("".join(capsys.readouterr()).split())
         assert (told in said) is not again and "photographs: 30, of which 0 cannot be used" in said
         assert len(pd.read_csv(place / "findings" / "duplicates.csv")) == 0
     for file in (good / "cache").rglob("*.npy"):

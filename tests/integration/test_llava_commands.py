@@ -81,7 +81,7 @@ def test_phase_2_goes_on_from_the_newest_phase_1(
     outputs = idrid_run.parents[3]
     words = [*QUICK, "data=aptos", f"data.root={synthetic_aptos}", f"paths.outputs={outputs}", "+init=idrid_ckpt"]
     assert command("train", *words) == 0
-    printed = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().err.split())
     assert "start weights: adapters and projector of" in printed and idrid_run.name in printed
     assert command("train", *words, "tuning.rank=2") == 2
     assert "rank 4 there, 2 here" in capsys.readouterr().err

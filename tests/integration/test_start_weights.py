@@ -51,9 +51,9 @@ def test_idrid_then_aptos(
     assert json.loads((first / "run.json").read_text())["phase"] == "warmup"
 
     assert command("train", "+init=idrid_ckpt", *aptos) == 0
-    printed = capsys.readouterr().out
-    assert str(first) in printed
-    second = folder_of(printed)
+    printed = capsys.readouterr()
+    assert str(first) in printed.err
+    second = folder_of(printed.out)
     states = [torch.load(f / "checkpoints" / "best.ckpt")["state_dict"] for f in (first, second)]
     # With next to no learning rate the second phase ends with the weights that it took over.
     for key in ("network.backbone.net.layer4.1.conv2.weight", "network.head.weight"):
@@ -82,4 +82,4 @@ def test_another_task_keeps_the_body_and_starts_a_fresh_head(
 ) -> None:
     words = ["data=idrid", f"data.root={synthetic_idrid}", "data.target=dme", *TINY, *places]
     assert command("train", *words, "+init=ckpt", f"init.path={tiny_checkpoint}") == 0
-    assert "the head starts fresh (dr_grade to dme_risk)" in capsys.readouterr().out
+    assert "the head starts fresh (dr_grade to dme_risk)" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def test_the_notes_say_what_leaves_the_machine(
         f"paths.cache={tmp_path / 'cache'}",
     ]  # fmt: skip
     assert command("train", *words) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("note: W&B gets settings and metrics; not thumbnails, ids and patients") == 1
     assert not list((tmp_path / "run" / "wandb").glob("artifacts/**/*.ckpt"))
     assert command("train", *words[:-2], f"run_dir={tmp_path / 'no'}", "logger.photographs=maybe") == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
+from retinai.log import logger
+
 
 class StopEarly(EarlyStopping):
     """Lightning's early stopping for a metric that should rise; a stopped run that is resumed stays stopped.
@@ -27,7 +29,7 @@ class StopEarly(EarlyStopping):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say why training ended before its last epoch."""
         if self.stopped_epoch > 0 and trainer.is_global_zero:
-            print(
+            logger.info(
                 f"early stopping: {self.monitor} has not risen for {self.patience} epochs "
                 f"(best {float(self.best_score):.4f})"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import MissingExtraError
+from retinai.log import logger
 from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ def _export_all(cfg: DictConfig, student: Network, scratch: Path) -> tuple[list[
     from retinai.benchmark.networks import export_rows, make_beside, make_twin
     from retinai.benchmark.rows import REFERENCE
 
-    rows, checks = export_rows(student, cfg, list(cfg.students), scratch, print)
+    rows, checks = export_rows(student, cfg, list(cfg.students), scratch, logger.info)
     others = [(make_twin(student, scratch), list(cfg.twins))] if cfg.twins else []
     for key in cfg.beside:
         engines = cfg.reference if key == REFERENCE else cfg.beside_engines
         others.append((make_beside(student, str(key), scratch), list(engines)))
     for network, engines in others:
-        more, told = export_rows(network, cfg, engines, scratch, print)
+        more, told = export_rows(network, cfg, engines, scratch, logger.info)
         # The metric of an untrained network means nothing, but an export that failed is told.
         rows, checks = rows + more, checks | {key: check for key, check in told.items() if "reason" in check}
     return rows, checks
@@ -125,8 +126,8 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
         save_figure(speed_figure(result), folder / "benchmark.png")
     write_text(folder / "benchmark.md", text)
     write_json(folder / "benchmark.json", result)
-    print(text)
-    print(f"run folder: {folder}")
+    logger.info(text)
+    logger.info(f"run folder: {folder}")
 
 
 def _check_options(cfg: DictConfig) -> None:

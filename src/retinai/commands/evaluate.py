@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
+from retinai.log import logger
 from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     predictions = predict_split(module, datamodule, str(cfg.split), accelerator=str(cfg.accelerator))
     folder = folder or make_unique(_default_folder(checkpoint, str(datamodule.name), str(cfg.split)))
     _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
-    print(f"run folder: {folder}")
+    logger.info(f"run folder: {folder}")
 
 
 def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
@@ -83,7 +84,7 @@ def _write(
     write_json(folder / RECORD, details)
     if predictions.targets is None:
         write_csv(folder / "predictions.csv", predictions.calibrated(module.calibration).to_frame())
-        print(f"{len(predictions)} photographs predicted; they have no labels, so nothing was measured")
+        logger.info(f"{len(predictions)} photographs predicted; they have no labels, so nothing was measured")
         return
     title = f"{details['backbone']} on {datamodule.name}, {cfg.split} split"
     parts = module.report_parts(predictions)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
+from retinai.log import logger
 from retinai.places import check_folder
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run(cfg: DictConfig) -> None:
         )
     check_precision(str(cfg.format), str(cfg.precision), exporters)
     exporters[cfg.format].write(cfg, module, out)
-    print(f"exported: {out}")
+    logger.info(f"exported: {out}")
 
 
 def check_out(out: Any) -> Path:

@@ -7,6 +7,7 @@ import sys
 
 from omegaconf import DictConfig
 
+from retinai import log
 from retinai.errors import UserError, missing_extra
 
 
@@ -42,6 +43,7 @@ class Job:
         from retinai.run.console import print_notes
         from retinai.run.resuming import resumed
 
+        log.set_up()  # a launcher may call this in a process of its own
         # Lightning starts the other processes of a DDP run with the words that started this one.
         sys.argv = self.words
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
+from retinai.log import logger
 from retinai.places import check_file
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def run(cfg: DictConfig) -> None:
     written = write_layout(layout, table, task, photographs)
     write_csv(out, written)
     bad = table[table["error"] != ""]
-    print(f"{len(table)} photographs, {len(bad)} could not be read; written as {layout}: {out}")
+    logger.info(f"{len(table)} photographs, {len(bad)} could not be read; written as {layout}: {out}")
     for row in bad.head(10).itertuples():
-        print(f"  {to_cell(str(row.path))}: {row.error}")
+        logger.info(f"  {to_cell(str(row.path))}: {row.error}")
     if layout == "course" and len(written) < len(table):
-        print(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
+        logger.info(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
     if len(bad) and layout != "retinai":
-        print(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
+        logger.info(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
 
 
 def _with_checkpoint(
@@ -74,7 +74,7 @@ def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, A
         warnings.simplefilter("ignore", CpuWarning)  # told below, in the manner of a command
         grader = ExportedModel(str(cfg.model.folder), threads=cfg.threads)
     for note in grader.notes:
-        print(f"warning: {note}", file=sys.stderr)
+        logger.warning(note)
     layout = choose_layout(str(cfg.format), grader.task, photographs)
     batch_size, workers = options["batch_size"], options["num_workers"]
     table = grader.predict_photographs(photographs, batch_size=batch_size, workers=workers, progress=True)

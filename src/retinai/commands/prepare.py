@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinai.log import logger, note
 from retinai.places import check_file, check_folder
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def prepare_conversations(cfg: DictConfig) -> None:
     parts = [c.split for c in conversations]
     counted = ", ".join(f"{part} {parts.count(part)}" for part in SPLITS if part in parts)
     annotated = sum(c.findings is not None for c in conversations)
-    print(f"conversations: {len(conversations)} ({counted}), {annotated} with findings of lesion masks")
-    print(f"file: {out}")
+    logger.info(f"conversations: {len(conversations)} ({counted}), {annotated} with findings of lesion masks")
+    logger.info(f"file: {out}")
 
 
 def prepare_cache(cfg: DictConfig) -> None:
@@ -98,6 +99,8 @@ def prepare_cache(cfg: DictConfig) -> None:
     groups = find_duplicates(records, near=datamodule.near_duplicates)
     problems = find_problems(table, records)
     write_findings(folder, datamodule, table, records, groups, problems)
+    for sentence in cache.notes:
+        note(sentence)
     show(problems, groups, table, [*cache_lines(cache), *topology], folder)
     if len(problems) and datamodule.on_bad_image == "error":
         raise _refusal(problems, table, folder)
@@ -142,10 +145,8 @@ def prepare_topology(
 def cache_lines(cache: PreparedCache) -> list[str]:
     """Return what to print of the cache of prepared photographs."""
     count, size = cache.size()
-    return [
-        *(f"note: {note}" for note in cache.notes),
-        f"cache: {count} photographs of {cache.preprocessing.input_size} px, {size / 1e6:.1f} MB, in {cache.folder}",
-    ]
+    where = f"{size / 1e6:.1f} MB, in {cache.folder}"
+    return [f"cache: {count} photographs of {cache.preprocessing.input_size} px, {where}"]
 
 
 def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
@@ -161,7 +162,7 @@ def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
     except DataError as error:
         row = {"path": str(datamodule.label_file), "id": "", "problem": str(error)}
         write_csv(folder / "problems.csv", pd.DataFrame([row]))
-        print(folder)
+        logger.info(folder)
         raise
 
 
@@ -232,13 +233,13 @@ def show(
         Console().print(_problem_table(problems, folder))
     exact = sum(group.kind == "exact" for group in groups)
     conflicts = sum(duplicate_table(table, groups)["conflict"] == "true")
-    print(f"photographs: {len(table)}, of which {len(problems)} cannot be used")
-    print(
+    logger.info(f"photographs: {len(table)}, of which {len(problems)} cannot be used")
+    logger.info(
         f"duplicates: {exact} groups of identical files, {len(groups) - exact} of nearly identical photographs; "
         f"{conflicts} groups with conflicting labels (duplicates.csv)"
     )
-    print(*lines, sep="\n")
-    print(f"run folder: {folder}")
+    logger.info("\n".join(lines))
+    logger.info(f"run folder: {folder}")
 
 
 def _problem_table(problems: pd.DataFrame, folder: Path) -> Any:

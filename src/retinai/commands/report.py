@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
+from retinai.log import logger
 from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
@@ -38,15 +39,15 @@ def run(cfg: DictConfig) -> None:
     if unknown := sorted(set(cfg.metrics or ()) - set(LABELS)):
         raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(LABELS)})")
     runs, damaged = load_runs([str(run) for run in cfg.runs])
+    if cfg.out:  # after reading the runs, so that what is wrong with them is told first
+        check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)
     rows = compare(runs, resamples=int(cfg.resamples), against=cfg.against, damaged=damaged)
     if cfg.metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
-    if cfg.out:  # after the runs, so that what is wrong with them is told first
-        check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)
-    else:
+    if not cfg.out:
         out = make_unique(out)
     markdown = to_markdown(rows)
-    print(markdown)
+    logger.info(markdown)
     if "md" in formats:
         write_text(out / "report.md", markdown)
     if "csv" in formats:
@@ -54,5 +55,7 @@ def run(cfg: DictConfig) -> None:
     if "html" in formats:
         write_text(out / "report.html", to_html(rows))
     if damaged:
-        print(f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why")
-    print(f"tables: {out}")
+        logger.info(
+            f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why"
+        )
+    logger.info(f"tables: {out}")

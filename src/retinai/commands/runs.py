@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from retinai.log import logger
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.table import Table
@@ -23,13 +25,13 @@ def run(cfg: DictConfig) -> None:
 
     runs = find_runs(str(cfg.root))
     if not runs:
-        print(f"no runs below {cfg.root}; make one with: python train.py")
+        logger.info(f"no runs below {cfg.root}; make one with: python train.py")
         return
     shown = runs[: cfg.limit]
     Console().print(runs_table(shown))
     # Plain lines, so that a folder can be copied whole whatever the width of the terminal.
     for number, record in enumerate(shown, 1):
-        print(f"{number:>3}  {record['folder']}")
+        logger.info(f"{number:>3}  {record['folder']}")
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Table:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retinai.log import logger
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -41,5 +43,5 @@ def show(out: Path, layout: str, seconds: float) -> None:
     for label, count in count_labels(out, layout):
         table.add_row(label, str(count))
     console.print(table)
-    console.print(f"written to {out} in {seconds:.0f} s", markup=False)
-    console.print(f"next: {next_command(out, layout)}", markup=False)
+    logger.info(f"written to {out} in {seconds:.0f} s")
+    logger.info(f"next: {next_command(out, layout)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from retinai.log import is_first_process, logger
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,14 +54,13 @@ def run(cfg: DictConfig) -> float | None:
     ]
 
     with run_folder.open_run_folder(folder, cfg) as folder, say_how_to_resume(folder):
-        if run_folder.is_first_process():
+        if is_first_process():
             datamodule.write_splits(folder / "split.csv")
         teacher = teachers and teachers.describe()
         with run_folder.recording(folder, **_facts(cfg, datamodule), teacher=teacher) as record:
             print_notes(notes)
             _fit_and_test(cfg, folder, module, datamodule, notes, record)
-        if run_folder.is_first_process():
-            print(f"run folder: {folder}")
+        logger.info(f"run folder: {folder}")
     return record.get("best_score")
 
 
@@ -123,9 +124,9 @@ def _last_checkpoint(folder: Path, cfg: DictConfig) -> str | None:
     if not cfg.resume:
         return None
     if not last.exists():
-        print("resume: no checkpoint was written before the run stopped, so it starts at the first epoch")
+        logger.info("resume: no checkpoint was written before the run stopped, so it starts at the first epoch")
         return None
-    print(f"resume: going on from {last}")
+    logger.info(f"resume: going on from {last}")
     return str(last)
 
 

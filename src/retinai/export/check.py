@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinai.errors import DataError
+from retinai.log import logger
 from retinai.runtime.engines import cpu_computes_bf16
 
 if TYPE_CHECKING:
@@ -118,19 +119,21 @@ def _scores(predictions: Predictions) -> dict[str, float | None]:
     return {name: metrics[name]["value"] for name in names if name in metrics}
 
 
-def print_comparison(comparison: dict[str, Any]) -> None:
-    """Print how checkpoint and folder compare, a line per number."""
-    print(f"compared on {comparison['photographs']} photographs, {comparison['changed_decisions']} decided otherwise")
+def tell_comparison(comparison: dict[str, Any]) -> None:
+    """Tell how checkpoint and folder compare, a line per number."""
+    logger.info(
+        f"compared on {comparison['photographs']} photographs, {comparison['changed_decisions']} decided otherwise"
+    )
     largest, mean = comparison["largest_difference"], comparison["mean_difference"]
-    print(f"  difference of a probability: {largest:.2g} at most, {mean:.2g} on average")
+    logger.info(f"  difference of a probability: {largest:.2g} at most, {mean:.2g} on average")
     for name, before in comparison["checkpoint"].items():
         after = comparison["folder"][name]
         change = "" if before is None or after is None else f" (change {after - before:+.4f})"
-        print(f"  {name}: checkpoint {_shown(before)}, folder {_shown(after)}{change}")
+        logger.info(f"  {name}: checkpoint {_shown(before)}, folder {_shown(after)}{change}")
     if comparison["left_out"]:
-        print(f"  {comparison['left_out']} photographs show no field of view, which a folder does not grade")
+        logger.info(f"  {comparison['left_out']} photographs show no field of view, which a folder does not grade")
     if comparison["computed_bf16"] is False:
-        print("  this CPU has no bfloat16 arithmetic, so the folder was compared in float32")
+        logger.info("  this CPU has no bfloat16 arithmetic, so the folder was compared in float32")
 
 
 def _shown(value: float | None) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.export.card import write_card
-from retinai.export.check import Tolerance, compare, print_comparison
+from retinai.export.check import Tolerance, compare, tell_comparison
 from retinai.export.graph import PixelsToProbabilities
 from retinai.export.quantise import calibration_inputs
 from retinai.files import write_json
+from retinai.log import logger
 from retinai.places import whole_folder
 from retinai.runtime.cpu import this_cpu
 from retinai.runtime.folder import FORMAT, MANIFEST, hash_file, manifest_digest
@@ -59,7 +60,7 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
         facts = _facts(cfg, module, datamodule, topology, network)
         _write_manifest(folder, facts)
         comparison = compare(folder, module, datamodule, str(cfg.split))
-        print_comparison(comparison)
+        tell_comparison(comparison)
         tolerance = Tolerance.choose(cfg)
         facts["check"] = comparison | {"tolerance": tolerance.to_dict()}
         _judge(comparison, tolerance, bool(cfg.force))
@@ -82,7 +83,7 @@ def _judge(comparison: dict[str, Any], tolerance: Tolerance, force: bool) -> Non
             f"the exported network grades otherwise than the checkpoint: {'; '.join(faults)}; nothing was kept "
             "(another precision=, more int8_photographs=, or force=true to keep it all the same)"
         )
-    print(f"kept although {'; '.join(faults)} (force=true)")
+    logger.warning(f"kept although {'; '.join(faults)} (force=true)")
 
 
 def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:

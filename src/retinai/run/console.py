@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from retinai.log import logger, note
 from retinai.reports.wording import METRIC_LABELS
-from retinai.run.folder import is_first_process
 
 if TYPE_CHECKING:
     import lightning
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print what a user should know of the data and the start weights, a line each, once per run."""
-    if not is_first_process():
-        return
-    for note in notes:
-        print(f"note: {note}")
+    """Tell what a user should know of the data and the start weights, a line each, once per run."""
+    for sentence in notes:
+        note(sentence)
 
 
 def print_start(module: FundusModule, datamodule: FundusDataModule, trainer: lightning.Trainer, folder: Path) -> None:
@@ -98,7 +96,7 @@ def print_calibration(metrics: Mapping[str, Any]) -> None:
     if results is None:
         return
     before, after = (_number(results["calibration_error"][when]["value"]) for when in ("before", "after"))
-    print(f"temperature {results['temperature']:.2f}: calibration error {before} before, {after} after")
+    logger.info(f"temperature {results['temperature']:.2f}: calibration error {before} before, {after} after")
     if not results["operating_points"]:
         return
     table = Table(title="referral, thresholds of the validation split", title_justify="left", box=box.SIMPLE_HEAD)
@@ -113,7 +111,7 @@ def print_parts(parts: Iterable[ReportPart]) -> None:
     """Print what a module adds to an evaluation: its sentences, then its tables."""
     for part in parts:
         for line in part.lines:
-            print(line)
+            logger.info(line)
         for title, content in part.tables.items():
             table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
             for number, header in enumerate(content.headers):

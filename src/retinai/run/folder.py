@@ -22,6 +22,7 @@ from retinai import __version__
 from retinai.config.launched import job_number, launched_with
 from retinai.errors import DataError, UserError
 from retinai.files import write_json, write_text
+from retinai.log import is_first_process
 from retinai.places import check_folder, make_unique, remove_leftovers
 from retinai.run.lock import check_unlocked, locked
 from retinai.run.records import RECORD, read_record
@@ -64,11 +65,6 @@ def given_folder(cfg: DictConfig) -> Path:
 def _check_new(folder: Path, cfg: DictConfig) -> None:
     if (folder / RECORD).exists() and not cfg.resume:
         raise UserError(f"{folder} already holds a run; add resume=true to go on with it, or choose another run_dir=")
-
-
-def is_first_process() -> bool:
-    """Return whether this process is the only one of its run, or the first of several (DDP)."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def _folder_of_first_process(cfg: DictConfig) -> Path:

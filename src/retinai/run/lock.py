@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from retinai.errors import UserError
+from retinai.log import note
 
 try:
     import fcntl
@@ -47,7 +48,7 @@ def locked(folder: Path) -> Iterator[None]:
                 raise _in_use(folder) from None
             if error.errno not in _NO_LOCKS:
                 raise
-            print(f"note: the disk of {folder} keeps no locks, so a second run in this folder is not noticed")
+            note(f"the disk of {folder} keeps no locks, so a second run in this folder is not noticed")
         handle.seek(0)
         handle.truncate()
         now = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -7,7 +7,6 @@ refused. What only says where things lie, which machine computes, or what is don
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from retinai.config.launched import in_multirun, launched_with
 from retinai.config.paths import group_options
 from retinai.errors import UserError
-from retinai.run.folder import given_folder, is_first_process
+from retinai.log import logger
+from retinai.run.folder import given_folder
 from retinai.run.records import RECORD, read_record
 
 if TYPE_CHECKING:
@@ -72,9 +72,8 @@ def say_how_to_resume(folder: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C and a scheduler's signal into an exit
-        if is_first_process():
-            command = ["python", "train.py", "resume=true", f"run_dir={folder}"]
-            print(f"the run can go on with: {shlex.join(command)}", file=sys.stderr, flush=True)
+        command = ["python", "train.py", "resume=true", f"run_dir={folder}"]
+        logger.warning(f"the run can go on with: {shlex.join(command)}", extra={"plain": True})
         raise
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from retinai.errors import ConfigError
 from retinai.files import write_text
+from retinai.log import logger, note
 
 if TYPE_CHECKING:
     import wandb
@@ -64,7 +65,9 @@ class SteadyWandbLogger(WandbLogger):
             action()
         except Exception as error:  # whatever W&B raises, the training matters more
             self.failed = True
-            print(f"wandb: logging stopped ({_first_line(error)}); the run goes on, metrics.csv has every number")
+            logger.warning(
+                f"wandb: logging stopped ({_first_line(error)}); the run goes on, metrics.csv has every number"
+            )
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -105,7 +108,7 @@ def make_logger(node: Mapping[str, Any], run_folder: str | Path, config: Mapping
     try:
         run = _begin(mode, options, folder, config)
     except Exception as error:  # W&B must never stop a run
-        print(f"wandb: not used ({_first_line(error)}); metrics.csv has every number")
+        logger.warning(f"wandb: not used ({_first_line(error)}); metrics.csv has every number")
         return None
     return SteadyWandbLogger(run, options, folder)
 
@@ -179,12 +182,12 @@ def _begin(mode: str, options: Mapping[str, Any], folder: Path, config: Mapping[
         except Exception as error:  # no route, wrong key, server down, timeout: all mean offline
             wandb.teardown()
             run = _init("offline", options, folder, config)
-            print(f"wandb: offline, the server was not reached ({_first_line(error)}); {_how_to_sync(folder)}")
+            logger.warning(f"wandb: offline, the server was not reached ({_first_line(error)}); {_how_to_sync(folder)}")
         else:
-            print(f"wandb: {run.url}")
+            note(f"wandb: {run.url}")
         return run
     run = _init("offline", options, folder, config)
-    print(f"wandb: offline (no key is configured or WANDB_MODE says so); {_how_to_sync(folder)}")
+    note(f"wandb: offline (no key is configured or WANDB_MODE says so); {_how_to_sync(folder)}")
     return run
 
 

@@ -86,8 +86,8 @@ def test_offline_run_has_everything(
     asked = {"photographs": True, "thumbnails": 4, "checkpoints": True}
     logger = make_logger({"name": "wandb", **asked}, folder, {"loss": {"name": "focal"}})
     assert logger is not None
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("wandb: offline") and f"wandb sync {folder}/wandb/" in lines[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("note: wandb: offline") and f"wandb sync {folder}/wandb/" in lines[0]
     run = logger.experiment
     assert run.config["loss"] == {"name": "focal"}
     logger.log_metrics({"val/qwk": 0.5}, step=3)
@@ -165,8 +165,8 @@ def test_an_unreachable_server_means_offline_and_one_line(
     no_settings.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # a port that nobody listens on
     logger = make_logger({"name": "wandb", "timeout": 2}, tmp_path / "run", {})
     assert logger is not None
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("wandb: offline, the server was not reached")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("warning: wandb: offline, the server was not reached")
     logger.log_metrics({"x": 1.0}, step=0)
     logger.experiment.finish()
     assert not logger.failed
@@ -179,7 +179,7 @@ def test_a_failure_later_is_told_once_and_stops_nothing(tmp_path: Path, capsys: 
     capsys.readouterr()
     logger.log_metrics({"x": 1.0}, step=0)
     logger.log_metrics({"x": 2.0}, step=1)
-    assert capsys.readouterr().out.count("wandb: logging stopped") == 1
+    assert capsys.readouterr().err.count("wandb: logging stopped") == 1
     assert logger.failed
 
 

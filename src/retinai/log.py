@@ -1,0 +1,95 @@
+"""What retinai says: the logger `retinai`, which the command line shows as plain sentences.
+
+Results (level INFO) go to standard output, where programs may read them; notes, warnings and errors go to standard
+error with that word before them. Of several processes that train one run (DDP) only the first speaks; an error is told
+by each process that meets one, since another may not meet it. A program that imports retinai adds handlers of its own,
+as with any Python package, or calls `set_up`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+logger = logging.getLogger("retinai")
+NOTE = 25  # what a user should know and need not act on; between INFO and WARNING
+_WORDS = {NOTE: ("note", "cyan"), logging.WARNING: ("warning", "yellow"), logging.ERROR: ("error", "bold red")}
+
+
+def note(sentence: str) -> None:
+    """Tell what a user should know of a run and need not act on."""
+    logger.log(NOTE, sentence)
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the only one of its run, or the first of several (DDP)."""
+    return _rank() == 0
+
+
+def set_up() -> None:
+    """Let the logger `retinai` speak on the terminal; calling it again changes nothing."""
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # whatever the root logger does would say it twice
+    logger.disabled = False
+    if not any(isinstance(handler, PlainHandler) for handler in logger.handlers):
+        logger.addHandler(PlainHandler())
+
+
+class PlainHandler(logging.Handler):
+    """Writes sentences with rich: no time stamps, no line breaks of its own, colours on a terminal only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message; `extra={"plain": True}` leaves out the word before it."""
+        if not is_first_process() and record.levelno < logging.ERROR:
+            return
+        try:
+            from rich.text import Text
+
+            text = Text()
+            word, style = _WORDS.get(record.levelno, ("", ""))
+            if word and not getattr(record, "plain", False):
+                text.append(word if is_first_process() else f"{word} (process {_rank()})", style)
+                text.append(": ")
+            text.append(record.getMessage())
+            console = self._out if record.levelno < NOTE else self._err
+            console.print(text, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+    @cached_property
+    def _out(self) -> Console:
+        return _console("stdout")
+
+    @cached_property
+    def _err(self) -> Console:
+        return _console("stderr")
+
+
+class _Standard:
+    """The standard stream of the moment: tests, notebooks and progress bars put others in its place."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        # rich would write past the stand-in of a progress bar, into the bar; the stand-in writes above it.
+        if name == "rich_proxied_file":
+            raise AttributeError(name)
+        return getattr(getattr(sys, self._name), name)
+
+
+def _console(name: str) -> Console:
+    from rich.console import Console
+
+    stream: Any = _Standard(name)
+    return Console(file=stream)
+
+
+def _rank() -> int:
+    return max(int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))

@@ -91,3 +91,25 @@ def test_a_moved_run_still_evaluates_beside_itself(tiny_runs: list[Path], comman
     assert command("evaluate", *words, f"paths.cache={tmp_path / 'cache'}") == 0
     (found,) = (moved / "evaluation").iterdir()
     assert found.name.startswith("aptos_val_") and (found / "metrics.json").exists()
+
+
+def test_another_data_set_is_measured_though_its_training_part_lacks_a_class(
+    tiny_checkpoint: Path,
+    synthetic_idrid: Path,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "idrid"
+    shutil.copytree(synthetic_idrid, root)
+    (labels,) = root.rglob("*Training Labels.csv")
+    rows = [line.split(",") for line in labels.read_text().splitlines()]
+    labels.write_text("\n".join(",".join([n, "2" if grade == "1" else grade, *rest]) for n, grade, *rest in rows))
+    words = ["data=idrid", f"data.root={root}", "data.num_workers=0", f"paths.cache={tmp_path / 'cache'}"]
+    assert command("evaluate", f"ckpt={tiny_checkpoint}", *words, f"run_dir={tmp_path / 'out'}", "accelerator=cpu") == 0
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert 1 in set(table["target"]) and (tmp_path / "out" / "metrics.json").exists()
+    capsys.readouterr()
+    assert command("train", *words, f"run_dir={tmp_path / 'run'}", "backbone=resnet18", "backbone.weights=none") == 2
+    assert "class mild (1) is absent from the training part of idrid" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

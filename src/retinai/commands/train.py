@@ -39,6 +39,7 @@ def run(cfg: DictConfig) -> float | None:
     teachers = assemble.find_teachers(cfg)
     datamodule = assemble.make_datamodule(cfg, teachers=teachers)
     datamodule.setup()
+    datamodule.check_training()
     if cfg.resume:
         run_folder.check_same_data(folder, datamodule)
     for split in ("train", "val", *(["test"] if cfg.test else [])):

@@ -229,6 +229,15 @@ class FundusDataModule(lightning.LightningDataModule):
         if self.findings:
             self.measured_findings()  # masks that do not fit are told before a run folder is made
 
+    def check_training(self) -> None:
+        """Refuse a training part that lacks a class; what is only predicted or measured may lack some.
+
+        Raises:
+            DataError: If a class has no photograph in `train` and `limit` is not set.
+        """
+        self.setup()
+        self._curation.check_training(self.class_counts)
+
     def checked_table(self) -> pd.DataFrame:
         """Return the owner's label table, checked, before files are looked at and parts are made.
 

@@ -157,10 +157,12 @@ def test_faults_of_the_tree(copy, tmp_path, monkeypatch):
 
 def test_class_absent_from_train(tmp_path):
     root = write_aptos(tmp_path / "aptos", [0] * 10 + [1] * 10 + [2] * 10 + [4] * 10)
+    whole = build(root, tmp_path)
+    whole.setup()  # it can be predicted and measured
     with pytest.raises(DataError, match=r"class severe \(3\) is absent from the training part"):
-        build(root, tmp_path).setup()
+        whole.check_training()
     data = build(root, tmp_path, limit=8)
-    data.setup()
+    data.check_training()
     assert data.class_counts == [2, 2, 2, 0, 2] and "severe (3)" in data.notes[-1]
 
 

@@ -134,10 +134,7 @@ def test_synthetic_cohorts_by_patient(request, tmp_path, fixture, layout):
     root = request.getfixturevalue(fixture)
     data = build(root, tmp_path, limit=None)
     assert data.layout == layout
-    try:
-        data.setup()
-    except DataError as error:  # a rare label may have no patient in training in so small a cohort
-        assert "is absent from the training part" in str(error)
+    data.setup()
     known = data.table[data.table["split"] != "predict"]
     assert (known.groupby("patient")["split"].nunique() == 1).all()
     assert known["eye"].isin(["left", "right"]).all() and set(known["split"]) == {"train", "val", "test"}

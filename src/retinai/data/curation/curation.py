@@ -125,20 +125,26 @@ class Curation:
         return table.sort_values("id", key=lambda ids: ids.map(order))
 
     def class_counts(self, table: pd.DataFrame) -> list[int]:
-        """Return the training photographs per class.
+        """Return the training photographs per class."""
+        train = table[table["split"] == "train"]
+        return [int(n) for n in splits.indicator(train["target"].tolist(), self.task).sum(axis=0)]
+
+    def check_training(self, counts: Sequence[int]) -> None:
+        """Refuse to learn from a training part that lacks a class, or with `data.limit` add a note.
+
+        Args:
+            counts: Of `class_counts`.
 
         Raises:
-            DataError: If a class has none, `data.limit` is not set, and no training was done before.
+            DataError: Names the classes.
         """
-        train = table[table["split"] == "train"]
-        counts = splits.indicator(train["target"].tolist(), self.task).sum(axis=0)
         absent = [f"{name} ({i})" for i, name in enumerate(self.task.classes) if counts[i] == 0]
-        if absent:
-            sentence = f"class {few(absent)} is absent from the training part of {self.name}"
-            if self.limit is None and self.known is None:
-                raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
-            self.notes += [sentence] if self.known is None else []
-        return [int(n) for n in counts]
+        if not absent:
+            return
+        sentence = f"class {few(absent)} is absent from the training part of {self.name}"
+        if self.limit is None:
+            raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
+        self.notes.append(sentence)
 
     def fingerprint(self, table: pd.DataFrame) -> str:
         """Return a hash of ids, targets, parts and file contents."""

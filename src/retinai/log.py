@@ -11,11 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import Any
 
 logger = logging.getLogger("retinai")
 NOTE = 25  # what a user should know and need not act on; between INFO and WARNING
@@ -49,26 +45,19 @@ class PlainHandler(logging.Handler):
         if not is_first_process() and record.levelno < logging.ERROR:
             return
         try:
+            from rich.console import Console
             from rich.text import Text
 
+            stream: Any = _Standard("stdout" if record.levelno < NOTE else "stderr")
             text = Text()
             word, style = _WORDS.get(record.levelno, ("", ""))
             if word and not getattr(record, "plain", False):
                 text.append(word if is_first_process() else f"{word} (process {_rank()})", style)
                 text.append(": ")
             text.append(record.getMessage())
-            console = self._out if record.levelno < NOTE else self._err
-            console.print(text, soft_wrap=True)
+            Console(file=stream).print(text, soft_wrap=True)
         except Exception:
             self.handleError(record)
-
-    @cached_property
-    def _out(self) -> Console:
-        return _console("stdout")
-
-    @cached_property
-    def _err(self) -> Console:
-        return _console("stderr")
 
 
 class _Standard:
@@ -82,13 +71,6 @@ class _Standard:
         if name == "rich_proxied_file":
             raise AttributeError(name)
         return getattr(getattr(sys, self._name), name)
-
-
-def _console(name: str) -> Console:
-    from rich.console import Console
-
-    stream: Any = _Standard(name)
-    return Console(file=stream)
 
 
 def _rank() -> int:

@@ -85,6 +85,23 @@ def test_a_stopped_training_says_how_it_goes_on(
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+def test_of_two_processes_one_says_that_they_were_stopped(synthetic_aptos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1000"]
+    arguments = [word for word in words(synthetic_aptos, tmp_path) if not word.startswith("trainer")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retinai.cli", *arguments, *two],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert changes(run / "checkpoints" / "last.ckpt", lambda: process.poll() is None)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143, error
+    assert error.count("stopped (SIGTERM)") == 1 and error.count("the run can go on with") == 1, error
+
+
 def test_a_second_training_in_the_folder_is_refused_and_a_killed_one_leaves_no_lock(
     synthetic_aptos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

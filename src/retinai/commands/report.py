@@ -23,8 +23,8 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.files import write_csv, write_text
     from retinai.reports.compare import compare, to_frame, to_html, to_markdown
-    from retinai.reports.loading import load_runs
     from retinai.reports.wording import LABELS
+    from retinai.run.finished import load_runs
 
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     if not cfg.runs:

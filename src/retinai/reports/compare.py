@@ -13,12 +13,43 @@ import pandas as pd
 from retinai.errors import UserError
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.paired import paired_differences
-from retinai.prediction.predictions import concatenate
-from retinai.reports.loading import DamagedRun, Run
+from retinai.prediction.predictions import Predictions, concatenate
 from retinai.reports.wording import LABELS, with_interval
 
 # What a row tells of a run; columns that would be empty are left out.
 _FACTS = ("data", "model", "backbone", "loss", "teacher", "attention", "topology", "consistency", "seed", "fold")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run or evaluation, read from its folder.
+
+    Args:
+        folder: Its folder.
+        record: Content of `run.json` or `evaluation.json`.
+        metrics: Content of `metrics.json`.
+        predictions: Content of `predictions.csv`.
+        group: Equal for runs that differ only in fold or seed.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: Predictions
+    group: str
+
+
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run whose files cannot be used.
+
+    Args:
+        folder: Its folder.
+        reason: Which file, and what is wrong with it, in one line.
+    """
+
+    folder: Path
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
 from retinai.prediction.predictions import DECISIONS, Predictions
+from retinai.reports.compare import DamagedRun, Run
 from retinai.reports.wording import LABELS
 from retinai.run.records import RECORD, metric_problems, read_record
 from retinai.tasks.task import Task
@@ -23,38 +23,6 @@ from retinai.tasks.task import Task
 _FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test", "teacher")
 _FREE_DATA = ("fold", "root", "num_workers", "split_file")
 _RECORDS = (RECORD, "evaluation.json")
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished run or evaluation, read from its folder.
-
-    Args:
-        folder: Its folder.
-        record: Content of `run.json` or `evaluation.json`.
-        metrics: Content of `metrics.json`.
-        predictions: Content of `predictions.csv`.
-        group: Equal for runs that differ only in fold or seed.
-    """
-
-    folder: Path
-    record: dict[str, Any]
-    metrics: dict[str, Any]
-    predictions: Predictions
-    group: str
-
-
-@dataclass(frozen=True)
-class DamagedRun:
-    """A run whose files cannot be used.
-
-    Args:
-        folder: Its folder.
-        reason: Which file, and what is wrong with it, in one line.
-    """
-
-    folder: Path
-    reason: str
 
 
 def load_runs(places: Sequence[str]) -> tuple[list[Run], list[DamagedRun]]:

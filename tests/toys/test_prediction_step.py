@@ -91,6 +91,6 @@ def test_gradients_are_those_of_finite_differences(module: FundusModule, data: A
     (gradient,) = torch.autograd.grad(value(image).sum(), image)
     way = gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     with torch.no_grad():
-        slope = (value(image + 1e-5 * way) - value(image - 1e-5 * way)) / 2e-5
-    np.testing.assert_allclose(results["gradient_norm"], slope.numpy(), rtol=1e-2)
+        slope = (value(image + 0.05 * way) - value(image - 0.05 * way)) / 0.1
+    np.testing.assert_allclose(results["gradient_norm"], slope.numpy(), rtol=2e-2)
     assert all(parameter.grad is None for parameter in module.parameters())

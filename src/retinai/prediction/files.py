@@ -72,7 +72,7 @@ def predict_files(
     fields = module.photograph_fields()
     files = _Files(photographs, module.preprocessing, fields)
     collate = Collate(module.preprocessing, module.task, fields)
-    reasons, rows = [""] * len(files), []
+    reasons, rows = [""] * len(files), list[int]()
 
     def good_batches() -> Iterator[dict[str, Any]]:
         for batch in _loader(files, batch_size, num_workers):

@@ -16,7 +16,7 @@ from retinai.data.loading.loader import EpochLoader, make_loader
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.synthetic.cohort import write_cohort
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 HEIGHT, WIDTH = 1958, 2588  # a frequent size among the photographs of APTOS
 

@@ -65,7 +65,7 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
     from retinai.data.photographs.cache import PreparedCache
     from retinai.modules.classifier import Classifier
     from retinai.run import factories as assemble
-    from retinai.tasks.task import DR_GRADE
+    from retinai.tasks.known import DR_GRADE
 
     # One thread: several wait for each other at every operation, so that any other work on the machine
     # slows them many times over and nothing but that is measured.

@@ -10,9 +10,9 @@ import sys
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.modules.load import load_module
 from retinai.prediction.predictions import concatenate
-from retinai.reports.loading import load_runs
 from retinai.reports.run_report import write_evaluation
 from retinai.run.console import print_metrics
+from retinai.run.finished import load_runs
 
 
 def main(out: str, folders: list[str]) -> None:

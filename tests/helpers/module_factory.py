@@ -11,7 +11,8 @@ import yaml
 
 from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 from retinai.modules.classifier import Classifier
-from retinai.tasks.task import DR_GRADE, Task
+from retinai.tasks.known import DR_GRADE
+from retinai.tasks.task import Task
 
 CONF = Path(__file__).parents[2] / "conf"
 SIZE = 32

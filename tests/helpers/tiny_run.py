@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from retinai.callbacks import make_callbacks
 from retinai.encoders.checkpoint_io import AtomicCheckpointIO
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 
 class TinyModule(lightning.LightningModule):

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 import torch
 
+from retinai.metrics.decisions import decide
 from retinai.modules.checkpoint import store_calibration
 from retinai.modules.load import load_module
 from retinai.prediction.calibration.temperature import scale
-from retinai.prediction.predictions import decide
 
 Command = Callable[..., int]
 

@@ -80,7 +80,7 @@ FILES: list[tuple[str, Any, str]] = [
     ("metrics.json list", b"[]", "no JSON object"),
     ("metrics.json missing", ..., "has not finished"),
     ("metrics.json n", edit(n="many"), "n is no whole number"),
-    ("metrics.json decision", edit(decision="dice"), "decision rule is unknown"),
+    ("metrics.json decision rule", edit(decision_rule="dice"), "decision rule is unknown"),
     ("metrics.json task", edit(task={"name": "dr_grade"}), "its task is none"),
     ("metrics.json qwk", edit(qwk=0.5), "qwk is no metric"),
     ("config.yaml broken", b"a: [1", "config.yaml is not readable"),

@@ -145,7 +145,7 @@ def test_real_photographs_are_graded_as_by_the_checkpoint(
 
 def test_the_grader_takes_files_and_arrays(folder: Path, photographs: Path, expected: pd.DataFrame) -> None:
     grader = ExportedModel(folder, threads=1)
-    assert grader.task.classes[0] == "no_dr" and grader.decision == "argmax"
+    assert grader.task.classes[0] == "no_dr" and grader.decision_rule == "argmax"
     table = grader.predict(photographs, workers=0)
     same_grades(table.assign(error=table["error"].replace("", np.nan)), expected)
     good = sorted(photographs.glob("*.png"))[:3]

@@ -15,7 +15,7 @@ from retinai.errors import ConfigError, UserError
 from retinai.lesions.findings import LESION_NAMES
 from retinai.llava.text.jsonl import read_conversations
 from retinai.llava.text.parsing import named_lesions, parse_grade
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 WORDS = {
     "microaneurysms": "aneurysm",

@@ -14,8 +14,8 @@ from retinai.benchmark.rows import Row
 from retinai.data.photographs.images import decode_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import prepare_retina
+from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.temperature import calibrated_probabilities
-from retinai.prediction.predictions import decide
 
 if TYPE_CHECKING:
     from retinai.topology.persistence import TopologySettings
@@ -31,13 +31,13 @@ class Contender:
     Attributes:
         preprocessing: How a photograph becomes its input.
         topology: Settings of the persistence images that it reads, or None.
-        decision: How its probabilities become decisions.
+        decision_rule: How its probabilities become decisions.
         calibration: Of its checkpoint or folder, or None.
     """
 
     preprocessing: Preprocessing
     topology: TopologySettings | None = None
-    decision = "argmax"
+    decision_rule = "argmax"
     calibration: dict[str, Any] | None = None
 
     def alone(self, batch: int) -> Callable[[], Any]:
@@ -83,8 +83,8 @@ class Contender:
         probabilities = self.probabilities(np.stack(pixels), np.stack(images) if images else None)
         spent["network"] = time.perf_counter() - begin
         begin = time.perf_counter()
-        decisions = decide(probabilities, self.decision)
-        calibrated_probabilities(probabilities, self.calibration, self.decision)
+        decisions = decide(probabilities, self.decision_rule)
+        calibrated_probabilities(probabilities, self.calibration)
         spent["decide"] = time.perf_counter() - begin
         return decisions, spent
 
@@ -103,7 +103,7 @@ class FolderContender(Contender):
         self.grader = ExportedModel(folder, threads)
         self.folder = Path(folder)
         self.preprocessing, self.topology = self.grader.preprocessing, self.grader.folder.topology
-        self.decision, self.calibration = self.grader.decision, self.grader.calibration
+        self.decision_rule, self.calibration = self.grader.decision_rule, self.grader.calibration
 
     def alone(self, batch: int) -> Callable[[], Any]:
         """Return a function that runs the network once."""
@@ -140,7 +140,7 @@ class TorchContender(Contender):
         self.network = module.network
         self.predict: Callable[..., Any] = module.predict_probabilities
         self.preprocessing, self.topology, task = module.preprocessing, module.topology, module.task
-        self.decision, self.calibration = module.decision, module.calibration
+        self.decision_rule, self.calibration = module.decision_rule, module.calibration
         self.collate = Collate(self.preprocessing, task)
         self.memory_formats: dict[int, str] = {}
         self._mode = torch.inference_mode

@@ -114,7 +114,7 @@ def _details(cfg: DictConfig, module: FundusModule, datamodule: FundusDataModule
         "trained_on": (module.data_config or {}).get("name"),
         "checkpoint": str(cfg.ckpt),
         "preprocessing": module.preprocessing.to_dict(),
-        "decision": module.decision,
+        "decision_rule": module.decision_rule,
         "data_fingerprint": datamodule.fingerprint,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "version": __version__,

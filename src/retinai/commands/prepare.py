@@ -200,9 +200,11 @@ def duplicate_table(table: pd.DataFrame, groups: Sequence[DuplicateGroup]) -> pd
 
 
 def _as_text(row: dict[Any, Any]) -> tuple[str, str, str]:
+    import numpy as np
+
     target = row["target"]
-    label = " ".join(map(str, target)) if isinstance(target, tuple) else "" if target is None else str(target)
-    return row["id"], label, row["split"]
+    numbers = () if target is None else np.atleast_1d(target).tolist()
+    return row["id"], " ".join(map(str, numbers)), row["split"]
 
 
 def write_findings(

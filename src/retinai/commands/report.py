@@ -23,8 +23,8 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.files import write_csv, write_text
     from retinai.reports.compare import compare, to_frame, to_html, to_markdown
-    from retinai.reports.wording import LABELS
     from retinai.run.finished import load_runs
+    from retinai.tasks.task import all_metric_labels
 
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     if not cfg.runs:
@@ -36,8 +36,8 @@ def run(cfg: DictConfig) -> None:
     else:
         check_folder(cfg.paths.outputs, "paths.outputs")
         out = Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    if unknown := sorted(set(cfg.metrics or ()) - set(LABELS)):
-        raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(LABELS)})")
+    if unknown := sorted(set(cfg.metrics or ()) - set(all_metric_labels())):
+        raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(all_metric_labels())})")
     runs, damaged = load_runs([str(run) for run in cfg.runs])
     if cfg.out:  # after reading the runs, so that what is wrong with them is told first
         check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)

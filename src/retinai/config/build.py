@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -18,13 +19,13 @@ def build(spec: Mapping[str, Any], expected: type[T], /, trusted: bool = False, 
     """Make an object of the class that `spec` names from the rest of `spec` and `extra`.
 
     Checkpoints carry such mappings, so nothing but classes of the expected kind are called, and by default only
-    those that are defined inside the retinai package; a configuration that the user composed may bring classes of
-    its own (`trusted=True`).
+    those that are defined in the retinai package or in a module that is imported already; a configuration that the
+    user composed may bring classes of its own (`trusted=True`).
 
     Args:
         spec: Mapping with `_target_` (a dotted path) and arguments. `extra` wins over it.
         expected: The class that the target has to be, or to be derived from; checked before anything is called.
-        trusted: Allow targets outside the retinai package.
+        trusted: Import modules outside the retinai package.
         **extra: More keyword arguments.
 
     Returns:
@@ -48,7 +49,7 @@ def check_kind(spec: Mapping[str, Any], expected: type[T], trusted: bool = False
     Args:
         spec: Mapping with `_target_`.
         expected: The class that the target has to be, or to be derived from.
-        trusted: Allow targets outside the retinai package.
+        trusted: Import modules outside the retinai package.
 
     Raises:
         ConfigError: If there is no such thing, it is not allowed, or it is of another kind.
@@ -78,15 +79,18 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
     """Return the class or function that `spec["_target_"]` names.
 
     Raises:
-        ConfigError: If there is no such thing, or it is outside the retinai package and not trusted.
+        ConfigError: If there is no such thing, or it is outside the retinai package, not imported yet and not trusted.
         MissingExtraError: If it needs an optional package that is not installed.
     """
     path = str(spec.get(TARGET, ""))
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise ConfigError([f"a section without a usable _target_ (got {path!r}); it names what to build"])
-    if not trusted and module_name.split(".")[0] != "retinai":
-        raise ConfigError([f"_target_ {path!r} is outside retinai and is not called from a checkpoint"])
+    # What is imported already was chosen by the user, in a configuration or a program; nothing else of a checkpoint is.
+    if not trusted and module_name.split(".")[0] != "retinai" and module_name not in sys.modules:
+        raise ConfigError(
+            [f"_target_ {path!r} is outside retinai and is not imported for a checkpoint; import {module_name} first"]
+        )
     try:
         found = getattr(importlib.import_module(module_name), name)
     except ImportError as error:
@@ -96,7 +100,7 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
         raise ConfigError([f"_target_ {path!r}: module {module_name} has no {name!r}"]) from error
     if not trusted and getattr(found, "__module__", None) != module_name:
         # `retinai.x.os.system` and re-exported outsiders end here.
-        raise ConfigError([f"_target_ {path!r} is not defined in retinai and is not called from a checkpoint"])
+        raise ConfigError([f"_target_ {path!r} is not defined in {module_name} and is not called from a checkpoint"])
     return found
 
 

@@ -20,7 +20,6 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 # Sums of float32 probabilities end a little beside 0 and 1.
 Threshold = Annotated[float, Field(ge=-0.001, le=1.001)]
-Decision = Literal["argmax", "median", "threshold"]
 
 
 class Record(BaseModel):
@@ -36,10 +35,10 @@ class OpenRecord(Record):
 
 
 class TaskRecord(Record):
-    """`Task.to_dict()`."""
+    """`Task.to_dict()`; what only some kinds of task may say is checked by their classes."""
 
     name: Name
-    kind: Literal["grade", "multilabel"]
+    kind: Name
     classes: list[ClassName] = Field(min_length=2, max_length=1000)
     referable_from: int | None = None
 
@@ -47,10 +46,6 @@ class TaskRecord(Record):
     def _belongs_together(self) -> TaskRecord:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes have one name")
-        if self.referable_from is not None and not (
-            self.kind == "grade" and 1 <= self.referable_from < len(self.classes)
-        ):
-            raise ValueError(f"referable_from {self.referable_from} is no grade that some are below")
         return self
 
 
@@ -78,6 +73,7 @@ class CalibrationRecord(OpenRecord):
     """What `fit_calibration` gives."""
 
     temperature: float = Field(gt=0, le=1000)
+    scaling: Literal["softmax", "cumulative", "sigmoid"]
     operating_points: dict[Name, PointRecord] = {}
 
 
@@ -145,7 +141,7 @@ class ManifestRecord(OpenRecord):
     outputs: dict[Name, TensorRecord]
     task: TaskRecord
     preprocessing: PreprocessingRecord
-    decision: Decision
+    decision_rule: Name
     topology: TopologyRecord | None
     calibration: CalibrationRecord | None
     files: dict[FileName, Sha256]
@@ -154,8 +150,6 @@ class ManifestRecord(OpenRecord):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> ManifestRecord:
-        if (self.decision == "threshold") != (self.task.kind == "multilabel"):
-            raise ValueError(f"decision {self.decision!r} does not fit a task of kind {self.task.kind}")
         stem = self.network.rpartition(".")[0]
         needed = [f"{stem}.onnx"] if self.engine == "onnx" else [f"{stem}.xml", f"{stem}.bin"]
         if self.network != needed[0]:

@@ -109,7 +109,7 @@ class Distiller(Classifier):
         assert self.teachers is not None
         alpha, ce = self.alpha, super().task_loss(logits, batch)
         targets = self.teachers.probabilities(batch, self.temperature)
-        kd = distillation_loss(self.criterion.class_logits(logits), targets, self.temperature, self.task.kind)
+        kd = distillation_loss(self.criterion.class_logits(logits), targets, self.temperature, self.task.distribution)
         self.log_part("kd", kd, batch)
         self.log_part("ce", ce, batch)
         self.log_part("alpha", alpha, batch)

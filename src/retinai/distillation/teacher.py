@@ -17,7 +17,7 @@ from retinai.errors import CheckpointError
 from retinai.losses.divergence import soften
 from retinai.modules.classifier import Classifier
 from retinai.modules.load import load_module
-from retinai.tasks.task import Task
+from retinai.tasks.task import Task, check_same_task
 from retinai.topology.field import TopologyField
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Teachers:
             if module.topology is not None:
                 own["topology"] = batch[_topology_key(module)]
             logits = module(*module.network_inputs(own))
-            answers.append(soften(module.criterion.class_logits(logits), temperature, self.task.kind))
+            answers.append(soften(module.criterion.class_logits(logits), temperature, self.task.distribution))
         return torch.stack(answers).mean(dim=0)
 
     def fields(self, cache_dir: str | Path) -> list[SampleField]:
@@ -96,12 +96,8 @@ class Teachers:
         Raises:
             CheckpointError: Names both.
         """
-        if self.task == task:
-            return
-        raise CheckpointError(
-            f"teacher {self.paths[0]} is of task {self.task.name!r} ({', '.join(self.task.classes)}), the data is of "
-            f"task {task.name!r} ({', '.join(task.classes)}); choose a teacher.ckpt of the same task and classes"
-        )
+        remedy = "choose a teacher.ckpt of the same task and classes"
+        check_same_task(self.task, f"teacher {self.paths[0]}", task, "the data", remedy)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what a checkpoint tells of its teachers: path, content hash, backbone, side, loss."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from retinai.files import write_text
 from retinai.runtime.cpu import Cpu
+from retinai.tasks.task import Task
 
 _ENGINES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -39,9 +40,9 @@ def write_card(file: Path, facts: dict[str, Any]) -> None:
 
 def _purpose(facts: dict[str, Any]) -> str:
     task, pixels = facts["task"], facts["preprocessing"]
-    kind = "one of the ordered grades" if task["kind"] == "grade" else "any number of the labels"
+    answer, rule = Task.from_dict(task).answer, facts["decision_rule"]
     lines = [
-        f"- gives a photograph of the retina {kind}: {', '.join(task['classes'])}; decided by {facts['decision']}",
+        f"- gives a photograph of the retina {answer}: {', '.join(task['classes'])}; decided by {rule}",
         f"- network: {facts['backbone']}, {facts['parameters'] / 1e6:.1f} million parameters, {facts['precision']}, "
         f"for {_ENGINES[facts['engine']]}",
         f"- trained on: {facts['trained_on']}",

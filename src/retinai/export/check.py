@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # bits of mantissa and int8 has 8 bits in all: where a network wavers between two classes they move single
 # probabilities far (0.11 and 0.31 were seen with no decision changed), which matters as far as decisions change.
 _DEFAULTS = {"fp32": (0.001, 0.0), "bf16": (0.25, 0.005), "int8": (0.4, 0.005)}
-_METRICS = {"grade": "qwk", "multilabel": "macro_f1"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Tolerance:
 
     Args:
         difference: Largest difference of a probability.
-        drop: Largest loss of QWK (multilabel: macro F1).
+        drop: Largest loss of the task's main metric (grades: QWK; several labels: macro F1).
     """
 
     difference: float
@@ -74,7 +73,7 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
 
     Returns:
         `photographs`; `left_out` (with no field of view, which a folder does not grade); `largest_difference` and
-        `mean_difference` of a probability; `changed_decisions`; `metric` (`qwk` or `macro_f1`); under `checkpoint`
+        `mean_difference` of a probability; `changed_decisions`; `metric`, the task's main one; under `checkpoint`
         and `folder` that metric and `accuracy`; `computed_bf16` (False where this CPU cannot).
 
     Raises:
@@ -95,7 +94,7 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
         raise DataError(f"no photograph of the {split} split of {datamodule.name} shows a field of view")
     truth = truth.take(good).calibrated(module.calibration)
     frame = table.iloc[good].assign(target=truth.to_frame()["target"].to_numpy(), patient=truth.patients)
-    graded = Predictions.from_frame(frame, module.task, module.decision)
+    graded = Predictions.from_frame(frame, module.task, module.decision_rule)
     differences = np.abs(graded.probabilities - truth.probabilities)
     changed = graded.decisions != truth.decisions
     return {
@@ -104,7 +103,7 @@ def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, sp
         "largest_difference": float(differences.max()),
         "mean_difference": float(differences.mean()),
         "changed_decisions": int(changed.reshape(len(good), -1).any(axis=1).sum()),
-        "metric": _METRICS[module.task.kind],
+        "metric": module.task.main_metric,
         "checkpoint": _scores(truth),
         "folder": _scores(graded),
         "computed_bf16": cpu_computes_bf16() if grader.folder.precision == "bf16" else None,
@@ -115,7 +114,7 @@ def _scores(predictions: Predictions) -> dict[str, float | None]:
     from retinai.prediction.metrics import compute_metrics
 
     metrics = compute_metrics(predictions, resamples=0)
-    names = (_METRICS[predictions.task.kind], "accuracy")
+    names = (predictions.task.main_metric, "accuracy")
     return {name: metrics[name]["value"] for name in names if name in metrics}
 
 

@@ -119,7 +119,7 @@ def _facts(
         "outputs": {"probability": {"type": "float32", "shape": ["batch", module.task.num_classes]}},
         "task": module.task.to_dict(),
         "preprocessing": plain(module.preprocessing.to_dict()),
-        "decision": module.decision,
+        "decision_rule": module.decision_rule,
         "topology": None if topology is None else topology.to_dict(),
         "calibration": plain(module.calibration),
         "model": module.model_name,

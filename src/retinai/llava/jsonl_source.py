@@ -15,7 +15,7 @@ from retinai.data.sources.label_table import as_targets
 from retinai.errors import ConfigError, DataError
 from retinai.lesions.findings import Findings
 from retinai.llava.text.jsonl import Conversation, read_conversations
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 _TASKS = {"grade": DR_GRADE, "dme": DME_RISK}
 

@@ -21,7 +21,8 @@ class AnswerLikelihood(Criterion):
         **options: Options of `Criterion`.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("grade",)
+    target_types: ClassVar[tuple[str, ...]] = ("ordered",)
+    trains_classifiers: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -25,6 +25,7 @@ from retinai.modules.exporter import Exporter
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PredictionStep, Probabilities
 from retinai.reports.parts import ReportPart
+from retinai.tasks.task import Task
 
 _GRADINGS = ("score", "generate")
 
@@ -267,8 +268,8 @@ class LlavaGrader(FundusModule):
 
 def _check(task: Mapping[str, Any], grading: str, attention: Mapping[str, Any] | None, tokens: int) -> None:
     problems = []
-    if task["kind"] != "grade":
-        problems.append(f"model=llava grades; task {task['name']!r} is of kind {task['kind']}, use model=classifier")
+    if "ordered" not in Task.from_dict(task).target_types:
+        problems.append(f"model=llava gives grades; task {task['name']!r} has none, use model=classifier")
     if grading not in _GRADINGS:
         problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
     if attention and attention.get("name", "none") != "none":

@@ -18,7 +18,7 @@ from retinai.config.build import build
 from retinai.config.paths import conf_dir
 from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFinding
 from retinai.llava.text.prompts import PromptTemplates
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 SEED = 20
 IMAGE_SIZE = 168

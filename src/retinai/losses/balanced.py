@@ -16,7 +16,7 @@ from retinai.losses.base import LARGEST_GAMMA, Criterion, require_range, weighte
 from retinai.losses.focal import softmax_focal
 from retinai.tasks.task import Task
 
-_BASES = {"grade": ("softmax", "focal"), "multilabel": ("bce", "focal")}
+_BASES = {"categorical": ("softmax", "focal"), "bernoulli": ("bce", "focal")}
 _AGAINST = ("negatives", "labels")
 
 
@@ -74,7 +74,7 @@ class ClassBalanced(Criterion):
     Source: for (N - n) / n the `pos_weight` in PyTorch's documentation of `BCEWithLogitsLoss`.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("grade", "multilabel")
+    target_types: ClassVar[tuple[str, ...]] = ("index", "labels")
     balances_classes: ClassVar[bool] = True
 
     def __init__(
@@ -91,12 +91,10 @@ class ClassBalanced(Criterion):
     ) -> None:
         super().__init__(task=task, class_counts=class_counts, num_samples=num_samples, name=name)
         self.check_counts()
-        self.base = base or _BASES[task.kind][0]
-        if self.base not in _BASES[task.kind]:
-            valid = ", ".join(_BASES[task.kind])
-            raise ConfigError(
-                [f"loss.base={base} does not suit task {task.name!r} of kind {task.kind}; valid: {valid}"]
-            )
+        bases = _BASES[task.distribution]
+        self.base = base or bases[0]
+        if self.base not in bases:
+            raise ConfigError([f"loss.base={base} does not suit task {task.name!r}; valid: {', '.join(bases)}"])
         if against not in _AGAINST:
             raise ConfigError([f"loss.against={against} is unknown; valid: {', '.join(_AGAINST)}"])
         self.against = against
@@ -107,7 +105,7 @@ class ClassBalanced(Criterion):
                 ["loss.label_smoothing suits the bases softmax and bce, not loss.base=focal; set it to 0"]
             )
         counts = torch.tensor(self.class_counts)
-        if task.kind == "multilabel" and against == "negatives":
+        if task.distribution == "bernoulli" and against == "negatives":
             self.set_class_weights(self.rarity(counts) / self.rarity(self._negatives(counts)))
         else:
             self.set_class_weights(_normalised(self.rarity(counts)))
@@ -135,7 +133,7 @@ class ClassBalanced(Criterion):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the weighted loss of logits (B, C)."""
         assert self.class_weights is not None
-        if self.task.kind == "multilabel":
+        if self.task.distribution == "bernoulli":
             weights = 1.0 + (self.class_weights - 1.0) * targets
             if self.base == "focal":
                 losses = sigmoid_focal_loss(logits, targets, alpha=-1.0, gamma=self.gamma, reduction="none")

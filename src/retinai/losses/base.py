@@ -1,4 +1,4 @@
-"""What every loss offers: a loss, class probabilities, and the rule that makes a decision of them."""
+"""The base of all losses: the loss, the class probabilities of its logits, and their decision rule."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from retinai.config.build import check_kind
+from retinai.config.paths import conf_dir
 from retinai.errors import ConfigError
+from retinai.losses.divergence import class_probabilities
 from retinai.tasks.task import Task
 
-# Differences of float32 probabilities carry rounding of this size, so nothing below is knowledge.
+# Differences of float32 probabilities are rounded by this much, so smaller ones mean nothing.
 _LEAST_PROBABILITY = 1e-7
-# Focusing far beyond any use: larger exponents only make gradients that are not finite.
+# Far beyond any use; larger exponents only make gradients that are not finite.
 LARGEST_GAMMA = 100.0
 
 
@@ -21,25 +24,27 @@ class Criterion(nn.Module):
     """A loss that knows how its logits become class probabilities.
 
     Args:
-        task: The task of the data; its kind must be one of `kinds`.
+        task: The task of the data; its targets must be of one of `target_types`.
         class_counts: Samples (multilabel: positives) per class in the training split, length C.
         num_samples: Samples in the training split; needed where positives are weighed against
             negatives.
         name: Name of the configuration.
 
     Attributes:
-        kinds: Task kinds that the loss suits.
+        target_types: What it can learn from, see `Task`: `index`, `ordered`, `labels`.
+        trains_classifiers: Whether `loss=` may choose it for a classifier.
         balances_classes: Whether it weighs classes by their counts.
         gives_class_logits: Whether the outputs are class logits, one per class.
         num_outputs: Logits per photograph.
-        decision: `argmax`, `median` (of the distribution over ordered grades) or `threshold` (0.5).
+        decision_rule: How its probabilities become decisions, see `retinai.metrics.decisions.decide`.
         class_weights: Weights per class, shape (C,), or None.
 
     Raises:
-        ConfigError: If the loss does not suit the kind of task.
+        ConfigError: If the loss cannot learn from the task's targets.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("grade",)
+    target_types: ClassVar[tuple[str, ...]] = ("index",)
+    trains_classifiers: ClassVar[bool] = True
     balances_classes: ClassVar[bool] = False
     gives_class_logits: ClassVar[bool] = True
     class_weights: Tensor | None
@@ -48,11 +53,11 @@ class Criterion(nn.Module):
         self, *, task: Task, class_counts: Sequence[int], num_samples: int | None = None, name: str = ""
     ) -> None:
         super().__init__()
-        if task.kind not in self.kinds:
+        if not self.suits(task):
             raise ConfigError(
                 [
-                    f"loss={name or type(self).__name__} does not suit task {task.name!r} of kind {task.kind}; "
-                    f"losses for it: {', '.join(losses_for(task.kind))}"
+                    f"loss={name or type(self).__name__} does not suit task {task.name!r}, whose targets are "
+                    f"{' and '.join(task.target_types)}; losses for it: {', '.join(losses_for(task))}"
                 ]
             )
         if len(class_counts) != task.num_classes:
@@ -61,10 +66,17 @@ class Criterion(nn.Module):
             )
         self.task = task
         self.class_counts = [int(n) for n in class_counts]
-        self.num_samples = num_samples if num_samples is not None or task.kind != "grade" else sum(self.class_counts)
+        if num_samples is None and task.distribution == "categorical":
+            num_samples = sum(self.class_counts)
+        self.num_samples = num_samples
         self.num_outputs = task.num_classes
-        self.decision = "argmax" if task.kind == "grade" else "threshold"
+        self.decision_rule = task.decision_rules[0]
         self.register_buffer("class_weights", None)
+
+    @classmethod
+    def suits(cls, task: Task) -> bool:
+        """Return whether it can learn from the task's targets."""
+        return not set(cls.target_types).isdisjoint(task.target_types)
 
     def set_class_weights(self, weights: Tensor) -> None:
         """Keep class weights, shape (C,), float32; they follow the module to its device."""
@@ -76,15 +88,13 @@ class Criterion(nn.Module):
 
         Args:
             logits: Shape (B, num_outputs).
-            targets: int64 (B,) for grades, float32 (B, C) of 0 and 1 for multilabel.
+            targets: As the task has them in a batch: int64 (B,) for grades, float32 (B, C) of 0 and 1 for labels.
         """
         raise NotImplementedError
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return class probabilities, shape (B, C); for grades each row sums to 1."""
-        if self.task.kind == "multilabel":
-            return logits.float().sigmoid()
-        return logits.float().softmax(dim=1)
+        """Return class probabilities, shape (B, C); of a categorical task each row sums to 1."""
+        return class_probabilities(logits.float(), self.task.distribution)
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return numbers whose softmax (multilabel: sigmoid) is the class probabilities, shape (B, C).
@@ -114,11 +124,16 @@ class Criterion(nn.Module):
             )
 
 
-def losses_for(kind: str) -> list[str]:
-    """Return the names of the shipped losses that suit a kind of task."""
-    common = ["focal", "class_balanced", "class_balanced_focal", "effective_number", "effective_number_focal"]
-    own = {"grade": ["cross_entropy", "corn", "coral", "regression"], "multilabel": ["bce", "asymmetric"]}
-    return own.get(kind, []) + common
+def losses_for(task: Task) -> list[str]:
+    """Return the names of the losses of `conf/loss/` that a classifier can learn a task with."""
+    import yaml
+
+    found = []
+    for path in sorted((conf_dir() / "loss").glob("*.yaml")):
+        criterion = check_kind(yaml.safe_load(path.read_text(encoding="utf-8")), Criterion, trusted=True)
+        if criterion.trains_classifiers and criterion.suits(task):
+            found.append(path.stem)
+    return found
 
 
 def require_range(key: str, value: float, low: float, high: float, *, open_high: bool = False) -> float:

@@ -24,7 +24,7 @@ class BinaryCrossEntropy(Criterion):
         label_smoothing: Moves the targets 0 and 1 towards 0.5 by this share, in [0, 1).
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("multilabel",)
+    target_types: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Asymmetric(Criterion):
         implementation, which sums, divided by the number of elements.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("multilabel",)
+    target_types: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ def softmax_focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
 
 
 class Focal(Criterion):
-    """Focal loss: softmax for grades, one sigmoid per label for multilabel; mean over all elements.
+    """Focal loss: softmax for one class per photograph, a sigmoid for each of several labels; mean over all elements.
 
     Args:
         task: Any task.
@@ -47,7 +47,7 @@ class Focal(Criterion):
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 4 and 5.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("grade", "multilabel")
+    target_types: ClassVar[tuple[str, ...]] = ("index", "labels")
 
     def __init__(
         self,
@@ -65,6 +65,6 @@ class Focal(Criterion):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean focal loss of logits (B, C)."""
-        if self.task.kind == "grade":
+        if self.task.distribution == "categorical":
             return softmax_focal(logits, targets, self.gamma).mean()
         return sigmoid_focal_loss(logits, targets, alpha=self.alpha, gamma=self.gamma, reduction="mean")

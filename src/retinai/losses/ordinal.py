@@ -40,6 +40,7 @@ class Corn(Criterion):
         Conditional Probabilities", 2021, eq. 6; loss by coral-pytorch.
     """
 
+    target_types: ClassVar[tuple[str, ...]] = ("ordered",)
     gives_class_logits: ClassVar[bool] = False
 
     def __init__(
@@ -47,7 +48,7 @@ class Corn(Criterion):
     ) -> None:
         super().__init__(task=task, class_counts=class_counts, num_samples=num_samples, name=name)
         self.num_outputs = task.num_classes - 1
-        self.decision = "median"
+        self.decision_rule = "median"
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the CORN loss of logits (B, C - 1) and targets (B,)."""
@@ -72,6 +73,7 @@ class Coral(Criterion):
         Application to Age Estimation", Pattern Recognition Letters 2020, eq. 4; loss by coral-pytorch.
     """
 
+    target_types: ClassVar[tuple[str, ...]] = ("ordered",)
     gives_class_logits: ClassVar[bool] = False
 
     def __init__(
@@ -79,7 +81,7 @@ class Coral(Criterion):
     ) -> None:
         super().__init__(task=task, class_counts=class_counts, num_samples=num_samples, name=name)
         self.num_outputs = 1
-        self.decision = "median"
+        self.decision_rule = "median"
         steps = task.num_classes - 1
         # From 1 down, so that the thresholds start in their order (as coral-pytorch does).
         self.biases = nn.Parameter(torch.arange(steps, 0, -1).float() / steps)

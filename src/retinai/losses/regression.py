@@ -14,28 +14,13 @@ from torch.nn import functional
 from retinai.errors import ConfigError
 from retinai.losses.base import Criterion
 from retinai.losses.ordinal import probabilities_from_exceedance
+from retinai.metrics.grade import confusion_matrix, quadratic_weighted_kappa
 from retinai.tasks.task import Task
 
 _LOSSES: dict[str, Callable[..., Tensor]] = {"mse": functional.mse_loss, "smooth_l1": functional.smooth_l1_loss}
 # The least distance between cut-offs and the least spread, in grades: no grade becomes unreachable.
 _LEAST_GAP = 1e-3
 _LEAST_SIGMA = 0.1
-
-
-def quadratic_kappa(decisions: np.ndarray, targets: np.ndarray, num_classes: int) -> float:
-    """Return Cohen's kappa with quadratic weights; 0 where it has no value.
-
-    Args:
-        decisions: Grades, shape (N,).
-        targets: Grades, shape (N,).
-        num_classes: Number of grades.
-
-    Source: Cohen, "Weighted kappa", 1968; with quadratic weights it is
-        1 - mean((d - t)^2) / mean over independent pairs of (d - t)^2.
-    """
-    d, t = decisions.astype(float), targets.astype(float)
-    expected = d.var() + t.var() + (d.mean() - t.mean()) ** 2
-    return 0.0 if expected == 0 else float(1.0 - np.mean((d - t) ** 2) / expected)
 
 
 def fit_cutoffs(values: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
@@ -59,7 +44,8 @@ def fit_cutoffs(values: np.ndarray, targets: np.ndarray, num_classes: int) -> np
     def cost(cutoffs: np.ndarray) -> float:
         decisions = np.searchsorted(_rising(cutoffs), values, side="left")
         # A faint pull to even cut-offs: without it those between unused grades wander off.
-        return -quadratic_kappa(decisions, targets, num_classes) + 1e-4 * float(np.mean((cutoffs - even) ** 2))
+        kappa = quadratic_weighted_kappa(confusion_matrix(targets, decisions, num_classes)[None].astype(float))[0]
+        return -float(np.nan_to_num(kappa)) + 1e-4 * float(np.mean((cutoffs - even) ** 2))
 
     best = min(starts, key=cost)
     for start in starts:
@@ -91,6 +77,7 @@ class GradeRegression(Criterion):
         fit_on_validation: False keeps the cut-offs at k + 0.5.
     """
 
+    target_types: ClassVar[tuple[str, ...]] = ("ordered",)
     gives_class_logits: ClassVar[bool] = False
     cutoffs: Tensor
     sigma: Tensor
@@ -110,7 +97,7 @@ class GradeRegression(Criterion):
             raise ConfigError([f"loss.loss={loss} is unknown; valid: {', '.join(_LOSSES)}"])
         self.loss, self.fit_on_validation = loss, bool(fit_on_validation)
         self.num_outputs = 1
-        self.decision = "median"
+        self.decision_rule = "median"
         total = max(sum(self.class_counts), 1)
         # The head starts at 0, so the mean grade of the training split is where predictions start.
         self.offset = sum(k * n for k, n in enumerate(self.class_counts)) / total

@@ -1,7 +1,7 @@
 """Percentile bootstrap, clustered by patient: whole patients are drawn, with all their photographs.
 
-A resample is told by how often each photograph occurs in it. So every metric is written once, for
-weighted photographs, and computed for all resamples together. Row 0 of the weights is all ones: it
+A resample is a row of weights: how often each photograph occurs in it. So every metric is written once,
+for weighted photographs, and computed for all resamples together. Row 0 of the weights is all ones: it
 gives the value itself, the other rows the interval.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; for clusters:

@@ -1,4 +1,4 @@
-"""Calibration: does a stated probability come true as often as it says."""
+"""The calibration error: how far probabilities are from how often they come true."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def calibration_error(
     """Return the expected calibration error under each row of weights.
 
     Args:
-        confidence: Stated probability, shape (N,).
+        confidence: The probability that the model gives, shape (N,).
         correct: Whether it came true, shape (N,).
         weights: Shape (R, N).
         bins: Number of bins of equal width.
 
     Returns:
-        Shape (R,), in [0, 1]: the gap between stated and true rate per bin, averaged by the bin's weight.
+        Shape (R,), in [0, 1]: the gap between mean probability and true rate per bin, weighted by the bin's share.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
     """

@@ -13,6 +13,17 @@ from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.ranking import ranking_areas
 
 
+def confusion_matrix(targets: NDArray[np.int64], decisions: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return how often each pair of a true and a decided class occurs, shape (C, C), rows true.
+
+    Args:
+        targets: True classes, shape (N,).
+        decisions: Decided classes, shape (N,).
+        classes: Number of classes C.
+    """
+    return np.bincount(targets * classes + decisions, minlength=classes * classes).reshape(classes, classes)
+
+
 def confusion_matrices(
     targets: NDArray[np.int64], decisions: NDArray[np.int64], classes: int, weights: NDArray[np.float32]
 ) -> NDArray[np.float64]:
@@ -33,7 +44,7 @@ def confusion_matrices(
     return (weights @ cells).astype(np.float64).reshape(-1, classes, classes)
 
 
-def quadratic_kappa(confusion: NDArray[np.float64]) -> NDArray[np.float64]:
+def quadratic_weighted_kappa(confusion: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Cohen's kappa with quadratic weights; NaN when all true and decided grades are one.
 
     Args:
@@ -102,7 +113,7 @@ def grade_metrics(
     values: dict[str, Any] = {
         "accuracy": divide(np.trace(confusion, axis1=1, axis2=2), total),
         "balanced_accuracy": mean_defined(rates["recall"]),
-        "qwk": quadratic_kappa(confusion),
+        "qwk": quadratic_weighted_kappa(confusion),
         "macro_f1": mean_defined(rates["f1"]),
         "weighted_f1": weighted_f1,
         "auroc": mean_defined(rates["auroc"]),

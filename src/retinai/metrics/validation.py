@@ -1,43 +1,15 @@
-"""Validation metrics by torchmetrics, calm when a class is absent."""
+"""Validation metrics by torchmetrics, which have a value and give no warning when a class is absent."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 import torchmetrics
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from retinai.metrics.median import lies_above
-
-if TYPE_CHECKING:
-    from retinai.tasks.task import Task
-
-
-def decide(probabilities: Tensor, decision: str) -> Tensor:
-    """Return the decisions that class probabilities lead to, as `retinai.prediction.predictions.decide` does.
-
-    Args:
-        probabilities: Shape (B, C).
-        decision: `argmax`; `median`, the first grade whose cumulative probability reaches one half; or
-            `threshold`, each label with a probability above one half.
-
-    Returns:
-        Grades, int64 (B,), or labels, int64 (B, C).
-
-    Raises:
-        ValueError: If the decision is of another name.
-    """
-    if decision == "argmax":
-        return probabilities.argmax(dim=1)
-    if decision == "median":
-        above = lies_above(probabilities.detach().cpu().numpy())
-        return torch.from_numpy(above.sum(axis=1)).to(probabilities.device)
-    if decision == "threshold":
-        return (probabilities > 0.5).long()
-    raise ValueError(f"decision {decision!r} is unknown; valid: argmax, median, threshold")
+from retinai.metrics.decisions import decide
 
 
 class MacroAuroc(torchmetrics.Metric):
@@ -84,31 +56,20 @@ class ValidationMetrics(torch.nn.Module):
     """The metrics that a task is validated by.
 
     Args:
-        task: The task.
-        decision: How probabilities become decisions.
+        metrics: Name -> metric of decisions and targets.
+        num_classes: Number of classes C.
+        rule: How probabilities become decisions, see `decide`.
     """
 
-    def __init__(self, task: Task, decision: str) -> None:
+    def __init__(self, metrics: dict[str, torchmetrics.Metric], num_classes: int, rule: str) -> None:
         super().__init__()
-        self.decision = decision
-        c = task.num_classes
-        if task.kind == "grade":
-            metrics: dict[str, torchmetrics.Metric] = {
-                "qwk": torchmetrics.CohenKappa(task="multiclass", num_classes=c, weights="quadratic"),
-                "macro_f1": torchmetrics.F1Score(task="multiclass", num_classes=c, average="macro"),
-                "accuracy": torchmetrics.Accuracy(task="multiclass", num_classes=c, average="micro"),
-            }
-        else:
-            metrics = {
-                "macro_f1": torchmetrics.F1Score(task="multilabel", num_labels=c, average="macro"),
-                "accuracy": torchmetrics.Accuracy(task="multilabel", num_labels=c, average="micro"),
-            }
+        self.decision_rule = rule
         self.of_decisions = torch.nn.ModuleDict(metrics)
-        self.auroc = MacroAuroc(c)
+        self.auroc = MacroAuroc(num_classes)
 
     def update(self, probabilities: Tensor, targets: Tensor) -> None:
         """Add a batch: probabilities (B, C), targets int64 (B,) or float32 (B, C)."""
-        decisions = decide(probabilities, self.decision)
+        decisions = decide(probabilities, self.decision_rule)
         for metric in self.of_decisions.values():
             metric.update(decisions, targets.long())  # type: ignore[operator]
         self.auroc.update(probabilities, targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from lightning import LightningModule
@@ -16,7 +16,6 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.tuning import TuningReport, hash_tensors, keep_frozen_in_eval
 from retinai.errors import UserError
 from retinai.losses.base import Criterion
-from retinai.metrics.validation import ValidationMetrics
 from retinai.modules.checkpoint import plain, restore_frozen_weights, write_metadata
 from retinai.modules.divergence import stop_if_diverged
 from retinai.modules.exporter import Exporter
@@ -26,6 +25,9 @@ from retinai.prediction.steps import PredictionStep, Probabilities, run_steps
 from retinai.reports.parts import ReportPart
 from retinai.tasks.task import Task
 from retinai.topology.settings import TopologySettings
+
+if TYPE_CHECKING:
+    from retinai.metrics.validation import ValidationMetrics
 
 S = TypeVar("S")
 
@@ -108,7 +110,7 @@ class FundusModule(LightningModule):
 
     def build_metrics(self) -> ValidationMetrics:
         """Return the validation metrics of the task."""
-        return ValidationMetrics(self.task, self.decision)
+        return self.task.validation_metrics(self.decision_rule)
 
     def tune(self) -> TuningReport:
         """Decide what trains and return the report; a subclass with a `tuning` section overrides it."""
@@ -117,9 +119,9 @@ class FundusModule(LightningModule):
     # What others ask of a module.
 
     @property
-    def decision(self) -> str:
-        """How probabilities become decisions: `argmax`, `median` or `threshold`."""
-        return self.criterion.decision
+    def decision_rule(self) -> str:
+        """How probabilities become decisions, see `retinai.metrics.decisions.decide`."""
+        return self.criterion.decision_rule
 
     @property
     def states_probabilities(self) -> bool:

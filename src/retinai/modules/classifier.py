@@ -147,7 +147,7 @@ class Classifier(FundusModule):
         """Return the loss of a batch, with the price of predictions that change as photographs turn."""
         if self.consistency.on:
             logits, turned = self._logits_of_both(batch)
-            penalty = symmetric_kl(self.criterion.class_logits(logits), turned, self.task.kind)
+            penalty = symmetric_kl(self.criterion.class_logits(logits), turned, self.task.distribution)
             self.log_part("consistency", penalty, batch)
             loss = self.task_loss(logits, batch) + self.consistency.weight * penalty
         else:

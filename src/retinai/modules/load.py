@@ -11,7 +11,9 @@ from retinai.encoders.weights import read_checkpoint
 from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.modules.base import FundusModule
 from retinai.modules.checkpoint import read_metadata
-from retinai.tasks.task import Task
+from retinai.tasks.task import Task, check_same_task
+
+_REMEDY = "choose a checkpoint or a data set of the same task"
 
 
 def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
@@ -33,7 +35,8 @@ def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
     """
     checkpoint = read_checkpoint(path)
     metadata = read_metadata(checkpoint, f"checkpoint {path}")
-    _check_task(path, Task.from_dict(metadata["task"]), task)
+    if task is not None:
+        check_same_task(Task.from_dict(metadata["task"]), f"checkpoint {path}", task, "the data", _REMEDY)
     module = _rebuild(path, metadata)
     try:
         module.on_load_checkpoint(checkpoint)
@@ -45,18 +48,6 @@ def load_module(path: str | Path, task: Task | None = None) -> FundusModule:
     module.calibration = metadata.get("calibration")
     module.model_name = metadata["model"]
     return module.eval()
-
-
-def _check_task(path: str | Path, found: Task, wanted: Task | None) -> None:
-    if wanted is None or found == wanted:
-        return
-    detail = ""
-    if found.name == wanted.name:
-        detail = f" (its classes: {', '.join(found.classes)}; the data's: {', '.join(wanted.classes)})"
-    raise CheckpointError(
-        f"checkpoint {path} is of task {found.name!r}, the data is of task {wanted.name!r}{detail}; "
-        "choose a checkpoint or a data set of the same task"
-    )
 
 
 def _rebuild(path: str | Path, metadata: dict[str, Any]) -> FundusModule:

@@ -87,7 +87,7 @@ def predict_files(
     probabilities = np.full((len(files), module.task.num_classes), np.nan)
     if rows:
         probabilities[rows] = results[PROBABILITY]
-    table = prediction_table(module.task, module.decision, photographs, probabilities, reasons, module.calibration)
+    table = prediction_table(module.task, module.decision_rule, photographs, probabilities, reasons, module.calibration)
     for name, values in results.columns().items():
         column = pd.Series(list(values), index=rows).reindex(range(len(files)))
         table.insert(list(table.columns).index("error"), name, column.to_numpy())

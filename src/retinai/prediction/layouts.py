@@ -10,8 +10,8 @@ import pandas as pd
 
 from retinai.errors import UserError
 from retinai.files import read_csv
+from retinai.metrics.decisions import THRESHOLD
 from retinai.prediction.photographs import KAGGLE_ID, Photographs, check_names
-from retinai.prediction.predictions import THRESHOLD
 from retinai.tasks.task import Task
 
 # The course's unlabelled photographs, and the list of those that it wants back, two folders above them.
@@ -34,16 +34,16 @@ def choose_layout(wanted: str, task: Task, photographs: Photographs) -> str:
     """
     if wanted not in LAYOUTS:
         raise UserError(f"format={wanted} is unknown (valid: {', '.join(LAYOUTS)})")
-    graded = task.kind == "grade"
     if wanted == "auto":
         wanted = "course" if task.name == "odir_course" else "retinai"
         if photographs.from_kaggle and task.name == "dr_grade":
             wanted = "kaggle"
     if wanted == "course":
         _course_order(photographs)  # refused before anything is graded
-    if (wanted == "kaggle") != graded and wanted != "retinai":
-        kind = "one grade" if graded else "several labels"
-        raise UserError(f"format={wanted} does not fit a model of task {task.name}, which gives {kind} a photograph")
+    if wanted not in ("retinai", *task.submissions):
+        raise UserError(
+            f"format={wanted} does not fit a model of task {task.name}, which gives a photograph {task.answer}"
+        )
     return wanted
 
 
@@ -68,7 +68,7 @@ def write_layout(layout: str, table: pd.DataFrame, task: Task, photographs: Phot
     names = pd.Series([Path(path).name for path in photographs.paths], dtype=object)
     columns = {name: table[f"p_{name}"] for name in task.classes}
     if layout == "course":
-        flags = {name: (p > THRESHOLD).astype("Int64").mask(p.isna()) for name, p in columns.items()}
+        flags = {name: (p >= THRESHOLD).astype("Int64").mask(p.isna()) for name, p in columns.items()}
         return pd.DataFrame({"id": names, **flags}).iloc[_course_order(photographs)].reset_index(drop=True)
     return _join_eyes(names, columns)
 

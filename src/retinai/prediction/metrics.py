@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from retinai.errors import DataError
 from retinai.metrics.bootstrap import bootstrap_weights, interval
-from retinai.metrics.grade import confusion_matrices, grade_metrics
-from retinai.metrics.multilabel import label_counts, multilabel_metrics
 from retinai.prediction.predictions import Predictions
 
 
@@ -26,7 +24,7 @@ def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int =
         Metric -> `{"value", "low", "high"}` (None where undefined); `per_class` (class -> metric ->
         the same, and `support`); `confusion_matrix` (rows true, columns decided; for labels one
         `[[tn, fp], [fn, tp]]` per class); `n` photographs, `patients`, `resamples`, `seed`,
-        `decision` and `task`.
+        `decision_rule` and `task`.
 
     Raises:
         DataError: If there are no photographs or no labels.
@@ -49,7 +47,7 @@ def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int =
         "patients": len(set(predictions.patients)),
         "resamples": resamples,
         "seed": seed,
-        "decision": predictions.decision,
+        "decision_rule": predictions.decision_rule,
         "task": predictions.task.to_dict(),
     }
 
@@ -64,28 +62,15 @@ def measure(predictions: Predictions, weights: NDArray[np.float32]) -> dict[str,
     Returns:
         Name -> shape (R,); under `per_class` class -> name -> shape (R,).
     """
-    task = predictions.task
-    given = (predictions.labelled, predictions.decisions, predictions.probabilities, task.classes, weights)
-    if task.kind == "grade":
-        return grade_metrics(*given, referable_from=task.referable_from)
-    return multilabel_metrics(*given)
+    p = predictions
+    return p.task.metrics(p.labelled, p.decisions, p.probabilities, weights)
 
 
 def _support(predictions: Predictions) -> list[int]:
-    targets = predictions.labelled
-    if predictions.task.kind == "grade":
-        return np.bincount(targets, minlength=predictions.task.num_classes).tolist()
-    return targets.sum(axis=0).tolist()
+    return predictions.task.indicator(predictions.labelled).sum(axis=0).tolist()
 
 
 def _confusion(predictions: Predictions) -> Any:
-    ones = np.ones((1, len(predictions)), dtype=np.float32)
-    targets, decisions = predictions.labelled, predictions.decisions
-    if predictions.task.kind == "grade":
-        return confusion_matrices(targets, decisions, predictions.task.num_classes, ones)[0].astype(int).tolist()
-    n = {key: counts[0].astype(int) for key, counts in label_counts(targets, decisions, ones).items()}
-    cells = zip(n["tn"], n["fp"], n["fn"], n["tp"], strict=True)
-    return {
-        name: [[int(tn), int(fp)], [int(fn), int(tp)]]
-        for name, (tn, fp, fn, tp) in zip(predictions.task.classes, cells, strict=True)
-    }
+    parts = predictions.task.decided_parts(predictions.labelled, predictions.decisions)
+    matrices = {part.name: part.confusion.tolist() for part in parts}
+    return matrices.get("", matrices)

@@ -11,15 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retinai.errors import DataError
-from retinai.metrics.median import lies_above
+from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.temperature import calibrated_probabilities
 
 if TYPE_CHECKING:
     from retinai.tasks.task import Task
-
-DECISIONS = ("argmax", "median", "threshold")
-THRESHOLD = 0.5
-_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +29,7 @@ class Predictions:
         patients: Whose they are, N; the bootstrap resamples patients. One per photograph where unknown.
         targets: Grades, shape (N,), int; or labels, shape (N, C), 0 or 1; None where nothing is labelled.
         probabilities: Shape (N, C), float64, in [0, 1]; rows of a grade task add up to 1.
-        decision: How a probability becomes a decision: `argmax` (the most probable grade), `median`
-            (the grade at which the cumulative probability reaches one half, for ordinal losses), or
-            `threshold` (every label with a probability above 0.5).
+        decision_rule: How probabilities become decisions, see `retinai.metrics.decisions.decide`.
         decided: Decisions that were made already, in the form of `decisions`; None decides by the
             probabilities at hand.
         columns: More columns of the table, N values each, such as what a language model wrote. A value that is
@@ -48,7 +42,7 @@ class Predictions:
     patients: list[str]
     targets: NDArray[np.int64] | None
     probabilities: NDArray[np.float64]
-    decision: str
+    decision_rule: str
     decided: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
@@ -64,13 +58,12 @@ class Predictions:
             raise ValueError(f"{n} ids, but {len(self.paths)} paths and {len(self.patients)} patients")
         if wrong := [name for name, values in self.columns.items() if len(values) != n]:
             raise ValueError(f"{n} ids, but other numbers of values in the columns {', '.join(wrong)}")
-        expected = (n,) if self.task.kind == "grade" else (n, c)
+        expected = self.task.target_shape(n)
         if self.targets is not None and self.targets.shape != expected:
             raise ValueError(f"targets have the shape {self.targets.shape}, expected {expected}")
         if self.decided is not None and self.decided.shape != expected:
             raise ValueError(f"decisions have the shape {self.decided.shape}, expected {expected}")
-        if self.decision not in DECISIONS or (self.decision == "threshold") != (self.task.kind == "multilabel"):
-            raise ValueError(f"decision {self.decision!r} does not fit a {self.task.kind} task")
+        self.task.check_decision_rule(self.decision_rule)
         if not np.isfinite(probabilities).all():
             raise DataError(
                 f"the model gave a probability that is no number for {self.ids[_first_bad(probabilities)]}; "
@@ -83,7 +76,7 @@ class Predictions:
     @property
     def decisions(self) -> NDArray[np.int64]:
         """Decided grades, shape (N,), or decided labels, shape (N, C), 0 or 1."""
-        return decide(self.probabilities, self.decision) if self.decided is None else self.decided
+        return decide(self.probabilities, self.decision_rule) if self.decided is None else self.decided
 
     @property
     def labelled(self) -> NDArray[np.int64]:
@@ -104,7 +97,7 @@ class Predictions:
         """
         if calibration is None:
             return self
-        probabilities = calibrated_probabilities(self.probabilities, calibration, self.decision)
+        probabilities = calibrated_probabilities(self.probabilities, calibration)
         return replace(self, probabilities=probabilities, decided=self.decisions)
 
     def to_frame(self) -> pd.DataFrame:
@@ -114,25 +107,19 @@ class Predictions:
         numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled. Then
         `columns`.
         """
-        target = pd.array([pd.NA] * len(self)) if self.targets is None else self._written(self.targets)
+        target = pd.array([pd.NA] * len(self)) if self.targets is None else self.task.csv_labels(self.targets)
         columns: dict[str, Any] = {
             "id": self.ids,
             "path": self.paths,
             "target": target,
-            "prediction": self._written(self.decisions),
+            "prediction": self.task.csv_labels(self.decisions),
         }
         columns |= {f"p_{name}": self.probabilities[:, i] for i, name in enumerate(self.task.classes)}
         more = {name: [_cell(value) for value in values] for name, values in self.columns.items()}
         return pd.DataFrame({**columns, "patient": self.patients, **more})
 
-    def _written(self, labels: NDArray[np.int64]) -> Any:
-        if self.task.kind == "grade":
-            return labels
-        names = np.array(self.task.classes)
-        return [_SEPARATOR.join(names[row.astype(bool)]) for row in labels]
-
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, task: Task, decision: str) -> Predictions:
+    def from_frame(cls, frame: pd.DataFrame, task: Task, decision_rule: str) -> Predictions:
         """Rebuild predictions from the table of `to_frame`, also after a way through CSV.
 
         Args:
@@ -140,7 +127,7 @@ class Predictions:
                 photograph counts as a patient of its own), and `prediction` (then decisions are made
                 from the probabilities).
             task: The task.
-            decision: How probabilities became decisions.
+            decision_rule: How probabilities became decisions.
 
         Raises:
             DataError: If a column is missing or a target is not of the task.
@@ -155,8 +142,8 @@ class Predictions:
             patients=[str(patient) for patient in frame["patient" if "patient" in frame else "id"]],
             targets=_read_labels(frame, task, "target"),
             probabilities=frame[[f"p_{name}" for name in task.classes]].to_numpy(np.float64),
-            decision=decision,
-            decided=_read_labels(frame, task, "prediction", empty_is_none=task.kind == "grade"),
+            decision_rule=decision_rule,
+            decided=_read_labels(frame, task, "prediction", empty_is_none=not task.empty_cell_is_a_label),
         )
 
     def take(self, rows: NDArray[Any] | list[int]) -> Predictions:
@@ -180,23 +167,6 @@ def _cell(value: Any) -> Any:
     return value if isinstance(value, str | bool | int | float | np.generic) else str(value)
 
 
-def decide(probabilities: NDArray[np.float64], decision: str) -> NDArray[np.int64]:
-    """Turn probabilities into decisions.
-
-    Args:
-        probabilities: Shape (N, C).
-        decision: `argmax`, `median` or `threshold`, see `Predictions`.
-
-    Returns:
-        Grades, shape (N,), or for `threshold` labels, shape (N, C), 0 or 1; int64.
-    """
-    if decision == "threshold":
-        return (probabilities > THRESHOLD).astype(np.int64)
-    if decision == "median":
-        return lies_above(probabilities).sum(axis=1)
-    return probabilities.argmax(axis=1)
-
-
 def concatenate(parts: list[Predictions]) -> Predictions:
     """Pool the predictions of several runs, such as the folds of a cross-validation.
 
@@ -206,7 +176,7 @@ def concatenate(parts: list[Predictions]) -> Predictions:
     if not parts:
         raise DataError("there are no predictions to pool")
     first = parts[0]
-    if any(part.task != first.task or part.decision != first.decision for part in parts):
+    if any(part.task != first.task or part.decision_rule != first.decision_rule for part in parts):
         raise DataError("predictions of different tasks or decision rules cannot be pooled")
     labelled = all(part.targets is not None for part in parts)
     return Predictions(
@@ -216,7 +186,7 @@ def concatenate(parts: list[Predictions]) -> Predictions:
         patients=[patient for part in parts for patient in part.patients],
         targets=np.concatenate([part.labelled for part in parts]) if labelled else None,
         probabilities=np.concatenate([part.probabilities for part in parts]),
-        decision=first.decision,
+        decision_rule=first.decision_rule,
         decided=np.concatenate([part.decisions for part in parts]),
     )
 
@@ -226,7 +196,7 @@ def _first_bad(probabilities: NDArray[np.float64]) -> int:
 
 
 def _read_labels(frame: pd.DataFrame, task: Task, name: str, empty_is_none: bool = True) -> NDArray[np.int64] | None:
-    """Read a column of grades or label names; None where there is none."""
+    """Read a column of labels; None where there is none."""
     if name not in frame:
         return None
     column = frame[name]
@@ -234,16 +204,4 @@ def _read_labels(frame: pd.DataFrame, task: Task, name: str, empty_is_none: bool
     # That a model finds no label anywhere does occur.
     if empty_is_none and (column.isna() | (column.astype(str) == "")).all():
         return None
-    if task.kind == "grade":
-        numbers = pd.to_numeric(column, errors="coerce")
-        if not numbers.isin(range(task.num_classes)).all():
-            raise DataError(f"a predictions table holds {name}s that are not grades from 0 to {task.num_classes - 1}")
-        return numbers.to_numpy(np.int64)
-    index = {name: i for i, name in enumerate(task.classes)}
-    targets = np.zeros((len(frame), task.num_classes), dtype=np.int64)
-    for row, text in enumerate(column.fillna("").astype(str)):
-        for label in filter(None, text.split(_SEPARATOR)):
-            if label not in index:
-                raise DataError(f"a predictions table holds the label {label!r}, which {task.name} does not have")
-            targets[row, index[label]] = 1
-    return targets
+    return task.read_csv_labels(column)

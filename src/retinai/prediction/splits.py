@@ -77,6 +77,6 @@ def _with_labels(module: FundusModule, datamodule: FundusDataModule, dataset: An
         patients=[str(patient_of[name]) for name in results.ids],
         targets=np.array(dataset.targets, dtype=np.int64) if labelled else None,
         probabilities=results[PROBABILITY],
-        decision=module.decision,
+        decision_rule=module.decision_rule,
         columns=results.columns(),
     )

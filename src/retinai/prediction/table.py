@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.temperature import calibrated_probabilities
 from retinai.prediction.photographs import Photographs
-from retinai.prediction.predictions import decide
 from retinai.tasks.task import Task
 
 _NO_NUMBERS = "the network gave probabilities that are no finite numbers"
@@ -18,7 +18,7 @@ _NO_NUMBERS = "the network gave probabilities that are no finite numbers"
 
 def prediction_table(
     task: Task,
-    decision: str,
+    decision_rule: str,
     photographs: Photographs,
     probabilities: np.ndarray,
     reasons: Sequence[str],
@@ -28,7 +28,7 @@ def prediction_table(
 
     Args:
         task: Of the model.
-        decision: How probabilities become decisions, see `retinai.prediction.predictions.decide`.
+        decision_rule: How probabilities become decisions, see `retinai.metrics.decisions.decide`.
         photographs: What was predicted, N.
         probabilities: As the network gives them, shape (N, C); the rows of files that could not be read are
             not looked at.
@@ -47,14 +47,10 @@ def prediction_table(
     ]
     good = np.array([reason == "" for reason in reasons], dtype=bool)
     probabilities = np.where(good[:, None], probabilities, np.nan)
-    decisions = decide(probabilities[good], decision)
-    probabilities = calibrated_probabilities(probabilities, calibration, decision)
+    decisions = decide(probabilities[good], decision_rule)
+    probabilities = calibrated_probabilities(probabilities, calibration)
     predicted = np.full(len(reasons), None, dtype=object)
-    if task.kind == "grade":
-        predicted[good] = decisions.tolist()
-    else:
-        names = np.array(task.classes)
-        predicted[good] = ["|".join(names[row == 1]) for row in decisions]
+    predicted[good] = task.csv_labels(decisions)
     columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
     # Names as objects: Arrow, in which pandas keeps texts, holds none that are not UTF-8.
     ids, paths = (pd.Series(texts, dtype=object) for texts in (photographs.ids, photographs.paths))

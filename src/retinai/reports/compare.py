@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from retinai.errors import UserError
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.paired import paired_differences
 from retinai.prediction.predictions import Predictions, concatenate
-from retinai.reports.wording import LABELS, with_interval
+from retinai.reports.wording import with_interval
+from retinai.tasks.task import all_metric_labels
 
 # What a row tells of a run; columns that would be empty are left out.
 _FACTS = ("data", "model", "backbone", "loss", "teacher", "attention", "topology", "consistency", "seed", "fold")
@@ -129,15 +130,15 @@ def _difference(members: Sequence[Run], reference: Sequence[Run], resamples: int
     first, second = (concatenate([run.predictions for run in side]) for side in (members, reference))
     metrics = paired_differences(first, second, resamples)
     name = f"difference to {reference[0].folder}" + (f" and {len(reference) - 1} more" if len(reference) > 1 else "")
-    return Row("difference", name, _shared(members), len(first), {k: metrics[k] for k in LABELS if k in metrics})
+    return Row("difference", name, _shared(members), len(first), _values(metrics))
 
 
 def _facts(run: Run) -> dict[str, Any]:
     return {key: run.record.get(key) for key in _FACTS}
 
 
-def _values(metrics: dict[str, Any]) -> dict[str, dict[str, float | None]]:
-    return {key: metrics[key] for key in LABELS if key in metrics}
+def _values(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    return {key: metrics[key] for key in all_metric_labels() if key in metrics}
 
 
 def _single(run: Run) -> Row:
@@ -170,7 +171,7 @@ def _pooled(members: Sequence[Run], resamples: int) -> Row:
 
 def metric_keys(rows: Sequence[Row]) -> list[str]:
     """Return the metrics that any row has, in the usual order."""
-    return [key for key in LABELS if any(key in row.metrics for row in rows)]
+    return [key for key in all_metric_labels() if any(key in row.metrics for row in rows)]
 
 
 def cell(row: Row, key: str) -> str:
@@ -202,7 +203,8 @@ def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return headers and cells as text; facts that no row has are left out, and problems where there are none."""
     facts = [key for key in rows[0].facts if any(row.facts[key] is not None for row in rows)]
     keys = metric_keys(rows)
-    headers = ["run", *facts, "n", *(LABELS[key] for key in keys)]
+    labels = all_metric_labels()
+    headers = ["run", *facts, "n", *(labels[key] for key in keys)]
     body = []
     for row in rows:
         known = ["" if row.facts[f] is None else str(row.facts[f]) for f in facts]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.metrics.mistakes import Mistakes
 from retinai.prediction.predictions import Predictions
 from retinai.reports.figures import readable
 from retinai.reports.style import FAINT, new_figure
@@ -49,15 +50,13 @@ def worst_rows(predictions: Predictions, limit: int) -> list[int]:
         predictions: With targets.
         limit: At most so many.
     """
-    targets, decisions, probabilities = predictions.labelled, predictions.decisions, predictions.probabilities
-    if predictions.task.kind == "grade":
-        distance = np.abs(decisions - targets).astype(float)
-        sureness = probabilities[np.arange(len(targets)), decisions]
-    else:
-        distance = (np.abs(probabilities - targets) * (decisions != targets)).sum(axis=1)
-        sureness = probabilities.max(axis=1)
-    order = np.lexsort((-sureness, -distance))
-    return [int(row) for row in order if distance[row] > 0][:limit]
+    found = _mistakes(predictions)
+    order = np.lexsort((-found.confidence, -found.size))
+    return [int(row) for row in order if found.size[row] > 0][:limit]
+
+
+def _mistakes(predictions: Predictions) -> Mistakes:
+    return predictions.task.mistakes(predictions.labelled, predictions.decisions, predictions.probabilities)
 
 
 def worst_mistakes(
@@ -71,25 +70,16 @@ def worst_mistakes(
         limit: At most so many.
     """
     shown = replace(preprocessing or _PLAIN, input_size=THUMBNAIL, interpolation="area", ben_graham=False, clahe=False)
-    return [_mistake(predictions, row, shown) for row in worst_rows(predictions, limit)]
+    probability = _mistakes(predictions).probability
+    return [_mistake(predictions, row, float(probability[row]), shown) for row in worst_rows(predictions, limit)]
 
 
-def _mistake(predictions: Predictions, row: int, shown: Preprocessing) -> Mistake:
-    names = [readable(name) for name in predictions.task.classes]
-    target, decision = predictions.labelled[row], predictions.decisions[row]
-    if predictions.task.kind == "grade":
-        true, predicted = names[int(target)], names[int(decision)]
-        probability = float(predictions.probabilities[row, int(decision)])
-    else:
-        true, predicted = (_labels(names, flags) for flags in (target, decision))
-        wrong = np.flatnonzero(target != decision)
-        stated = np.where(decision == 1, predictions.probabilities[row], 1 - predictions.probabilities[row])
-        probability = float(stated[wrong].max())
+def _mistake(predictions: Predictions, row: int, probability: float, shown: Preprocessing) -> Mistake:
+    true, predicted = (
+        ", ".join(map(readable, predictions.task.class_names(labels[row]))) or "no label"
+        for labels in (predictions.labelled, predictions.decisions)
+    )
     return Mistake(predictions.ids[row], true, predicted, probability, _thumbnail(predictions.paths[row], shown))
-
-
-def _labels(names: list[str], flags: NDArray[np.int64]) -> str:
-    return ", ".join(name for name, flag in zip(names, flags, strict=True) if flag) or "no label"
 
 
 def _thumbnail(path: str, shown: Preprocessing) -> NDArray[np.uint8] | None:

@@ -78,7 +78,7 @@ def draw_image_sizes(path: Path, table: pd.DataFrame, records: Mapping[str, File
         axes.barh(labels, widths, left=left, label=name, color=_COLOURS[number % len(_COLOURS)])
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.invert_yaxis()
-    axes.set_xlabel("photographs" if task.kind == "grade" else "labels")
+    axes.set_xlabel(task.counted)
     kinds = "1 size" if len(rows) == 1 else f"{len(rows)} different sizes"
     axes.set_title(f"{kinds} (width x height in pixels)")
     if names:
@@ -111,9 +111,7 @@ def size_counts(
 
 
 def _names(target: object, task: Task) -> list[str]:
-    if isinstance(target, tuple):
-        return [name for name, flag in zip(task.classes, target, strict=True) if flag]
-    return [_UNLABELLED] if target is None else [task.classes[int(target)]]  # type: ignore[call-overload]
+    return [_UNLABELLED] if target is None else task.class_names(target)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -26,29 +26,24 @@ def confusion_figure(predictions: Predictions) -> Figure:
     Args:
         predictions: With targets.
     """
-    targets, decisions = predictions.labelled, predictions.decisions
-    names = [readable(name) for name in predictions.task.classes]
-    if predictions.task.kind == "grade":
+    parts = predictions.task.decided_parts(predictions.labelled, predictions.decisions)
+    if len(parts) == 1:
+        names = [readable(name) for name in parts[0].classes]
         side = max(4.4, 1.6 + 0.78 * len(names))
         figure, (axes,) = new_figure(side + 0.2, side)
-        _draw_matrix(axes, _count(targets, decisions, len(names)), names)
+        _draw_matrix(axes, parts[0].confusion, names)
         return figure
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
+    columns = min(4, len(parts))
+    rows = -(-len(parts) // columns)
     figure, cells = new_figure(1.9 * columns, 2.0 * rows, rows, columns)
-    for label, axes in enumerate(cells):
-        if label >= len(names):
-            axes.set_axis_off()
-            continue
-        _draw_matrix(axes, _count(targets[:, label], decisions[:, label], 2), ["no", "yes"], axis_names=False)
-        axes.set_title(names[label], fontsize=10, color=INK)
+    for axes in cells[len(parts) :]:
+        axes.set_axis_off()
+    for part, axes in zip(parts, cells, strict=False):
+        _draw_matrix(axes, part.confusion, list(part.classes), axis_names=False)
+        axes.set_title(readable(part.name), fontsize=10, color=INK)
     figure.supxlabel("predicted", fontsize=10)
     figure.supylabel("true", fontsize=10)
     return figure
-
-
-def _count(targets: NDArray[np.int64], decisions: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    return np.bincount(targets * classes + decisions, minlength=classes * classes).reshape(classes, classes)
 
 
 def _draw_matrix(axes: Axes, counts: NDArray[np.int64], names: list[str], axis_names: bool = True) -> None:
@@ -71,10 +66,10 @@ def _draw_matrix(axes: Axes, counts: NDArray[np.int64], names: list[str], axis_n
 
 def _one_against_rest(predictions: Predictions) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
     """Return name, truth and score of every class that occurs and is not everything."""
-    targets = predictions.labelled
+    holds = predictions.task.indicator(predictions.labelled)
     found = []
     for index, name in enumerate(predictions.task.classes):
-        truth = targets == index if predictions.task.kind == "grade" else targets[:, index] == 1
+        truth = holds[:, index]
         if 0 < truth.sum() < len(truth):
             found.append((readable(name), truth, predictions.probabilities[:, index]))
     return found
@@ -119,7 +114,7 @@ def precision_recall_figure(predictions: Predictions) -> Figure:
 
 
 def reliability_figure(predictions: Predictions, bins: int = BINS, before: Predictions | None = None) -> Figure:
-    """Draw how often a stated probability comes true, over a histogram of the stated ones.
+    """Draw how often a probability comes true, over a histogram of the probabilities.
 
     Grades: the probability of the most probable grade. Labels: the probability of every label.
 
@@ -128,7 +123,7 @@ def reliability_figure(predictions: Predictions, bins: int = BINS, before: Predi
         bins: Number of bins of equal width.
         before: The same predictions before they were calibrated, for a second line.
     """
-    confidence, correct = _stated_and_true(predictions)
+    confidence, correct = _confidence_and_correctness(predictions)
     figure = new_figure(5.2, 5.0)[0]
     figure.clear()
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -137,7 +132,7 @@ def reliability_figure(predictions: Predictions, bins: int = BINS, before: Predi
     upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="perfectly calibrated")
     if before is not None:
         line = {"marker": "s", "markersize": 3.5, "color": COLOURS[1], "linewidth": 1.2, "linestyle": "--"}
-        upper.plot(*_reliability(*_stated_and_true(before), bins), label="before scaling", **line)
+        upper.plot(*_reliability(*_confidence_and_correctness(before), bins), label="before scaling", **line)
     name = "this model" if before is None else "after"
     line = {"marker": "o", "markersize": 4, "color": COLOURS[0], "linewidth": 1.5}
     upper.plot(*_reliability(confidence, correct, bins), label=name, **line)
@@ -147,9 +142,8 @@ def reliability_figure(predictions: Predictions, bins: int = BINS, before: Predi
     clean(lower)
     upper.set(xlim=(0, 1), ylim=(-0.02, 1.02))
     upper.set_ylabel("came true", fontsize=10)
-    what = "grade's probability" if predictions.task.kind == "grade" else "label's probability"
-    lower.set_xlabel(f"stated ({what})", fontsize=10)
-    lower.set_ylabel("photographs" if predictions.task.kind == "grade" else "labels", fontsize=10)
+    lower.set_xlabel(f"stated ({predictions.task.confidence_name})", fontsize=10)
+    lower.set_ylabel(predictions.task.counted, fontsize=10)
     _legend(upper, None, "upper left")
     return figure
 
@@ -165,11 +159,8 @@ def _reliability(
     return stated, np.bincount(member, correct.astype(float), minlength=bins)[used] / count[used]
 
 
-def _stated_and_true(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    probabilities, targets = predictions.probabilities, predictions.labelled
-    if predictions.task.kind == "grade":
-        return probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    return probabilities.ravel(), targets.ravel() == 1
+def _confidence_and_correctness(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    return predictions.task.confidence_and_correctness(predictions.probabilities, predictions.labelled)
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:

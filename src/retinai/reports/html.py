@@ -17,6 +17,7 @@ from retinai.reports.contact_sheet import Mistake
 from retinai.reports.figures import readable
 from retinai.reports.sections import ReportSection
 from retinai.reports.wording import headline_sentences, labelled_metrics
+from retinai.tasks.task import Task
 
 _CLASS_COLUMNS = {
     "precision": "precision",
@@ -67,7 +68,6 @@ def report_page(
     """
     first = next(iter(metrics["per_class"].values()))
     columns = {key: label for key, label in _CLASS_COLUMNS.items() if key in first}
-    graded = metrics["task"]["kind"] == "grade"
     return render(
         "report.html.j2",
         title=title,
@@ -85,9 +85,7 @@ def report_page(
         figures=[(caption, base64.b64encode(path.read_bytes()).decode()) for caption, path in figures],
         sections=sections,
         mistakes=[(mistake, None if mistake.image is None else jpeg(mistake.image)) for mistake in mistakes],
-        mistakes_order="Furthest from the true grade first, then the most confident."
-        if graded
-        else "Labels missed or invented with the most confidence first.",
+        mistakes_order=Task.from_dict(metrics["task"]).mistakes_order,
         facts=flatten({key: value for key, value in details.items() if key != "notes"}),
         config=config,
     )

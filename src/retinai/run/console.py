@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from retinai.log import logger, note
-from retinai.reports.wording import METRIC_LABELS
 
 if TYPE_CHECKING:
     import lightning
@@ -60,7 +59,7 @@ def print_start(module: FundusModule, datamodule: FundusDataModule, trainer: lig
 
 
 def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -> None:
-    """Print the headline metrics with their 95 % intervals and the table of classes.
+    """Print the metrics with their 95 % intervals and the table of classes.
 
     Args:
         metrics: Content of `metrics.json`.
@@ -72,8 +71,8 @@ def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for header, justify in (("metric", "left"), ("value", "right"), ("interval", "right")):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
-    for key, label in METRIC_LABELS.items():
-        if key in metrics:
+    for key, label in task.metric_labels.items():
+        if key in metrics and key not in task.report_only:
             table.add_row(label, _number(metrics[key]["value"]), _interval(metrics[key]))
     console.print(table)
     classes = Table(title="per class", title_justify="left", box=box.SIMPLE_HEAD, padding=0)

@@ -12,11 +12,11 @@ import yaml
 
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
-from retinai.prediction.predictions import DECISIONS, Predictions
+from retinai.metrics.decisions import RULES
+from retinai.prediction.predictions import Predictions
 from retinai.reports.compare import DamagedRun, Run
-from retinai.reports.wording import LABELS
 from retinai.run.records import RECORD, metric_problems, read_record
-from retinai.tasks.task import Task
+from retinai.tasks.task import Task, all_metric_labels
 
 # What may differ between the runs of one group.
 # A teacher of another fold is another file; what it is (`run.json`) takes part in its place.
@@ -76,9 +76,10 @@ def _load(folder: Path) -> Run:
         raise UserError("no metrics.json: the run has not finished; leave it out, or resume it")
     record = read_record(folder) if (folder / RECORD).exists() else read_json(folder / _RECORDS[1])
     metrics = read_json(folder / "metrics.json")
-    problems = metric_problems({key: metrics[key] for key in LABELS if key in metrics})
+    labels = all_metric_labels()
+    problems = metric_problems({key: metrics[key] for key in labels if key in metrics})
     problems += [] if type(metrics.get("n")) is int else ["n is no whole number"]
-    problems += [] if metrics.get("decision") in DECISIONS else ["the decision rule is unknown"]
+    problems += [] if metrics.get("decision_rule") in RULES else ["the decision rule is unknown"]
     if problems:
         raise UserError(f"metrics.json is not readable: {', '.join(problems[:3])}")
     return Run(folder, record, metrics, _read_predictions(folder, metrics), _group_key(folder, record, metrics))
@@ -91,7 +92,7 @@ def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:
         raise UserError(f"metrics.json is not readable: its task is none ({error})") from error
     table = read_csv(folder / "predictions.csv")
     try:
-        predictions = Predictions.from_frame(table, task, metrics["decision"])
+        predictions = Predictions.from_frame(table, task, metrics["decision_rule"])
     except (ValueError, UserError) as error:
         raise UserError(f"predictions.csv is not readable: {error}") from error
     if len(predictions) != metrics["n"]:
@@ -115,5 +116,5 @@ def _group_key(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) ->
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError) as error:
         raise UserError(f"config.yaml is not readable: {error}") from error
     content["taught_by"] = record.get("teacher")
-    content["measured_as"] = [metrics["task"], metrics["decision"]]
+    content["measured_as"] = [metrics["task"], metrics["decision_rule"]]
     return json.dumps(content, sort_keys=True, default=str)

@@ -14,6 +14,7 @@ from retinai.data.curation.known_split import KnownSplit
 from retinai.data.datamodule import FundusDataModule
 from retinai.errors import CheckpointError, ConfigError
 from retinai.run.factories import make_datamodule
+from retinai.tasks.task import check_same_task
 
 if TYPE_CHECKING:
     from retinai.modules.base import FundusModule
@@ -98,12 +99,8 @@ def check_task(checkpoint: Path, module: FundusModule, datamodule: FundusDataMod
     Raises:
         CheckpointError: Names both tasks.
     """
-    ours, theirs = module.task, datamodule.task
-    if (ours.name, ours.classes) != (theirs.name, theirs.classes):
-        raise CheckpointError(
-            f"checkpoint {checkpoint} is of task {ours.name} ({', '.join(ours.classes)}), but {datamodule.name} is of "
-            f"task {theirs.name} ({', '.join(theirs.classes)}); choose data= of the same task"
-        )
+    owners = (f"checkpoint {checkpoint}", f"data={datamodule.name}")
+    check_same_task(module.task, owners[0], datamodule.task, owners[1], "choose data= of the same task")
 
 
 def run_folder_of(checkpoint: Path) -> Path:

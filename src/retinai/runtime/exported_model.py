@@ -63,9 +63,9 @@ class ExportedModel:
         return self.folder.preprocessing
 
     @property
-    def decision(self) -> str:
-        """How probabilities become decisions, see `retinai.prediction.predictions.decide`."""
-        return self.folder.decision
+    def decision_rule(self) -> str:
+        """How probabilities become decisions, see `retinai.metrics.decisions.decide`."""
+        return self.folder.decision_rule
 
     @property
     def calibration(self) -> dict[str, Any] | None:
@@ -126,7 +126,7 @@ class ExportedModel:
         for batch in _batches(readings, batch_size, reasons):
             rows = [reading.index for reading in batch]
             probabilities[rows] = self._probabilities_of(batch)
-        return prediction_table(self.task, self.decision, photographs, probabilities, reasons, self.calibration)
+        return prediction_table(self.task, self.decision_rule, photographs, probabilities, reasons, self.calibration)
 
     def probabilities(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
         """Return class probabilities of prepared photographs, float64, (B, C).

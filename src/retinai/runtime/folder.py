@@ -11,12 +11,12 @@ from typing import Any
 
 from retinai.config.records import ManifestRecord, check_record
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.errors import ConfigError, UserError
+from retinai.errors import UserError
 from retinai.runtime.cpu import Cpu
 from retinai.tasks.task import Task
 from retinai.topology.settings import CHANNELS, TopologySettings
 
-FORMAT = 1
+FORMAT = 2  # 2: `decision` is called `decision_rule`
 MANIFEST = "model.json"
 # The names of the graph's inputs and of its output.
 PHOTOGRAPH, TOPOLOGY, PROBABILITY = "photograph", "topology", "probability"
@@ -35,7 +35,7 @@ class ModelFolder:
         network: Name of the network's file in the folder.
         task: What it was trained for.
         preprocessing: How a photograph becomes the input.
-        decision: How probabilities become decisions, see `retinai.prediction.predictions.decide`.
+        decision_rule: How probabilities become decisions, see `retinai.metrics.decisions.decide`.
         topology: Settings of the persistence images that the network reads beside the photograph, or None.
         calibration: `{"temperature", "scaling", "operating_points"}` as the checkpoint held it, or None.
         checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.
@@ -49,7 +49,7 @@ class ModelFolder:
     network: str
     task: Task
     preprocessing: Preprocessing
-    decision: str
+    decision_rule: str
     topology: TopologySettings | None
     calibration: dict[str, Any] | None
     checked_on: Cpu | None
@@ -93,7 +93,7 @@ def read_folder(folder: str | Path) -> ModelFolder:
             raise _changed(file)
     try:
         return _interpret(path, facts)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, UserError) as error:
         raise _unusable(path, error) from error
 
 
@@ -146,13 +146,19 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         network=facts["network"],
         task=Task.from_dict(facts["task"]),
         preprocessing=Preprocessing.from_dict(facts["preprocessing"]),
-        decision=facts["decision"],
+        decision_rule=facts["decision_rule"],
         topology=None if facts["topology"] is None else TopologySettings.from_dict(facts["topology"]),
         calibration=facts["calibration"],
         checked_on=Cpu.from_dict((facts.get("checked_on") or {}).get("cpu")),
         reduced=facts.get("int8_reduce_range") is True,
         facts=dict(facts),
     )
+    folder.task.check_decision_rule(folder.decision_rule)
+    scaling = folder.task.scalings[folder.decision_rule]
+    if folder.calibration is not None and folder.calibration["scaling"] != scaling:
+        raise ValueError(
+            f"calibration scales by {folder.calibration['scaling']}, and its decision rule asks for {scaling}"
+        )
     for part, expected in (("inputs", folder.inputs), ("outputs", folder.outputs)):
         if facts[part] != expected:
             raise ValueError(

@@ -10,9 +10,6 @@ from retinai.errors import UserError
 from retinai.runtime.engines import Engine
 from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY, ModelFolder
 
-# Half the precision of bfloat16 and of int8 each leave the sum of a softmax within this.
-_SUM_TOLERANCE = 0.02
-
 
 def check_graph(engine: Engine, folder: ModelFolder) -> None:
     """Refuse a network whose inputs or output are others than the folder says, or that gives no probabilities.
@@ -37,7 +34,7 @@ def check_graph(engine: Engine, folder: ModelFolder) -> None:
         given = engine.run(photographs, topology)
     except Exception as error:  # each engine has exception classes of its own
         raise _misfit(folder, f"it does not run ({' '.join(str(error).split())[:200]})") from error
-    fault = _fault(given, folder)
+    fault = folder.task.probability_fault(given)
     if fault:
         raise _misfit(folder, fault)
 
@@ -52,16 +49,6 @@ def _made_up(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray | None]:
     topology = generator.random(shapes[TOPOLOGY], dtype=np.float32)
     topology[0] = 0
     return photographs, topology
-
-
-def _fault(probabilities: np.ndarray, folder: ModelFolder) -> str:
-    if not np.isfinite(probabilities).all():
-        return "it gives probabilities that are no numbers, so its weights are damaged or have diverged"
-    if probabilities.min() < 0 or probabilities.max() > 1 + _SUM_TOLERANCE:
-        return "what it gives are no probabilities"
-    if folder.task.kind == "grade" and np.abs(probabilities.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
-        return "the probabilities of its grades do not add up to 1"
-    return ""
 
 
 def _misfit(folder: ModelFolder, fault: str) -> UserError:

@@ -16,7 +16,7 @@ from retinai.synthetic.patients import Patient, draw_patients, flags_of
 from retinai.synthetic.photograph import Photograph, encode
 from retinai.synthetic.shots import Facts, Plan, Shot, plan_rng
 from retinai.synthetic.tables import write_xlsx
-from retinai.tasks.task import ODIR_8, ODIR_COURSE
+from retinai.tasks.known import ODIR_8, ODIR_COURSE
 
 _EYES = ("left", "right")
 _HEADER = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retinai.synthetic.photograph import Findings
-from retinai.tasks.task import ODIR_8
+from retinai.tasks.known import ODIR_8
 
 # Share of patients by their main disease; ODIR's own are .33 .32 .06 .06 .05 .03 .05 .28 with more than one each.
 _SHARES = {"N": 0.30, "D": 0.24, "G": 0.09, "C": 0.08, "A": 0.08, "H": 0.06, "M": 0.07, "O": 0.08}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from retinai.tasks.task import DR_GRADE, ODIR_8, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_8, ODIR_COURSE
 
 _ENTRY = {"aptos": "aptos", "idrid": "idrid", "odir": "odir", "odir_kaggle": "odir", "odir_course": "odir"}
 

@@ -52,16 +52,13 @@ def find_examples(table: pd.DataFrame, task: Task, preprocessing: Preprocessing)
     labelled = table[table["target"].notna()]
     if labelled.empty:
         return []
-    rows = [labelled.iloc[0]]
-    if task.kind == "grade":
-        grades = labelled["target"].astype(int)
-        rows = [labelled[grades == grade].iloc[0] for grade in sorted({grades.min(), grades.max()})]
+    rows = [labelled.iloc[row] for row in task.example_rows(labelled["target"].tolist())]
     return [Example(_title(row, task), prepare_photograph(read_photograph(row["path"]), preprocessing)) for row in rows]
 
 
 def _title(row: pd.Series, task: Task) -> str:
     name = str(row["id"])
-    return f"{name}\n{readable(task.classes[int(row['target'])])}" if task.kind == "grade" else name
+    return f"{name}\n{', '.join(map(readable, task.class_names(row['target'])))}"
 
 
 def draw_topology(path: str | Path, examples: Sequence[Example], settings: TopologySettings) -> Path:

@@ -40,18 +40,13 @@ def confusion_matrix(predictions: Predictions) -> dict[str, Any]:
     """
     if predictions.targets is None:
         return {}
-    targets, decisions = np.asarray(predictions.targets), np.asarray(predictions.decisions)
-    classes = list(predictions.task.classes)
-    plot = wandb.plot.confusion_matrix
-    if predictions.task.kind == "grade":
-        return {"test/confusion_matrix": plot(y_true=targets.tolist(), preds=decisions.tolist(), class_names=classes)}
     return {
-        f"test/confusion_matrix_{name}": plot(
-            y_true=targets[:, i].astype(int).tolist(),
-            preds=decisions[:, i].astype(int).tolist(),
-            class_names=[f"not {name}", name],
+        f"test/confusion_matrix{f'_{part.name}' if part.name else ''}": wandb.plot.confusion_matrix(
+            y_true=part.targets.tolist(),
+            preds=part.decisions.tolist(),
+            class_names=[f"not {part.name}", part.name] if part.name else list(part.classes),
         )
-        for i, name in enumerate(classes)
+        for part in predictions.task.decided_parts(predictions.targets, predictions.decisions)
     }
 
 
@@ -98,10 +93,7 @@ def truth_probability(predictions: Predictions) -> np.ndarray:
     probabilities = np.asarray(predictions.probabilities)
     if predictions.targets is None:
         return np.zeros(len(probabilities))
-    targets = np.asarray(predictions.targets)
-    if predictions.task.kind == "grade":
-        return probabilities[np.arange(len(targets)), targets]
-    return np.where(targets > 0, probabilities, 1 - probabilities).min(axis=1)
+    return predictions.task.truth_probability(probabilities, predictions.targets)
 
 
 def checkpoint(path: Path, run_id: str) -> wandb.Artifact:

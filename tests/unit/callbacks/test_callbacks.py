@@ -16,7 +16,7 @@ from tiny_run import TinyModule, state, train
 from retinai.callbacks import make_callbacks
 from retinai.callbacks.progress import EpochProgress, clock
 from retinai.errors import ConfigError
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 
 class Killed(BaseException):

@@ -15,7 +15,7 @@ from retinai.data.loading.samplers import SampleKey
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.aptos import AptosDataModule
 from retinai.data.sources.label_table import as_targets
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
 AUGMENT = [

@@ -14,7 +14,7 @@ import pytest
 from retinai.data.sources.label_files import parse_flags, parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets, check_paths
 from retinai.errors import DataError
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
 HEAD = b"id_code,diagnosis\n"
 

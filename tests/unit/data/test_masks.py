@@ -20,7 +20,7 @@ from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
 LARGE = replace(PRE, input_size=96)

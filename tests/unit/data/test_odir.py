@@ -8,7 +8,7 @@ from tiny_trees import PREPROCESSING, write_image
 from retinai.data.sources.odir import OdirDataModule
 from retinai.data.sources.odir_keywords import class_of, decode_keywords, split_keywords
 from retinai.errors import ConfigError, DataError
-from retinai.tasks.task import ODIR_8
+from retinai.tasks.known import ODIR_8
 
 KEYWORDS = {
     "normal fundus": "N",

@@ -15,7 +15,7 @@ from retinai.data.curation.splits import (
 )
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
-from retinai.tasks.task import DR_GRADE, ODIR_8
+from retinai.tasks.known import DR_GRADE, ODIR_8
 
 APTOS_COUNTS = (1805, 370, 999, 193, 295)
 

@@ -19,7 +19,8 @@ from retinai.errors import CheckpointError, ConfigError
 from retinai.modules.classifier import Classifier
 from retinai.modules.load import load_module
 from retinai.modules.warm_start import load_start_weights
-from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE, Task
+from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_COURSE
+from retinai.tasks.task import Task
 
 # A network of a third of a million weights, so that the many checkpoints here are small.
 TINY = section("backbone", "resnet18", architecture="test_resnet", weights="none", input_size=32)
@@ -170,7 +171,7 @@ def test_what_cannot_teach_or_learn_is_refused(tmp_path: Path) -> None:
         make_distiller().set_teachers()
     with pytest.raises(CheckpointError, match="does not exist"):
         load_teachers([tmp_path / "gone.ckpt"])
-    with pytest.raises(CheckpointError, match=r"'dme_risk'.*'dr_grade'"):
+    with pytest.raises(CheckpointError, match=r"task dme_risk .*task dr_grade"):
         make_distiller().set_teachers(make_teachers(make_classifier(DME_RISK)))
     turned = Task.from_dict(DR_GRADE.to_dict() | {"classes": list(reversed(DR_GRADE.classes))})
     with pytest.raises(CheckpointError, match="proliferative, severe"):

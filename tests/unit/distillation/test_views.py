@@ -23,7 +23,7 @@ from retinai.data.photographs.views import check_views
 from retinai.data.sources.aptos import AptosDataModule
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import ConfigError
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
 LARGE = replace(PRE, input_size=80, mean=(0.4, 0.3, 0.2), std=(0.25, 0.2, 0.15))

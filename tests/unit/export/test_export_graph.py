@@ -16,7 +16,8 @@ from retinai.errors import UserError
 from retinai.export.graph import PixelsToProbabilities
 from retinai.export.onnx import refusal, write_graph
 from retinai.export.openvino import convert
-from retinai.tasks.task import DR_GRADE, ODIR_8, Task
+from retinai.tasks.known import DR_GRADE, ODIR_8
+from retinai.tasks.task import Task
 from retinai.topology.persistence import TopologySettings
 
 TINY = section("backbone", "resnet18", architecture="test_resnet", weights="none", input_size=SIZE)

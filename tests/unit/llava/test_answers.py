@@ -10,7 +10,7 @@ from retinai.lesions.metrics import findings_metrics
 from retinai.llava.metrics import Answers, answer_metrics
 from retinai.llava.report import answer_sentences, answers_part
 from retinai.prediction.predictions import Predictions
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 FACTS = Findings(LESION_NAMES, (LesionFinding("hard_exudates", 12, 0.01, ("upper left",)),), "")
 TEXTS = ["Grade 2 (moderate). Many hard exudates.", "nothing", "Grade 0 (no DR). Not referable."]

@@ -12,7 +12,7 @@ from retinai.errors import ConfigError, DataError
 from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.llava.jsonl_source import LlavaJsonlDataModule
 from retinai.llava.text.jsonl import Conversation, read_conversations, write_conversations
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 PREPROCESSING = {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
 FOUND = Findings(LESION_NAMES, (LesionFinding("haemorrhages", 3, 0.01, ("upper left",)),), "")

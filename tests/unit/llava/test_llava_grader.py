@@ -15,7 +15,8 @@ from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.llava.module import LlavaGrader
 from retinai.modules.load import load_module
 from retinai.modules.warm_start import load_start_weights
-from retinai.tasks.task import DR_GRADE, ODIR_8, Task
+from retinai.tasks.known import DR_GRADE, ODIR_8
+from retinai.tasks.task import Task
 
 
 def section(group: str, option: str, **changes: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from retinai.llava.likelihood import score_candidates
 from retinai.llava.loading import load_llava
 from retinai.llava.network import LlavaNetwork
 from retinai.llava.processor import check_processor, tokens_of_tower
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 QUESTION = "Which grade does this fundus photograph have, and why?"
 ANSWERS = ["Grade 2 (moderate). No soft exudates.", "Grade 0 (no DR)."]

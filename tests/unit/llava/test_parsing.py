@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from retinai.llava.text.parsing import named_lesions, parse_grade
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 M, H, E, S = "microaneurysms", "haemorrhages", "hard_exudates", "soft_exudates"
 

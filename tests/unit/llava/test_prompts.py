@@ -15,7 +15,9 @@ from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFi
 from retinai.llava.text.parsing import named_lesions, parse_grade
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.llava.text.words import area_words, count_words, quadrant_words
-from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_8, Task
+from retinai.tasks.grade import GradeTask
+from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_8
+from retinai.tasks.task import Task
 
 FILES = sorted((conf_dir() / "prompt").glob("*.yaml"))
 COUNT_RANGES = {"one": (1, 1), "a few": (2, 5), "several": (6, 20), "many": (21, 100), "over 100": (101, 10**9)}
@@ -160,7 +162,7 @@ def test_all_problems_come_together():
 
 
 def test_grades_with_one_text_and_tasks_without_grades_are_refused():
-    twins = Task("twins", "grade", tuple(f"c{k}" for k in range(3)))
+    twins = GradeTask("twins", tuple(f"c{k}" for k in range(3)))
     assert make().grade_text(twins, 2) == "Grade 2 (c2)."
     with pytest.raises(ConfigError, match="grades 0 and 1 of dr_grade have the same text"):
         _Numberless(**{k: v for k, v in values().items() if k != "_target_"})

@@ -16,7 +16,8 @@ from retinai.config.build import build
 from retinai.errors import ConfigError
 from retinai.losses.balanced import effective_number, inverse_frequency
 from retinai.losses.base import Criterion
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE, Task
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
+from retinai.tasks.task import Task
 
 CONF = Path(__file__).parents[3] / "conf" / "loss"
 ODIR, PHOTOGRAPHS = [517, 163, 142], 800

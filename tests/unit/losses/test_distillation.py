@@ -12,7 +12,7 @@ from retinai.losses.balanced import EffectiveNumber
 from retinai.losses.divergence import distillation_loss, soften, symmetric_kl
 from retinai.losses.ordinal import Coral, Corn
 from retinai.losses.regression import GradeRegression
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
 
 def logits(seed: int, shape: tuple[int, int] = (6, 5)) -> torch.Tensor:
@@ -30,9 +30,12 @@ def test_loss_and_gradient_are_those_of_timms_task() -> None:
     images, targets = torch.randn(6, 3, 64, 64), torch.tensor([0, 1, 2, 3, 4, 0])
     theirs = task(images, targets)["loss"]
     with torch.no_grad():
-        soft = soften(teacher(images), 4.0, "grade")
+        soft = soften(teacher(images), 4.0, "categorical")
     out = student(images)
-    kd, ce = distillation_loss(out, soft, 4.0, "grade"), functional.cross_entropy(out, targets, label_smoothing=0.1)
+    kd, ce = (
+        distillation_loss(out, soft, 4.0, "categorical"),
+        functional.cross_entropy(out, targets, label_smoothing=0.1),
+    )
     ours = 0.7 * kd + 0.3 * ce
     assert float(kd.detach()) > 1e-3
     torch.testing.assert_close(ours, theirs)
@@ -44,24 +47,24 @@ def test_multilabel_is_the_mean_divergence_of_yes_and_no() -> None:
     student, teacher = logits(0), logits(1)
     expected = kl_divergence(Bernoulli(logits=teacher / 3), Bernoulli(logits=student / 3)).mean() * 9
     torch.testing.assert_close(
-        distillation_loss(student, soften(teacher, 3.0, "multilabel"), 3.0, "multilabel"), expected
+        distillation_loss(student, soften(teacher, 3.0, "bernoulli"), 3.0, "bernoulli"), expected
     )
 
 
 def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn() -> None:
-    for kind in ("grade", "multilabel"):
+    for distribution in ("categorical", "bernoulli"):
         own = logits(2).requires_grad_()
-        loss = distillation_loss(own, soften(own.detach(), 4.0, kind), 4.0, kind)
+        loss = distillation_loss(own, soften(own.detach(), 4.0, distribution), 4.0, distribution)
         loss.backward()
         assert abs(float(loss.detach())) < 1e-5 and float(own.grad.abs().max()) < 1e-5
 
 
 def test_extreme_logits_stay_finite() -> None:
     sure = torch.tensor([[200.0, -200.0, 0.0, 0.0, 0.0]])
-    for kind in ("grade", "multilabel"):
+    for distribution in ("categorical", "bernoulli"):
         for value in (
-            distillation_loss(-sure, soften(sure, 1.0, kind), 1.0, kind),
-            symmetric_kl(sure, -sure, kind),
+            distillation_loss(-sure, soften(sure, 1.0, distribution), 1.0, distribution),
+            symmetric_kl(sure, -sure, distribution),
         ):
             assert torch.isfinite(value) and value > 10
 
@@ -69,16 +72,18 @@ def test_extreme_logits_stay_finite() -> None:
 def test_symmetric_divergence_is_the_mean_of_both_directions() -> None:
     a, b = logits(3), logits(4)
     p, q = Categorical(logits=a), Categorical(logits=b)
-    torch.testing.assert_close(symmetric_kl(a, b, "grade"), 0.5 * (kl_divergence(p, q) + kl_divergence(q, p)).mean())
+    torch.testing.assert_close(
+        symmetric_kl(a, b, "categorical"), 0.5 * (kl_divergence(p, q) + kl_divergence(q, p)).mean()
+    )
     p, q = Bernoulli(logits=a), Bernoulli(logits=b)
     expected = 0.5 * (kl_divergence(p, q) + kl_divergence(q, p)).mean()
-    torch.testing.assert_close(symmetric_kl(a, b, "multilabel"), expected)
-    assert float(symmetric_kl(a, a, "grade")) == 0
+    torch.testing.assert_close(symmetric_kl(a, b, "bernoulli"), expected)
+    assert float(symmetric_kl(a, a, "categorical")) == 0
 
 
 def test_class_logits_give_back_the_probabilities_of_any_loss() -> None:
-    for kind in (Corn, Coral, GradeRegression):
-        criterion = kind(task=DR_GRADE, class_counts=[5, 4, 3, 2, 1])
+    for criterion_class in (Corn, Coral, GradeRegression):
+        criterion = criterion_class(task=DR_GRADE, class_counts=[5, 4, 3, 2, 1])
         out = logits(5, (6, criterion.num_outputs))
         back = criterion.class_logits(out).softmax(dim=1)
         torch.testing.assert_close(back, criterion.probabilities(out).float().detach(), atol=1e-6, rtol=1e-4)

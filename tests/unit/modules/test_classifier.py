@@ -13,10 +13,10 @@ from module_factory import fit, make_classifier, make_loader, section
 from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
 from retinai.errors import ConfigError
-from retinai.metrics.validation import ValidationMetrics, decide
+from retinai.metrics.decisions import decide
 from retinai.modules.base import describe_training
 from retinai.modules.load import load_module
-from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_COURSE
 
 PACKAGE = section("backbone", "efficientnet_lite0", input_size=32)
 
@@ -114,7 +114,7 @@ def test_metrics_are_scikit_learns_and_calm_about_an_absent_class() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(60, 5, generator=generator).softmax(1)
     targets = torch.randint(0, 4, (60,), generator=generator)  # grade 4 is absent
-    metrics = ValidationMetrics(DR_GRADE, "argmax")
+    metrics = DR_GRADE.validation_metrics("argmax")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         metrics.update(probabilities, targets)
@@ -127,7 +127,7 @@ def test_metrics_are_scikit_learns_and_calm_about_an_absent_class() -> None:
 
 
 def test_metrics_of_one_grade_only_are_numbers() -> None:
-    metrics = ValidationMetrics(DME_RISK, "argmax")
+    metrics = DME_RISK.validation_metrics("argmax")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         metrics.update(torch.tensor([[1.0, 0, 0]] * 4), torch.zeros(4, dtype=torch.long))

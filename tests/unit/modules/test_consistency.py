@@ -14,7 +14,7 @@ from scipy import ndimage
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
 BLACK = torch.tensor([-2.0, -1.0, -0.5])
 

@@ -14,7 +14,7 @@ from module_factory import fit, make_classifier, make_loader, section, write
 
 from retinai.errors import CheckpointError
 from retinai.modules.load import load_module
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 PACKAGE = section("backbone", "efficientnet_lite0", input_size=32)
 
@@ -66,7 +66,7 @@ def test_frozen_weights_that_cannot_be_had_again_are_kept(tmp_path: Path) -> Non
 
 
 def test_another_task_is_refused_and_both_are_named(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"task 'dr_grade', the data is of task 'dme_risk'"):
+    with pytest.raises(CheckpointError, match=r"task dr_grade .*, but the data is of task dme_risk"):
         load_module(checkpoint, DME_RISK)
 
 

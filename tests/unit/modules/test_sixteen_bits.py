@@ -9,9 +9,9 @@ from module_factory import make_classifier, make_loader, section
 
 from retinai.losses.base import losses_for
 from retinai.losses.regression import GradeRegression
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
-CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for(task.kind)]
+CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for(task)]
 
 
 @pytest.mark.parametrize(("task", "name"), CASES, ids=lambda x: x if isinstance(x, str) else x.kind)

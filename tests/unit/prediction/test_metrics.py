@@ -14,12 +14,12 @@ from retinai.errors import DataError
 from retinai.metrics.bootstrap import bootstrap_weights, interval
 from retinai.prediction.metrics import compute_metrics, measure
 from retinai.prediction.predictions import Predictions
-from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_8
+from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_8
 
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 
 
-def graded(n: int = 240, seed: int = 0, ties: bool = True, task=DR_GRADE, decision: str = "argmax") -> Predictions:
+def graded(n: int = 240, seed: int = 0, ties: bool = True, task=DR_GRADE, rule: str = "argmax") -> Predictions:
     """Predictions better than chance; rounded probabilities make many ties."""
     rng = np.random.default_rng(seed)
     c = task.num_classes
@@ -31,7 +31,7 @@ def graded(n: int = 240, seed: int = 0, ties: bool = True, task=DR_GRADE, decisi
         p = np.round(p, 1)
         p[np.arange(n), p.argmax(axis=1)] += 1 - p.sum(axis=1)
     ids = [f"eye{i}" for i in range(n)]
-    return Predictions(task, ids, ids, [f"patient{i // 2}" for i in range(n)], targets, p, decision)
+    return Predictions(task, ids, ids, [f"patient{i // 2}" for i in range(n)], targets, p, rule)
 
 
 def labelled(n: int = 200, seed: int = 0) -> Predictions:
@@ -61,7 +61,7 @@ def sklearn_grade(targets: np.ndarray, decisions: np.ndarray, p: np.ndarray) -> 
 
 
 def sklearn_labels(targets: np.ndarray, p: np.ndarray) -> dict[str, float]:
-    decisions = (p > 0.5).astype(int)
+    decisions = (p >= 0.5).astype(int)
     flat, said = targets.ravel(), decisions.ravel()
     kappa, f1 = sk.cohen_kappa_score(flat, said), sk.f1_score(flat, said, average="micro")
     auc = sk.roc_auc_score(flat, p.ravel())
@@ -82,10 +82,10 @@ def sklearn_labels(targets: np.ndarray, p: np.ndarray) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("decision", ["argmax", "median"])
+@pytest.mark.parametrize("rule", ["argmax", "median"])
 @pytest.mark.parametrize("ties", [True, False])
-def test_grade_values_are_those_of_scikit_learn(decision: str, ties: bool) -> None:
-    predictions = graded(ties=ties, decision=decision)
+def test_grade_values_are_those_of_scikit_learn(rule: str, ties: bool) -> None:
+    predictions = graded(ties=ties, rule=rule)
     found = compute_metrics(predictions, resamples=0)
     targets, decisions, p = predictions.targets, predictions.decisions, predictions.probabilities
     for name, value in sklearn_grade(targets, decisions, p).items():

@@ -12,7 +12,7 @@ from retinai.errors import DataError
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.paired import paired_differences
 from retinai.prediction.predictions import Predictions
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 
 def predictions(noise: float, n: int = 120) -> Predictions:
@@ -30,7 +30,7 @@ def shuffled(p: Predictions, seed: int) -> Predictions:
     assert p.targets is not None
     return Predictions(
         p.task, [p.ids[i] for i in order], [p.paths[i] for i in order], [p.patients[i] for i in order],
-        p.targets[order], p.probabilities[order], p.decision,
+        p.targets[order], p.probabilities[order], p.decision_rule,
     )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ import torch
 from coral_pytorch.dataset import proba_to_label
 
 from retinai.errors import DataError
-from retinai.prediction.predictions import Predictions, concatenate, decide
-from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
+from retinai.metrics.decisions import decide
+from retinai.prediction.predictions import Predictions, concatenate
+from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_COURSE
 
 
 def make(targets: list[int] | None = None, n: int = 4) -> Predictions:
@@ -23,7 +24,7 @@ def make(targets: list[int] | None = None, n: int = 4) -> Predictions:
 
 
 def labels(targets: list[tuple[int, ...]] | None) -> Predictions:
-    p = np.array([[0.9, 0.5, 0.51], [0.1, 0.2, 0.3], [0.6, 0.7, 0.8]])
+    p = np.array([[0.9, 0.49, 0.5], [0.1, 0.2, 0.3], [0.6, 0.7, 0.8]])
     found = None if targets is None else np.array(targets)
     return Predictions(ODIR_COURSE, list("abc"), list("abc"), list("abc"), found, p, "threshold")
 
@@ -31,14 +32,14 @@ def labels(targets: list[tuple[int, ...]] | None) -> Predictions:
 def through_csv(predictions: Predictions) -> Predictions:
     text = predictions.to_frame().to_csv(index=False)
     frame = pd.read_csv(io.StringIO(text), dtype={"id": str, "patient": str})
-    return Predictions.from_frame(frame, predictions.task, predictions.decision)
+    return Predictions.from_frame(frame, predictions.task, predictions.decision_rule)
 
 
 def test_decisions_by_hand() -> None:
     p = np.array([[0.4, 0.05, 0.05, 0.2, 0.3], [0.1, 0.2, 0.4, 0.2, 0.1], [0.0, 0.0, 0.0, 0.0, 1.0]])
     assert decide(p, "argmax").tolist() == [0, 2, 4]
     assert decide(p, "median").tolist() == [2, 2, 4]
-    assert decide(np.array([[0.5, 0.51, 0.49]]), "threshold").tolist() == [[0, 1, 0]]
+    assert decide(np.array([[0.5, 0.51, 0.49]]), "threshold").tolist() == [[1, 1, 0]]
 
 
 def test_the_median_is_the_rule_of_coral() -> None:
@@ -90,7 +91,7 @@ def test_shapes_and_numbers_are_checked() -> None:
     good = make([0, 1, 2, 3])
     with pytest.raises(ValueError, match="shape"):
         Predictions(DME_RISK, good.ids, good.paths, good.patients, good.targets, good.probabilities, "argmax")
-    with pytest.raises(ValueError, match="decision"):
+    with pytest.raises(ValueError, match="decision rule"):
         Predictions(DR_GRADE, good.ids, good.paths, good.patients, good.targets, good.probabilities, "threshold")
     diverged = good.probabilities.copy()
     diverged[2, 1] = np.nan

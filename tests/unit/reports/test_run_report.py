@@ -21,7 +21,7 @@ from retinai.reports.parts import ReportPart
 from retinai.reports.run_report import write_evaluation
 from retinai.reports.sections import ReportSection, ReportTable
 from retinai.reports.style import save_figure
-from retinai.tasks.task import DR_GRADE, ODIR_8
+from retinai.tasks.known import DR_GRADE, ODIR_8
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_an_evaluation_leaves_everything_and_the_page_stands_alone(make, photogr
 def test_a_calibration_is_shown_before_and_after_and_others_add_sections(photograph: Path, tmp_path: Path) -> None:
     before = graded(photograph)
     point = {"threshold": 0.4, "sensitivity": 0.91, "specificity": 0.62, "n": 77, "referable": 30}
-    calibration = {"temperature": 3.25, "operating_points": {"sensitivity_90": point}}
+    calibration = {"temperature": 3.25, "scaling": "softmax", "operating_points": {"sensitivity_90": point}}
     plain = write_evaluation(tmp_path / "plain", before, title="plain", details={}, resamples=20)
     figure = tmp_path / "plain" / "figures" / "roc.png"
     more = ReportSection("Findings", ["<b>no</b> markup"], [ReportTable(("a", "b"), [("1", "2")])], [("curve", figure)])

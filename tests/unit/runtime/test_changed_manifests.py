@@ -14,12 +14,13 @@ from retinai.config.records import PreprocessingRecord, TaskRecord
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.runtime.folder import hash_file, manifest_digest, read_folder
-from retinai.tasks.task import DR_GRADE, Task
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
 TASK = DR_GRADE.to_dict()
 PIXELS = {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
 TOPOLOGY = {"name": "cubical", "size": 64, "resolution": 8}
 HASH = "0" * 64
+SCALED = {"temperature": 1.0, "scaling": "softmax"}
 
 
 def deep(levels: int = 100) -> dict[str, Any]:
@@ -42,23 +43,25 @@ CASES: dict[str, dict[str, Any]] = {
     "engine": {"engine": "tensorrt"},
     "precision": {"precision": "fp8"},
     "no network": {"network": None},
-    "temperature 0": {"calibration": {"temperature": 0}},
-    "temperature negative": {"calibration": {"temperature": -1.0}},
-    "temperature as text": {"calibration": {"temperature": "1.5"}},
-    "temperature true": {"calibration": {"temperature": True}},
-    "temperature nested": {"calibration": {"temperature": {"a": 1}}},
+    "temperature 0": {"calibration": {**SCALED, "temperature": 0}},
+    "temperature negative": {"calibration": {**SCALED, "temperature": -1.0}},
+    "temperature as text": {"calibration": {**SCALED, "temperature": "1.5"}},
+    "temperature true": {"calibration": {**SCALED, "temperature": True}},
+    "temperature nested": {"calibration": {**SCALED, "temperature": {"a": 1}}},
     "calibration empty": {"calibration": {}},
+    "no scaling": {"calibration": {"temperature": 1.0}},
+    "scaling of another rule": {"calibration": {**SCALED, "scaling": "cumulative"}},
     "calibration as text": {"calibration": "none"},
-    "operating point as text": {"calibration": {"temperature": 1.0, "operating_points": {"youden": "0.5"}}},
+    "operating point as text": {"calibration": {**SCALED, "operating_points": {"youden": "0.5"}}},
     "threshold above 1": {
         "calibration": {
-            "temperature": 1.0,
+            **SCALED,
             "operating_points": {"youden": {"threshold": 7.0, "sensitivity": 0.9, "specificity": 0.9}},
         }
     },
-    "decision unknown": {"decision": "coin"},
-    "decision of labels": {"decision": "threshold"},
-    "decision nested": {"decision": ["argmax"]},
+    "decision rule unknown": {"decision_rule": "coin"},
+    "decision rule of labels": {"decision_rule": "threshold"},
+    "decision rule nested": {"decision_rule": ["argmax"]},
     "fewer classes": {"task": {**TASK, "classes": TASK["classes"][:3]}},
     "one class": {"task": {**TASK, "classes": ["a"], "referable_from": None}},
     "classes twice": {"task": {**TASK, "classes": ["a", "a", "b", "c", "d"]}},
@@ -67,6 +70,7 @@ CASES: dict[str, dict[str, Any]] = {
     "class name with half a character": {"task": {**TASK, "classes": ["\ud800", "b", "c", "d", "e"]}},
     "referable beyond": {"task": {**TASK, "referable_from": 5}},
     "task kind": {"task": {**TASK, "kind": "box"}},
+    "labels that are referred": {"task": {**TASK, "kind": "multilabel"}, "decision_rule": "threshold"},
     "task nested": {"task": {"name": TASK}},
     "task says more": {"task": {**TASK, "more": 1}},
     "another input size": {"preprocessing": {**PIXELS, "input_size": 64}},
@@ -91,7 +95,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cpu as text": {"checked_on": {"cpu": "fast"}},
     "checked_on as text": {"checked_on": "here"},
     "reduced as text": {"int8_reduce_range": "yes"},
-    "decision deep": {"decision": deep()},
+    "decision rule deep": {"decision_rule": deep()},
 }
 
 
@@ -166,5 +170,5 @@ def test_the_records_know_every_field() -> None:
     """A field that is added to a task or to the preprocessing needs its check here too."""
     pixels = Preprocessing.from_dict(PIXELS).to_dict()
     assert PreprocessingRecord.model_validate(pixels).model_dump() == pixels
-    for task in (DR_GRADE, Task("two", "multilabel", ("a", "b"))):
+    for task in (DR_GRADE, ODIR_COURSE):
         assert TaskRecord.model_validate(task.to_dict()).model_dump() == task.to_dict()

@@ -12,7 +12,7 @@ import pytest
 
 from retinai.errors import UserError
 from retinai.runtime.folder import FORMAT, hash_file, manifest_digest, read_folder
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 
 def make_folder(folder: Path, **changes: Any) -> Path:
@@ -20,7 +20,7 @@ def make_folder(folder: Path, **changes: Any) -> Path:
     (folder / "network.onnx").write_bytes(b"a network")
     facts = {
         "format": FORMAT, "engine": "onnx", "precision": "fp32", "network": "network.onnx", "task": DR_GRADE.to_dict(),
-        "preprocessing": {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}, "decision": "argmax",
+        "preprocessing": {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}, "decision_rule": "argmax",
         "topology": None, "calibration": None, "files": {"network.onnx": hash_file(folder / "network.onnx")},
         "inputs": {"photograph": {"type": "uint8", "shape": ["batch", 32, 32, 3]}},
         "outputs": {"probability": {"type": "float32", "shape": ["batch", 5]}},
@@ -30,9 +30,9 @@ def make_folder(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
-    found = read_folder(make_folder(tmp_path / "m", calibration={"temperature": 1.5}))
+    found = read_folder(make_folder(tmp_path / "m", calibration={"temperature": 1.5, "scaling": "softmax"}))
     assert found.task == DR_GRADE and found.preprocessing.input_size == 32 and found.topology is None
-    assert found.calibration == {"temperature": 1.5}
+    assert found.calibration == {"temperature": 1.5, "scaling": "softmax"}
 
 
 def test_whatever_is_wrong_with_a_folder_is_told(tmp_path: Path) -> None:

@@ -96,10 +96,9 @@ def test_another_network_is_refused(tmp_path: Path, engine: str, case: str) -> N
 
 def test_labels_need_not_add_up(tmp_path: Path) -> None:
     task = {"name": "labels", "kind": "multilabel", "classes": list("abcde"), "referable_from": None}
-    options = {"task": task, "decision": "threshold"}
-    assert (
-        ExportedModel(folder_with(tmp_path / "folder", graph([0.9] * 5), **options), threads=1).decision == "threshold"
-    )
+    options = {"task": task, "decision_rule": "threshold"}
+    folder = folder_with(tmp_path / "folder", graph([0.9] * 5), **options)
+    assert ExportedModel(folder, threads=1).decision_rule == "threshold"
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", b"\0" * 100], ids=["empty", "text", "zeros"])

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE, Task
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
+from retinai.tasks.task import Task
 from retinai.topology.figure import draw_topology, find_examples
 from retinai.topology.persistence import TopologySettings
 

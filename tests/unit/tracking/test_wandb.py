@@ -11,7 +11,7 @@ from PIL import Image
 
 from retinai.errors import ConfigError
 from retinai.prediction.predictions import Predictions
-from retinai.tasks.task import DR_GRADE, ODIR_COURSE
+from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 from retinai.tracking import wandb_tables
 from retinai.tracking.wandb import log_evaluation, make_logger, run_id, sharing_notes, wanted_mode
 
@@ -41,7 +41,7 @@ def some_predictions(folder: Path) -> Predictions:
         patients=[str(i) for i in range(6)],
         targets=np.array([0, 1, 2, 3, 4, 0]),
         probabilities=rng.dirichlet(np.ones(5), size=6),
-        decision="argmax",
+        decision_rule="argmax",
     )
 
 
@@ -194,6 +194,6 @@ def test_truth_probability_by_hand(tmp_path: Path) -> None:
         patients=["a"],
         targets=np.array([[1, 0, 1]]),
         probabilities=np.array([[0.9, 0.3, 0.6]]),
-        decision="threshold",
+        decision_rule="threshold",
     )
     np.testing.assert_allclose(wandb_tables.truth_probability(several), [0.6])

@@ -127,7 +127,7 @@ class Curation:
     def class_counts(self, table: pd.DataFrame) -> list[int]:
         """Return the training photographs per class."""
         train = table[table["split"] == "train"]
-        return [int(n) for n in splits.indicator(train["target"].tolist(), self.task).sum(axis=0)]
+        return [int(n) for n in self.task.indicator(train["target"].tolist()).sum(axis=0)]
 
     def check_training(self, counts: Sequence[int]) -> None:
         """Refuse to learn from a training part that lacks a class, or with `data.limit` add a note.

@@ -18,17 +18,8 @@ from retinai.tasks.task import Task
 def write_splits(path: str | Path, table: pd.DataFrame, task: Task) -> None:
     """Write `id,split,target,patient,eye,source,note` to CSV; multilabel targets as names joined by "|"."""
     out = table.reindex(columns=["id", "split", "target", "patient", "eye", "source", "note"])
-    out["target"] = [target_text(target, task) for target in table["target"]]
+    out["target"] = [task.csv_label(target) for target in table["target"]]
     write_csv(path, out)
-
-
-def target_text(target: object, task: Task) -> str:
-    """Return a target as text: the grade, the class names joined by "|", or "" when unlabelled."""
-    if target is None:
-        return ""
-    if isinstance(target, tuple):
-        return "|".join(name for name, flag in zip(task.classes, target, strict=True) if flag)
-    return str(target)
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:
@@ -97,7 +88,7 @@ def _check_same_targets(path: Path, table: pd.DataFrame, written: dict[str, str]
     differing = [
         f"{i} ({written[i]!r} there, {now!r} in the labels)"
         for i, target in zip(table["id"], table["target"], strict=True)
-        if (now := target_text(target, task)) != written[i]
+        if (now := task.csv_label(target)) != written[i]
     ]
     if differing:
         raise DataError(

@@ -21,17 +21,6 @@ LEFT_OUT = "left_out"
 _PRECEDENCE = {"test": 0, "val": 1, "train": 2}
 
 
-def indicator(targets: Sequence[object], task: Task) -> np.ndarray:
-    """Return targets as a 0/1 matrix, shape (N, C), bool; unlabelled rows are all False."""
-    matrix = np.zeros((len(targets), task.num_classes), dtype=bool)
-    for row, target in enumerate(targets):
-        if isinstance(target, tuple):
-            matrix[row] = target
-        elif target is not None:
-            matrix[row, int(target)] = True  # type: ignore[call-overload]
-    return matrix
-
-
 def link_groups(table: pd.DataFrame, duplicates: Sequence[Sequence[str]] = ()) -> np.ndarray:
     """Return a group number per row: rows of one patient, or of one duplicate group, share it.
 
@@ -61,7 +50,7 @@ def _group_labels(table: pd.DataFrame, groups: np.ndarray, task: Task) -> tuple[
     """Return the group number of each row, counted from 0, and the labels that occur in each group."""
     numbers, compact = np.unique(groups, return_inverse=True)
     labels = np.zeros((len(numbers), task.num_classes), dtype=bool)
-    np.logical_or.at(labels, compact, indicator(table["target"].tolist(), task))
+    np.logical_or.at(labels, compact, task.indicator(table["target"].tolist()))
     return compact, labels
 
 
@@ -136,7 +125,7 @@ def stratified_subset(table: pd.DataFrame, limit: int, task: Task, seed: int) ->
     Returns:
         True for the rows that are kept, shape (N,).
     """
-    labels = indicator(table["target"].tolist(), task)
+    labels = task.indicator(table["target"].tolist())
     keep = np.zeros(len(table), dtype=bool)
     for split in SPLITS:
         rows = np.flatnonzero(table["split"].to_numpy() == split)

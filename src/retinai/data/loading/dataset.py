@@ -160,7 +160,7 @@ class Collate:
         }
         if all("target" in s for s in samples):
             targets = [s["target"] for s in samples]
-            batch["target"] = torch.tensor(targets, dtype=torch.int64 if self.task.kind == "grade" else torch.float32)
+            batch["target"] = torch.from_numpy(self.task.target_array(targets).astype(self.task.batch_dtype))
         for field in self.fields:
             batch[field.name] = field.collate([s[field.name] for s in samples])
         for number, numbers in enumerate(self.of_views):

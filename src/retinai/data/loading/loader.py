@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from retinai.data.curation.splits import indicator
 from retinai.data.loading.dataset import Collate, FundusDataset
 from retinai.data.loading.samplers import build_sampler
 from retinai.tasks.task import Task
@@ -48,7 +47,7 @@ def make_loader(
     """
     options: dict[str, Any] = {}
     if sampler is not None:
-        options["sampler"] = build_sampler(sampler, indicator(dataset.targets, task), seed)
+        options["sampler"] = build_sampler(sampler, task.indicator(dataset.targets), seed)
         # The few samples over are left for another epoch: a tiny batch spoils batch norm.
         options["drop_last"] = len(options["sampler"]) >= batch_size
     workers = worker_count(num_workers, len(dataset), batch_size)

@@ -10,7 +10,7 @@ import pandas as pd
 from retinai.data.datamodule import FundusDataModule
 from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
-from retinai.tasks.task import DR_GRADE
+from retinai.tasks.known import DR_GRADE
 
 
 class AptosDataModule(FundusDataModule):

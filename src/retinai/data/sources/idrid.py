@@ -14,7 +14,7 @@ from retinai.data.masks import AnnotatedField, MaskField, check_masks
 from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import ConfigError, DataError
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 _TARGETS = {"grade": ("Retinopathy grade", DR_GRADE), "dme": ("Risk of macular edema", DME_RISK)}
 _FOLDERS = {"train": "a. Training Set", "test": "b. Testing Set"}

@@ -58,7 +58,7 @@ def check_table(table: pd.DataFrame, task: Task, source_file: str | Path) -> pd.
             f"{case['column']}={case['failure_case']!r} (id {table['id'].get(case['index'], '?')})"
             for case in cases.to_dict("records")
         ]
-        raise DataError(f"{source_file}: {few(found)} is not allowed in a {task.kind} table of {task.name}") from error
+        raise DataError(f"{source_file}: {few(found)} is not allowed in a label table of {task.name}") from error
 
 
 def _check_one_label_per_id(table: pd.DataFrame, source_file: str | Path) -> None:
@@ -73,13 +73,7 @@ def _check_one_label_per_id(table: pd.DataFrame, source_file: str | Path) -> Non
 
 
 def _schema(task: Task) -> pa.DataFrameSchema:
-    if task.kind == "grade":
-        allowed = pa.Check(lambda v: v is None or (isinstance(v, int) and 0 <= v < task.num_classes), element_wise=True)
-    else:
-        allowed = pa.Check(
-            lambda v: v is None or (isinstance(v, tuple) and len(v) == task.num_classes and set(v) <= {0, 1}),
-            element_wise=True,
-        )
+    allowed = pa.Check(lambda value: value is None or task.is_target(value), element_wise=True)
     filled = pa.Check(lambda v: isinstance(v, str) and v != "", element_wise=True)
     return pa.DataFrameSchema(
         {

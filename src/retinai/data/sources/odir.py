@@ -15,7 +15,7 @@ from retinai.data.sources.label_files import parse_flags, read_labels
 from retinai.data.sources.label_table import as_targets, few
 from retinai.data.sources.odir_keywords import decode_eyes
 from retinai.errors import ConfigError, DataError
-from retinai.tasks.task import ODIR_8, ODIR_COURSE
+from retinai.tasks.known import ODIR_8, ODIR_COURSE
 
 _LAYOUTS = ("auto", "official", "kaggle", "course")
 _SHEETS = ("ODIR-5K_Training_Annotations*.xlsx", "data.xlsx")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from retinai.data.sources.label_table import few
 from retinai.errors import DataError
-from retinai.tasks.task import ODIR_8
+from retinai.tasks.known import ODIR_8
 
 # Spellings that occur, `catarct` and the like included, each as a part of the keyword.
 _FRAGMENTS = {

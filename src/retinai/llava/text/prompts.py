@@ -15,7 +15,8 @@ from retinai.errors import ConfigError
 from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFinding
 from retinai.llava.text.parsing import named_lesions, parse_grade
 from retinai.llava.text.words import absent_words, area_words, class_words, count_words, lesion_words, quadrant_words
-from retinai.tasks.task import DME_RISK, DR_GRADE, Task
+from retinai.tasks.known import DME_RISK, DR_GRADE
+from retinai.tasks.task import Task
 
 # Which fields a template may have, and which of them it must have.
 _FIELDS: dict[str, tuple[set[str], set[str]]] = {
@@ -94,7 +95,7 @@ class PromptTemplates:
         """Return an answer: the grade and its reasons, the phrasing chosen by seed and key.
 
         Args:
-            task: A task of kind `grade`.
+            task: A task of grades.
             grade: The grade, 0 to C - 1.
             findings: What the masks say; None (or nothing annotated) where nobody drew any, and the
                 reasons then are only what the label says.
@@ -115,8 +116,8 @@ class PromptTemplates:
 
     def problems(self, task: Task) -> list[str]:
         """Return why these templates cannot grade a task: one sentence each, none if they can."""
-        if task.kind != "grade":
-            return [f"task {task.name} is of kind {task.kind}; answers are written for tasks of kind grade only"]
+        if "ordered" not in task.target_types:
+            return [f"task {task.name} has no ordered grades; answers are written for grades only"]
         texts = [self._grade_text(task, grade) for grade in range(task.num_classes)]
         found = []
         for grade, text in enumerate(texts):

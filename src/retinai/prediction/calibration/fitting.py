@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
-from retinai.metrics.calibration_error import calibration_error
 from retinai.prediction.calibration.operating_points import choose_operating_points, is_referable, referable_score
-from retinai.prediction.calibration.temperature import BOUNDS, SCALINGS, fit_temperature, negative_log_likelihood
+from retinai.prediction.calibration.temperature import BOUNDS, fit_temperature, negative_log_likelihood
 from retinai.prediction.predictions import Predictions
 
 NO_PROBABILITIES = (
@@ -39,7 +38,7 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
     if len(predictions) < MINIMUM or len(np.unique(targets)) < 2:
         what = "photographs of one class" if len(predictions) >= MINIMUM else f"photographs (fewer than {MINIMUM})"
         return None, [f"no temperature, no operating points: the validation split has only {len(predictions)} {what}"]
-    scaling = SCALINGS[predictions.decision]
+    scaling = task.scalings[predictions.decision_rule]
     temperature = fit_temperature(predictions.probabilities, targets, scaling)
     notes = []
     if not BOUNDS[0] * 1.1 < temperature < BOUNDS[1] / 1.1:
@@ -102,13 +101,9 @@ def _at_point(after: Predictions, point: Mapping[str, Any], weights: NDArray[np.
 
 
 def _losses(predictions: Predictions) -> NDArray[np.float64]:
-    return negative_log_likelihood(predictions.probabilities, predictions.labelled, SCALINGS[predictions.decision])
+    scaling = predictions.task.scalings[predictions.decision_rule]
+    return negative_log_likelihood(predictions.probabilities, predictions.labelled, scaling)
 
 
 def _error(predictions: Predictions, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the calibration error under each row of weights, as the metrics of the task define it."""
-    p, targets = predictions.probabilities, predictions.labelled
-    if predictions.task.kind == "grade":
-        return calibration_error(p.max(axis=1), p.argmax(axis=1) == targets, weights)
-    labels = range(predictions.task.num_classes)
-    return np.mean([calibration_error(p[:, c], targets[:, c] == 1, weights) for c in labels], axis=0)
+    return predictions.task.calibration_error(predictions.probabilities, predictions.labelled, weights)

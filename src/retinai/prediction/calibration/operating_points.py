@@ -1,6 +1,6 @@
 """Operating points: from which score on an eye is referred, chosen on validation photographs.
 
-The score of a photograph is the stated probability of all referable grades together,
+The score of a photograph is the scaled probability of all referable grades together,
 P(grade >= task.referable_from), and it is referred when the score is at or above the threshold. A
 threshold lies midway between two neighbouring scores, so that rounding in another runtime moves nobody
 across it.
@@ -24,7 +24,7 @@ def referable_score(probabilities: NDArray[Any], task: Task) -> NDArray[np.float
     """Return P(grade >= task.referable_from), shape (N,).
 
     Args:
-        probabilities: Stated probabilities, shape (N, C).
+        probabilities: Scaled by the calibration, shape (N, C).
         task: A task with a border of referral.
 
     Raises:
@@ -61,7 +61,7 @@ def choose_operating_points(
     """Choose thresholds on validation photographs.
 
     `sensitivity_90`: the most specific threshold that finds at least 90 % of the referable ones.
-    `specificity_90`: the most sensitive threshold that spares at least 90 % of the others. `youden`:
+    `specificity_90`: the most sensitive threshold that leaves at least 90 % of the others unreferred. `youden`:
     the highest sensitivity + specificity - 1; of equal ones the most sensitive. Photographs with
     equal scores are always on the same side.
 
@@ -81,18 +81,19 @@ def choose_operating_points(
     if not ill or not well:
         kind = "referable" if not ill else "non-referable"
         return {}, [f"the validation photographs hold no {kind} one, so no operating point could be chosen"]
-    thresholds, found, spared = _candidates(scores, referable)
+    thresholds, sensitivities, specificities = _candidates(scores, referable)
+    youden = sensitivities + specificities
     # Candidates go from referring everybody to all but nobody: sensitivity falls, specificity rises.
     chosen = {
-        f"sensitivity_{round(100 * sensitivity)}": np.flatnonzero(found >= sensitivity - 1e-9)[-1:],
-        f"specificity_{round(100 * specificity)}": np.flatnonzero(spared >= specificity - 1e-9)[:1],
-        "youden": np.flatnonzero(np.isclose(found + spared, (found + spared).max(), rtol=0, atol=1e-12))[:1],
+        f"sensitivity_{round(100 * sensitivity)}": np.flatnonzero(sensitivities >= sensitivity - 1e-9)[-1:],
+        f"specificity_{round(100 * specificity)}": np.flatnonzero(specificities >= specificity - 1e-9)[:1],
+        "youden": np.flatnonzero(np.isclose(youden, youden.max(), rtol=0, atol=1e-12))[:1],
     }
     points = {
         name: {
             "threshold": float(thresholds[at[0]]),
-            "sensitivity": float(found[at[0]]),
-            "specificity": float(spared[at[0]]),
+            "sensitivity": float(sensitivities[at[0]]),
+            "specificity": float(specificities[at[0]]),
             "n": ill + well,
             "referable": ill,
         }
@@ -110,11 +111,11 @@ def choose_operating_points(
 def _candidates(
     scores: NDArray[np.float64], referable: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return every threshold that differs in whom it refers, rising, with its sensitivity and specificity."""
+    """Return every threshold that refers other photographs, rising, with its sensitivity and specificity."""
     values, group = np.unique(scores, return_inverse=True)
     ill = np.bincount(group, referable, minlength=len(values))
     well = np.bincount(group, ~referable, minlength=len(values))
     below = np.concatenate([[min(0.0, values[0])], values[:-1]])
-    found = ill[::-1].cumsum()[::-1] / ill.sum()
-    spared = (well.cumsum() - well) / well.sum()
-    return (below + values) / 2, found, spared
+    sensitivities = ill[::-1].cumsum()[::-1] / ill.sum()
+    specificities = (well.cumsum() - well) / well.sum()
+    return (below + values) / 2, sensitivities, specificities

@@ -1,7 +1,7 @@
-"""Temperature scaling: one number, fitted on validation, that makes stated probabilities come true more often.
+"""Temperature scaling: one number, fitted on validation, that makes probabilities come true as often as they say.
 
-How it scales follows from how the probabilities become a decision (`SCALINGS`), so that it changes what is
-stated and never what is decided: the rule gives the same decision before the scaling and after it.
+How it scales follows from how the probabilities become a decision (`Task.scalings`), so that it changes
+probabilities and never decisions: the rule gives the same decision before the scaling and after it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retinai.metrics.median import lies_above
+from retinai.metrics.decisions import THRESHOLD, lies_above
 
-# Decision rule -> scaling. The most probable grade stays the most probable under any softmax temperature, and a label
-# stays on its side of one half. The median of ordered grades would move under a softmax temperature: it stays where
-# P(grade > k) stays on its side of one half for every k.
-SCALINGS = {"argmax": "softmax", "median": "cumulative", "threshold": "sigmoid"}
+SCALINGS = ("softmax", "cumulative", "sigmoid")
 # Smaller probabilities count as this: a logarithm needs something, and float32 has no finer ones near 1.
 SMALLEST_GRADE = 1e-12
 SMALLEST_LABEL = 2.0**-24
 BOUNDS = (0.1, 10.0)
 # A scaled cumulative logit above 0 keeps this much, so that rounding cannot bring it to the other side.
 _LEAST_LOGIT = 1e-6
+# A scaled label's logit below 0 keeps this much, so that the probability stays below one half.
+_LEAST_LABEL_LOGIT = 1e-15
 
 
 def scale(probabilities: NDArray[Any], temperature: float, scaling: str) -> NDArray[np.float64]:
@@ -51,8 +50,8 @@ def scale(probabilities: NDArray[Any], temperature: float, scaling: str) -> NDAr
     """
     if not 0 < temperature < np.inf:
         raise ValueError(f"a temperature is positive and finite, not {temperature}")
-    if scaling not in SCALINGS.values():
-        raise ValueError(f"the scaling {scaling!r} is unknown; valid: {', '.join(SCALINGS.values())}")
+    if scaling not in SCALINGS:
+        raise ValueError(f"the scaling {scaling!r} is unknown; valid: {', '.join(SCALINGS)}")
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if temperature == 1.0:
         return probabilities
@@ -60,36 +59,25 @@ def scale(probabilities: NDArray[Any], temperature: float, scaling: str) -> NDAr
         logits, above = _cumulative_logits(probabilities) / temperature, lies_above(probabilities)
         logits = np.where(above, np.maximum(logits, _LEAST_LOGIT), np.minimum(logits, 0.0))
         return _grades_from_exceedance(logits)
-    return np.exp(_log_probabilities(_logits(probabilities, scaling) / temperature, scaling))
+    logits = _logits(probabilities, scaling) / temperature
+    if scaling == "sigmoid":
+        logits = np.where(probabilities < THRESHOLD, np.minimum(logits, -_LEAST_LABEL_LOGIT), logits)
+    return np.exp(_log_probabilities(logits, scaling))
 
 
-def scaling_of(calibration: Mapping[str, Any], decision: str) -> str:
-    """Return the scaling that the temperature of a calibration was fitted for.
-
-    Args:
-        calibration: `calibration` of a checkpoint or an exported folder. One without `scaling` is of a time when
-            ordered grades were scaled as unordered ones.
-        decision: `argmax`, `median` or `threshold`.
-    """
-    return str(calibration.get("scaling") or ("sigmoid" if decision == "threshold" else "softmax"))
-
-
-def calibrated_probabilities(
-    probabilities: NDArray[Any], calibration: Mapping[str, Any] | None, decision: str
-) -> NDArray[np.float64]:
+def calibrated_probabilities(probabilities: NDArray[Any], calibration: Mapping[str, Any] | None) -> NDArray[np.float64]:
     """Return the probabilities that are shown to people: scaled where a calibration is at hand.
 
     Args:
         probabilities: What the network gives, shape (N, C).
         calibration: `calibration` of a checkpoint or an exported folder; None leaves all as it is.
-        decision: How they become decisions: `argmax`, `median` or `threshold`.
 
     Returns:
         Shape (N, C), float64.
     """
     if calibration is None:
-        return scale(probabilities, 1.0, SCALINGS[decision])
-    return scale(probabilities, float(calibration["temperature"]), scaling_of(calibration, decision))
+        return np.asarray(probabilities, dtype=np.float64)
+    return scale(probabilities, float(calibration["temperature"]), str(calibration["scaling"]))
 
 
 def negative_log_likelihood(

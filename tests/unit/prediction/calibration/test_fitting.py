@@ -10,19 +10,20 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, recall_score
 
+from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.fitting import MINIMUM, calibration_results, fit_calibration
-from retinai.prediction.calibration.temperature import SCALINGS, scale
+from retinai.prediction.calibration.temperature import scale
 from retinai.prediction.metrics import compute_metrics
-from retinai.prediction.predictions import Predictions, concatenate, decide
-from retinai.tasks.task import DME_RISK, DR_GRADE, ODIR_COURSE
+from retinai.prediction.predictions import Predictions, concatenate
+from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_COURSE
 
 
-def overconfident(n: int, decision: str = "argmax", seed: int = 0, task=DR_GRADE) -> Predictions:
+def overconfident(n: int, rule: str = "argmax", seed: int = 0, task=DR_GRADE) -> Predictions:
     rng = np.random.default_rng(seed)
     honest = rng.dirichlet(np.full(task.num_classes, 0.5), n)
     targets = np.array([rng.choice(task.num_classes, p=p) for p in honest])
     ids = [f"{i:03}" for i in range(n)]
-    return Predictions(task, ids, ids, [i[:2] for i in ids], targets, scale(honest, 0.4, SCALINGS[decision]), decision)
+    return Predictions(task, ids, ids, [i[:2] for i in ids], targets, scale(honest, 0.4, task.scalings[rule]), rule)
 
 
 def labels(n: int) -> Predictions:
@@ -66,18 +67,18 @@ def test_results_on_other_photographs_agree_with_scikit_learn() -> None:
         assert here["validation"] == {key: point[key] for key in ("sensitivity", "specificity", "n")}
 
 
-@pytest.mark.parametrize("decision", ["argmax", "median"])
-def test_decisions_are_those_of_the_scaled_probabilities_too_also_from_a_file(decision: str) -> None:
-    before = overconfident(300, decision)
-    after = before.calibrated({"temperature": 2.5, "scaling": SCALINGS[decision]})
+@pytest.mark.parametrize("rule", ["argmax", "median"])
+def test_decisions_are_those_of_the_scaled_probabilities_too_also_from_a_file(rule: str) -> None:
+    before = overconfident(300, rule)
+    after = before.calibrated({"temperature": 2.5, "scaling": DR_GRADE.scalings[rule]})
     assert after.decisions.tolist() == before.decisions.tolist()
-    assert decide(after.probabilities, decision).tolist() == before.decisions.tolist()
-    if decision == "median":  # as it was scaled once, which moved medians
-        old = before.calibrated({"temperature": 2.5})
-        assert old.decisions.tolist() == before.decisions.tolist()
-        assert decide(old.probabilities, decision).tolist() != before.decisions.tolist()
+    assert decide(after.probabilities, rule).tolist() == before.decisions.tolist()
+    if rule == "median":  # scaled as if grades were in no order, which moves medians
+        unordered = before.calibrated({"temperature": 2.5, "scaling": "softmax"})
+        assert unordered.decisions.tolist() == before.decisions.tolist()
+        assert decide(unordered.probabilities, rule).tolist() != before.decisions.tolist()
     text = after.to_frame().to_csv(index=False)
-    again = Predictions.from_frame(pd.read_csv(io.StringIO(text), dtype={"id": str}), DR_GRADE, decision)
+    again = Predictions.from_frame(pd.read_csv(io.StringIO(text), dtype={"id": str}), DR_GRADE, rule)
     assert again.decisions.tolist() == before.decisions.tolist()
     np.testing.assert_allclose(again.probabilities, after.probabilities)
     both = concatenate([again.take([3, 1]), after.take([2])])

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from retinai.prediction.calibration.operating_points import choose_operating_points, referable_score
-from retinai.tasks.task import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE
 
 
 @pytest.mark.parametrize("decimals", [1, 6])  # with one decimal many scores are equal

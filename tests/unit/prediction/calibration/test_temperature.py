@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.temperature import (
     SCALINGS,
     calibrated_probabilities,
@@ -18,9 +19,9 @@ from retinai.prediction.calibration.temperature import (
     negative_log_likelihood,
     scale,
 )
-from retinai.prediction.predictions import decide
+from retinai.tasks.known import DR_GRADE, ODIR_8
 
-KINDS = list(SCALINGS.values())
+RULES = {**DR_GRADE.scalings, **ODIR_8.scalings}
 
 
 def some_logits(scaling: str, n: int = 300) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,7 @@ def probabilities_of(logits: Tensor, scaling: str) -> Tensor:
     return logits.softmax(1) if scaling == "softmax" else logits.sigmoid()
 
 
-@pytest.mark.parametrize("scaling", KINDS)
+@pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.7])
 def test_scaling_equals_dividing_the_logits(scaling: str, temperature: float) -> None:
     logits, _ = some_logits(scaling)
@@ -56,7 +57,7 @@ def test_scaling_equals_dividing_the_logits(scaling: str, temperature: float) ->
     )
 
 
-@pytest.mark.parametrize("scaling", KINDS)
+@pytest.mark.parametrize("scaling", SCALINGS)
 def test_the_fit_is_that_of_lbfgs_on_the_logits(scaling: str) -> None:
     logits, targets = some_logits(scaling)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
@@ -92,8 +93,8 @@ def test_certainty_has_an_end_and_the_most_probable_grade_stays() -> None:
     assert soft[:2].argmax(1).tolist() == [0, 1] and np.isnan(soft[2]).all()
     assert np.isfinite(scale(np.array([[0.0, 1.0, 0.5]]), 0.1, "sigmoid")).all()
     assert scale(np.array([[0.5]]), 5.0, "sigmoid")[0, 0] == 0.5
-    assert calibrated_probabilities(p, None, "argmax") is p
-    np.testing.assert_array_equal(calibrated_probabilities(p, {"temperature": 2.0}, "argmax"), soft)
+    assert calibrated_probabilities(p, None) is p
+    np.testing.assert_array_equal(calibrated_probabilities(p, {"temperature": 2.0, "scaling": "softmax"}), soft)
 
 
 def test_ordered_grades_by_hand_and_at_their_ends() -> None:
@@ -108,25 +109,16 @@ def test_ordered_grades_by_hand_and_at_their_ends() -> None:
     np.testing.assert_allclose(scale(p[:3], 0.1, "cumulative").sum(1), 1)
 
 
-def test_a_calibration_fitted_before_ordered_grades_had_their_own_scaling_means_what_it_meant() -> None:
-    p = np.array([[0.2, 0.5, 0.3]])
-    old = {"temperature": 2.0, "decision": "before_scaling"}
-    np.testing.assert_array_equal(calibrated_probabilities(p, old, "median"), scale(p, 2.0, "softmax"))
-    np.testing.assert_array_equal(calibrated_probabilities(p, old, "threshold"), scale(p, 2.0, "sigmoid"))
-    new = {"temperature": 2.0, "scaling": "cumulative"}
-    np.testing.assert_array_equal(calibrated_probabilities(p, new, "median"), scale(p, 2.0, "cumulative"))
-
-
-@pytest.mark.parametrize("decision", SCALINGS)
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("concentration", [0.02, 0.3, 3.0])
-def test_no_temperature_changes_a_decision(decision: str, concentration: float) -> None:
+def test_no_temperature_changes_a_decision(rule: str, concentration: float) -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(5, concentration), 3000).astype(np.float32)
     p[:5] = np.eye(5)
     p[5:9] = [[0.5, 0.5, 0, 0, 0], [0.2, 0.3, 0.2, 0.3, 0], [0.25, 0.25, 0, 0.25, 0.25], [0.1, 0.4, 0, 0, 0.5]]
     for temperature in (0.1, 0.7, 1.0, 2.5, 10.0):
-        found = decide(scale(p, temperature, SCALINGS[decision]), decision)
-        np.testing.assert_array_equal(found, decide(p.astype(np.float64), decision))
+        found = decide(scale(p, temperature, RULES[rule]), rule)
+        np.testing.assert_array_equal(found, decide(p.astype(np.float64), rule))
 
 
 def test_senseless_requests_are_refused() -> None:

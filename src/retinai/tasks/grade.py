@@ -1,0 +1,163 @@
+"""Grades: each photograph has one of several classes that are in an order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retinai.errors import DataError, UserError
+from retinai.metrics.calibration_error import calibration_error
+from retinai.metrics.grade import grade_metrics
+from retinai.metrics.mistakes import Mistakes, grade_mistakes
+from retinai.tasks.task import DecidedPart, Sentence, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retinai.metrics.validation import ValidationMetrics
+
+
+@dataclass(frozen=True)
+class GradeTask(Task):
+    """One of C ordered grades per photograph. A target is an int from 0 to C - 1.
+
+    Args:
+        name: Name of the task.
+        classes: Names of the grades, in their order.
+        referable_from: The lowest grade that is referred, 1 to C - 1; None where none is.
+    """
+
+    kind = "grade"
+    target_types = ("index", "ordered")
+    distribution = "categorical"
+    batch_dtype = "int64"
+    # The most probable grade stays the most probable under any softmax temperature. The median of ordered grades
+    # would move: it stays where P(grade > k) stays on its side of one half for every k.
+    scalings: ClassVar[Mapping[str, str]] = {"argmax": "softmax", "median": "cumulative"}
+    main_metric = "qwk"
+    metric_labels: ClassVar[Mapping[str, str]] = {
+        "qwk": "quadratic weighted kappa",
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "macro_f1": "macro F1",
+        "weighted_f1": "weighted F1",
+        "auroc": "AUROC (one against the rest, macro)",
+        "auprc": "AUPRC (one against the rest, macro)",
+        "referable_sensitivity": "sensitivity, referable DR",
+        "referable_specificity": "specificity, referable DR",
+        "calibration_error": "calibration error",
+        "referable_auroc": "AUROC, referable DR",
+    }
+    report_only = frozenset({"referable_auroc"})
+    sentences = (
+        Sentence("qwk", "Agreement with the graders (quadratic weighted kappa, 1 is perfect): {}.", needed=True),
+        Sentence("accuracy", "Of 100 photographs, {} get exactly the right grade.", per_hundred=True, needed=True),
+        Sentence("referable_sensitivity", "Of 100 photographs with referable retinopathy, it refers {}.", True),
+        Sentence("referable_specificity", "Of 100 photographs without, it rightly leaves {} unreferred.", True),
+    )
+    answer = "one of the ordered grades"
+    confidence_name = "grade's probability"
+    mistakes_order = "Furthest from the true grade first, then the most confident."
+    submissions = ("kaggle",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.referable_from is not None and not 1 <= self.referable_from < self.num_classes:
+            raise UserError(
+                f"task {self.name!r}: referable_from {self.referable_from} is no grade that some are below; "
+                f"valid: 1 to {self.num_classes - 1}, or None"
+            )
+
+    def is_target(self, value: object) -> bool:
+        """Return whether a value is a grade."""
+        return isinstance(value, int) and 0 <= value < self.num_classes
+
+    def target_shape(self, count: int) -> tuple[int, ...]:
+        """Return (N,)."""
+        return (count,)
+
+    def target_array(self, values: Sequence[Any]) -> NDArray[np.int64]:
+        """Return grades, shape (N,)."""
+        return np.array(values, dtype=np.int64)
+
+    def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return a row per photograph in which its grade alone is true, shape (N, C)."""
+        matrix = np.zeros((len(values), self.num_classes), dtype=bool)
+        for row, grade in enumerate(values):
+            if grade is not None:
+                matrix[row, int(grade)] = True
+        return matrix
+
+    def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the grades as they are."""
+        return labels
+
+    def read_csv_labels(self, column: pd.Series) -> NDArray[np.int64]:
+        """Return the grades of a column."""
+        import pandas as pd
+
+        numbers = pd.to_numeric(column, errors="coerce")
+        if not numbers.isin(range(self.num_classes)).all():
+            raise DataError(
+                f"a predictions table holds {column.name}s that are not grades from 0 to {self.num_classes - 1}"
+            )
+        return numbers.to_numpy(np.int64)
+
+    def example_rows(self, values: Sequence[Any]) -> list[int]:
+        """Return the first photograph of the lowest and of the highest grade that occurs."""
+        grades = list(values)
+        return [grades.index(grade) for grade in sorted({min(grades), max(grades)})]
+
+    def metrics(
+        self,
+        targets: NDArray[np.int64],
+        decisions: NDArray[np.int64],
+        probabilities: NDArray[np.float64],
+        weights: NDArray[np.float32],
+    ) -> dict[str, Any]:
+        """Return every metric of grades, see `grade_metrics`."""
+        return grade_metrics(targets, decisions, probabilities, self.classes, weights, self.referable_from)
+
+    def validation_metrics(self, rule: str) -> ValidationMetrics:
+        """Return kappa, macro F1, accuracy and AUROC."""
+        import torchmetrics
+
+        from retinai.metrics.validation import ValidationMetrics
+
+        c = self.num_classes
+        metrics: dict[str, torchmetrics.Metric] = {
+            "qwk": torchmetrics.CohenKappa(task="multiclass", num_classes=c, weights="quadratic"),
+            "macro_f1": torchmetrics.F1Score(task="multiclass", num_classes=c, average="macro"),
+            "accuracy": torchmetrics.Accuracy(task="multiclass", num_classes=c, average="micro"),
+        }
+        return ValidationMetrics(metrics, c, rule)
+
+    def calibration_error(
+        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64], weights: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return the calibration error of the most probable grades."""
+        return calibration_error(*self.confidence_and_correctness(probabilities, targets), weights)
+
+    def confidence_and_correctness(
+        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the probability of each photograph's most probable grade, and whether that is the true one."""
+        return probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+
+    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
+        """Return one part, of all grades."""
+        return [DecidedPart("", self.classes, targets, decisions)]
+
+    def mistakes(
+        self, targets: NDArray[np.int64], decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
+    ) -> Mistakes:
+        """Return how many grades each decision is off, and its probability."""
+        return grade_mistakes(targets, decisions, probabilities)
+
+    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the probability of the true grade."""
+        return probabilities[np.arange(len(targets)), targets]

@@ -1,0 +1,11 @@
+"""The tasks of the data sets that retinai reads."""
+
+from __future__ import annotations
+
+from retinai.tasks.grade import GradeTask
+from retinai.tasks.multilabel import MultilabelTask
+
+DR_GRADE = GradeTask("dr_grade", ("no_dr", "mild", "moderate", "severe", "proliferative"), referable_from=2)
+DME_RISK = GradeTask("dme_risk", ("none", "low", "high"))
+ODIR_8 = MultilabelTask("odir", ("N", "D", "G", "C", "A", "H", "M", "O"))
+ODIR_COURSE = MultilabelTask("odir_course", ("D", "G", "A"))

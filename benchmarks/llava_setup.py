@@ -69,7 +69,7 @@ def prepare(shape: str, folder: Path, photographs: int, accumulate: int) -> Setu
     datamodule = assemble.make_datamodule(cfg)
     datamodule.setup()
     module: Any = assemble.make_module(cfg, datamodule)
-    fields = datamodule.make_fields()
+    fields = datamodule.fields
     table = datamodule.table.head(photographs)
     cache = datamodule.dataset("train").cache
     dataset = FundusDataset(table, datamodule.preprocessing, cache=cache, fields=fields)

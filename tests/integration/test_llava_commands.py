@@ -128,16 +128,16 @@ def _graded(checkpoint: Path, root: Path, folder: Path) -> tuple[list[float], Pa
     """Return the probabilities that retinai gives to a photograph, and the photograph as its network sees it."""
     import torch
 
-    from retinai.data.loading.dataset import Collate
     from retinai.data.photographs.field_of_view import prepare_photograph
     from retinai.data.photographs.images import read_photograph
+    from retinai.data.photographs.normalise import normalise
     from retinai.modules.load import load_module
 
     module = load_module(checkpoint)
     original = next(root.glob("B. Disease Grading/1. Original Images/b. Testing Set/*.jpg"))
     prepared = prepare_photograph(read_photograph(original), module.preprocessing)
     Image.fromarray(prepared).save(folder / "prepared.png")
-    images = Collate(module.preprocessing, module.task).normalise(prepared[None])
+    images = torch.from_numpy(normalise(prepared[None], module.preprocessing))
     with torch.no_grad():
         return module.predict_probabilities(images)[0].tolist(), folder / "prepared.png"
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retinai.benchmark.rows import Row
+from retinai.data.loading.fields import FieldSample
 from retinai.data.photographs.images import decode_photograph
+from retinai.data.photographs.normalise import normalise
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import prepare_retina
 from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.temperature import calibrated_probabilities
 
 if TYPE_CHECKING:
-    from retinai.topology.persistence import TopologySettings
+    from retinai.data.loading.fields import SampleField
+
+# What a network reads beside the photographs, by name: float32 (B, ...).
+Values = Mapping[str, np.ndarray]
 
 # Calls that a memory format is tried with, or as many as fit into these seconds.
 _TRIES, _SECONDS = 5, 1.0
@@ -30,13 +35,13 @@ class Contender:
 
     Attributes:
         preprocessing: How a photograph becomes its input.
-        topology: Settings of the persistence images that it reads, or None.
+        fields: What it reads beside the photograph.
         decision_rule: How its probabilities become decisions.
         calibration: Of its checkpoint or folder, or None.
     """
 
     preprocessing: Preprocessing
-    topology: TopologySettings | None = None
+    fields: Sequence[SampleField] = ()
     decision_rule = "argmax"
     calibration: dict[str, Any] | None = None
 
@@ -44,7 +49,7 @@ class Contender:
         """Return a function that runs the network once on inputs that lie ready in memory."""
         raise NotImplementedError
 
-    def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
+    def probabilities(self, pixels: np.ndarray, values: Values) -> np.ndarray:
         """Return class probabilities (B, C) of prepared pixels, uint8 (B, S, S, 3)."""
         raise NotImplementedError
 
@@ -65,22 +70,23 @@ class Contender:
             The decisions, and the seconds of each stage, for the whole batch.
         """
         spent = dict.fromkeys(STAGES, 0.0)
-        pixels, images = [], []
+        pixels: list[np.ndarray] = []
+        values: dict[str, list[Any]] = {field.name: [] for field in self.fields}
         for number, data in enumerate(jpegs):
             begin = time.perf_counter()
             photograph = decode_photograph(data, f"photograph {number}")
             decoded = time.perf_counter()
             pixels.append(prepare_retina(photograph, self.preprocessing, f"photograph {number}"))
             prepared = time.perf_counter()
-            if self.topology is not None:
-                from retinai.topology.persistence import persistence_images
-
-                images.append(persistence_images(pixels[-1], self.topology))
+            sample = FieldSample(str(number), "", self.preprocessing, original=photograph, photograph=pixels[-1])
+            for field in self.fields:
+                values[field.name].append(field.load(sample))
             spent["decode"] += decoded - begin
             spent["prepare"] += prepared - decoded
             spent["topology"] += time.perf_counter() - prepared
         begin = time.perf_counter()
-        probabilities = self.probabilities(np.stack(pixels), np.stack(images) if images else None)
+        batch = {field.name: field.collate(values[field.name]) for field in self.fields}
+        probabilities = self.probabilities(np.stack(pixels), batch)
         spent["network"] = time.perf_counter() - begin
         begin = time.perf_counter()
         decisions = decide(probabilities, self.decision_rule)
@@ -102,17 +108,17 @@ class FolderContender(Contender):
 
         self.grader = ExportedModel(folder, threads)
         self.folder = Path(folder)
-        self.preprocessing, self.topology = self.grader.preprocessing, self.grader.folder.topology
+        self.preprocessing, self.fields = self.grader.preprocessing, self.grader.folder.fields
         self.decision_rule, self.calibration = self.grader.decision_rule, self.grader.calibration
 
     def alone(self, batch: int) -> Callable[[], Any]:
         """Return a function that runs the network once."""
-        pixels, topology = random_inputs(batch, self.preprocessing.input_size, self.topology)
-        return lambda: self.grader.probabilities(pixels, topology)
+        pixels, values = random_inputs(batch, self.preprocessing.input_size, self.fields)
+        return lambda: self.grader.probabilities(pixels, values)
 
-    def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
+    def probabilities(self, pixels: np.ndarray, values: Values) -> np.ndarray:
         """Return class probabilities, see `Contender`."""
-        return self.grader.probabilities(pixels, topology)
+        return self.grader.probabilities(pixels, values)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts; the bytes are those of the network's files."""
@@ -133,30 +139,28 @@ class TorchContender(Contender):
     def __init__(self, checkpoint: str) -> None:
         import torch
 
-        from retinai.data.loading.dataset import Collate
         from retinai.modules.load import load_module
 
         module: Any = load_module(checkpoint)
         self.network = module.network
         self.predict: Callable[..., Any] = module.predict_probabilities
-        self.preprocessing, self.topology, task = module.preprocessing, module.topology, module.task
+        self.preprocessing, self.fields = module.preprocessing, module.photograph_fields()
         self.decision_rule, self.calibration = module.decision_rule, module.calibration
-        self.collate = Collate(self.preprocessing, task)
         self.memory_formats: dict[int, str] = {}
         self._mode = torch.inference_mode
 
-    def _inputs(self, pixels: np.ndarray, topology: np.ndarray | None) -> tuple[Any, ...]:
+    def _inputs(self, pixels: np.ndarray, values: Values) -> tuple[Any, ...]:
         import torch
 
-        images = self.collate.normalise(pixels)
-        return (images,) if topology is None else (images, torch.from_numpy(topology))
+        arrays = normalise(pixels, self.preprocessing), *(values[field.name] for field in self.fields)
+        return tuple(torch.from_numpy(array) for array in arrays)
 
     def alone(self, batch: int) -> Callable[[], Any]:
         """Return a function that runs the network once, on normalised photographs, in its faster memory format.
 
         The format holds for `probabilities` too, until this is called with another batch.
         """
-        inputs = self._inputs(*random_inputs(batch, self.preprocessing.input_size, self.topology))
+        inputs = self._inputs(*random_inputs(batch, self.preprocessing.input_size, self.fields))
 
         def run() -> Any:
             with self._mode():
@@ -184,17 +188,17 @@ class TorchContender(Contender):
         self.network.use_memory_format(formats[best])
         return best
 
-    def probabilities(self, pixels: np.ndarray, topology: np.ndarray | None) -> np.ndarray:
+    def probabilities(self, pixels: np.ndarray, values: Values) -> np.ndarray:
         """Return class probabilities, see `Contender`."""
         with self._mode():
-            return self.predict(*self._inputs(pixels, topology)).double().numpy()
+            return self.predict(*self._inputs(pixels, values)).double().numpy()
 
     def facts(self) -> dict[str, Any]:
         """Return the facts; the bytes are those of the weights as PyTorch saves them."""
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        inputs = self._inputs(*random_inputs(1, self.preprocessing.input_size, self.topology))
+        inputs = self._inputs(*random_inputs(1, self.preprocessing.input_size, self.fields))
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
             self.predict(*inputs)
@@ -226,12 +230,8 @@ def open_contender(row: Row, threads: int) -> Contender:
     return TorchContender(row.source)
 
 
-def random_inputs(batch: int, side: int, topology: TopologySettings | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return prepared pixels, uint8 (B, S, S, 3), and persistence images where the network reads them."""
+def random_inputs(batch: int, side: int, fields: Sequence[SampleField]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return prepared pixels, uint8 (B, S, S, 3), and what the network reads beside them, by name."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
-    if topology is None:
-        return pixels, None
-    from retinai.topology.settings import CHANNELS
-
-    return pixels, rng.random((batch, len(CHANNELS), topology.resolution, topology.resolution), dtype=np.float32)
+    return pixels, {f.name: rng.random((batch, *(f.shape or ())), dtype=np.float32) for f in fields}

@@ -33,11 +33,11 @@ def untrained_module(cfg: DictConfig) -> FundusModule:
     """
     from omegaconf import OmegaConf, open_dict
 
-    from retinai.config.paths import conf_dir
+    from retinai.config.choices import load_option
     from retinai.run.factories import make_datamodule, make_module, plain
 
     if cfg.get("data") is None:
-        data = OmegaConf.load(conf_dir() / "data" / "synthetic.yaml")
+        data, _ = load_option("data", "synthetic")
         with open_dict(cfg):
             cfg.data = OmegaConf.merge(data, {"n": _COHORT, "size": _SIDE, "num_workers": 0})
     datamodule = make_datamodule(cfg)

@@ -54,6 +54,7 @@ def prepare_conversations(cfg: DictConfig) -> None:
         UserError: If the labels or files cannot be used, the task has no grades, or `out` cannot be written.
     """
     from retinai.config.build import build
+    from retinai.lesions.fields import findings_of
     from retinai.llava.text.jsonl import SPLITS, make_conversations, write_conversations
     from retinai.llava.text.prompts import PromptTemplates
     from retinai.run.console import print_notes
@@ -66,7 +67,7 @@ def prepare_conversations(cfg: DictConfig) -> None:
     out = check_file(out, "out", cfg.overwrite)
     datamodule.setup()
     rows = datamodule.table.to_dict("records")
-    conversations = make_conversations(rows, datamodule.task, prompts, datamodule.measured_findings())
+    conversations = make_conversations(rows, datamodule.task, prompts, findings_of(datamodule.context))
     write_conversations(out, conversations, datamodule.task)
     print_notes(datamodule.notes)
     parts = [c.split for c in conversations]
@@ -96,13 +97,13 @@ def prepare_cache(cfg: DictConfig) -> None:
     cache = PreparedCache(cfg.paths.cache, datamodule.preprocessing)
     records = cache.prepare(table["path"].tolist(), workers=cfg.workers)
     topology = prepare_topology(cfg, datamodule, table, records, folder)
-    groups = find_duplicates(records, near=datamodule.near_duplicates)
+    groups = find_duplicates(records, near=datamodule.curation.near_duplicates)
     problems = find_problems(table, records)
     write_findings(folder, datamodule, table, records, groups, problems)
     for sentence in cache.notes:
         note(sentence)
     show(problems, groups, table, [*cache_lines(cache), *topology], folder)
-    if len(problems) and datamodule.on_bad_image == "error":
+    if len(problems) and datamodule.curation.on_bad_image == "error":
         raise _refusal(problems, table, folder)
 
 
@@ -127,12 +128,16 @@ def prepare_topology(
     Returns:
         What to print; empty where topology is off.
     """
-    if datamodule.topology is None:
+    from retinai.run.factories import topology_section
+
+    section = topology_section(cfg)
+    if section is None:
         return []
     from retinai.topology.cache import TopologyCache
     from retinai.topology.figure import draw_topology, find_examples
+    from retinai.topology.settings import TopologySettings
 
-    cache = TopologyCache(cfg.paths.cache, datamodule.preprocessing, datamodule.topology)
+    cache = TopologyCache(cfg.paths.cache, datamodule.preprocessing, TopologySettings.from_dict(section))
     cache.prepare(records, workers=cfg.workers)
     good = table[[not records[path].reason for path in table["path"]]]
     examples = find_examples(good, datamodule.task, datamodule.preprocessing)
@@ -160,7 +165,7 @@ def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
     try:
         return datamodule.checked_table()
     except DataError as error:
-        row = {"path": str(datamodule.label_file), "id": "", "problem": str(error)}
+        row = {"path": str(datamodule.source.label_file), "id": "", "problem": str(error)}
         write_csv(folder / "problems.csv", pd.DataFrame([row]))
         logger.info(folder)
         raise

@@ -46,6 +46,7 @@ def run(cfg: DictConfig) -> float | None:
         datamodule.split_table(split)  # a part without photographs is told before the training, not after it
     assemble.check_batches(cfg, datamodule)
     module = assemble.make_module(cfg, datamodule, teachers)
+    datamodule.use_fields(module.fields())
     module.describe_data(assemble.plain(cfg.data), cfg.model.name, datamodule.known_split().to_dict())
     notes = [
         *datamodule.notes,

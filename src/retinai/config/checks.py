@@ -23,7 +23,7 @@ from retinai.errors import ConfigError
 _OPTIONAL = {"augment", "consistency", "prompt", "sampler", "topology"}
 # What the commands add when they build a section, so it is not asked of the configuration.
 _GIVEN: dict[str, set[str]] = {
-    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "views", "topology", "fields"},
+    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "fields"},
     "model": {"task", "preprocessing", "class_counts", "seed", "backbone", "attention", "tuning", "loss", "optimizer",
               "prompt", "scheduler", "num_samples", "consistency", "teacher", "topology"},
     "loss": {"task", "class_counts", "num_samples"},
@@ -137,10 +137,22 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
     except (TypeError, ValueError):
         return [f"{name}: {section[TARGET]} has no signature that shows which keys it takes; name another class"]
     given = {key: None for key in _GIVEN.get(name, set()) if _takes(target, key)}
-    own = {
-        key: value for key, value in section.items() if key != TARGET and not (name == "data" and key == "preprocess")
-    }
-    return [f"{name}: {p}" for p in binding_problems(target, own | given, str(section[TARGET]).rpartition(".")[2])]
+    apart = {TARGET, *(["preprocess", *(section.get("fields") or {})] if name == "data" else [])}
+    own = {key: value for key, value in section.items() if key not in apart}
+    problems = [f"{name}: {p}" for p in binding_problems(target, own | given, str(section[TARGET]).rpartition(".")[2])]
+    return [*problems, *_field_problems(section)] if name == "data" else problems
+
+
+def _field_problems(data: dict[str, Any]) -> Iterator[str]:
+    """Tell what is wrong with the fields of a data section; keys of their names switch them on and off."""
+    for name, value in (data.get("fields") or {}).items():
+        for spec in value if isinstance(value, list) else [value]:
+            if isinstance(spec, dict) and TARGET in spec:
+                yield from section_problems(f"data.fields.{name}", spec)
+            elif spec is not None:
+                yield f"data.fields.{name}={spec} must be a mapping with {TARGET}, which names the field's class"
+        if not isinstance(data.get(name, True), bool):
+            yield f"data.{name}={data[name]} switches data.fields.{name}; it must be true or false"
 
 
 def _takes(target: Callable[..., Any], key: str) -> bool:

@@ -44,9 +44,9 @@ def check_machine(command: str, cfg: DictConfig) -> None:
 def _devices_of_cpu(devices: Any) -> Iterator[str]:
     if isinstance(devices, list):
         yield f"trainer.devices={devices} names GPUs, but the run is on a CPU; give a number of processes"
-    elif isinstance(devices, int) and devices > max(_cores(), 2):
+    elif isinstance(devices, int) and devices > max(available_cores(), 2):
         yield (
-            f"trainer.devices={devices} would start {devices} processes on a CPU with {_cores()} cores; "
+            f"trainer.devices={devices} would start {devices} processes on a CPU with {available_cores()} cores; "
             "choose a number up to that"
         )
 
@@ -75,7 +75,8 @@ def _devices_of_gpus(devices: Any) -> Iterator[str]:
             yield f"trainer.devices={devices}: name each GPU once, from 0 to {count - 1}"
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

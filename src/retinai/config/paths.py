@@ -37,7 +37,8 @@ def group_options(command: str) -> dict[str, list[str]]:
     """
     options: dict[str, list[str]] = {}
     for folder in sorted(p for p in conf_dir().iterdir() if p.is_dir() and p.name != "hydra"):
-        options[folder.name] = sorted(p.stem for p in folder.glob("*.yaml"))
+        # What several options share stands in a file whose name begins with an underscore; it is none itself.
+        options[folder.name] = sorted(p.stem for p in folder.glob("[!_]*.yaml"))
     found = sorted(p.stem for study in study_dirs() for p in (study / "experiment").glob("*.yaml"))
     if found:
         options["experiment"] = found

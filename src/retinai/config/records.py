@@ -77,12 +77,10 @@ class CalibrationRecord(OpenRecord):
     operating_points: dict[Name, PointRecord] = {}
 
 
-class TopologyRecord(OpenRecord):
-    """`TopologySettings.to_dict()`, what decides how much memory is taken; the settings check the rest themselves."""
+class FieldRecord(OpenRecord):
+    """`SampleField.to_dict()`; the class that it names checks its settings itself."""
 
-    name: Literal["cubical"]
-    size: int = Field(ge=16, le=4096)
-    resolution: int = Field(ge=2, le=1024)
+    target: str = Field(alias="_target_", pattern=r"^retinai(\.\w+)+$", max_length=200)
 
 
 class FrozenRecord(OpenRecord):
@@ -142,7 +140,7 @@ class ManifestRecord(OpenRecord):
     task: TaskRecord
     preprocessing: PreprocessingRecord
     decision_rule: Name
-    topology: TopologyRecord | None
+    fields: list[FieldRecord] = Field(max_length=16)
     calibration: CalibrationRecord | None
     files: dict[FileName, Sha256]
     checked_on: CheckedOnRecord | None = None

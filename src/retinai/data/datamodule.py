@@ -1,67 +1,43 @@
-"""The base of all datamodules: a subclass reads its owner's labels, everything else happens here.
+"""A data set composed of its parts: source, curation, loading, preprocessing and fields.
 
 What happens between the owner's labels and the parts of a run is told in `curation.py`.
 """
 
 from __future__ import annotations
 
-import os
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
 import pandas as pd
 
-from retinai.config.build import show_base_options
-from retinai.csv_cells import is_utf8, to_cell
 from retinai.data.curation import split_files, splits
 from retinai.data.curation.curation import Curation
 from retinai.data.curation.known_split import KnownSplit
 from retinai.data.loading.dataset import FundusDataset
-from retinai.data.loading.fields import SampleField
+from retinai.data.loading.fields import FieldContext, SampleField, by_name
 from retinai.data.loading.loader import EpochLoader, make_loader
-from retinai.data.masks import check_masks
-from retinai.data.options import option_problems
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.data.photographs.views import check_views
+from retinai.data.settings import CurationSettings, LoadingSettings
 from retinai.data.sources.label_table import SPLITS, check_files, check_paths, check_table
+from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
-from retinai.lesions.findings import Findings, FindingsField
-from retinai.lesions.measured import measure_files
 from retinai.tasks.task import Task
-from retinai.topology.field import TopologyField
-from retinai.topology.persistence import engine
-from retinai.topology.settings import TopologySettings
 
 
 class FundusDataModule(lightning.LightningDataModule):
     """A data set of retinal photographs with checked labels, splits and loaders.
 
     Args:
-        name: Name of the data set, as in run folders.
-        root: The owner's folder; a relative one counts from the working directory. None: the folder that
-            the environment variable of the data set names.
+        source: Where labels and annotations are read.
         preprocessing: How a photograph becomes the input (`Preprocessing` or its dict).
-        batch_size: Samples per batch and process.
-        num_workers: Loader processes; `auto`: one per core but one, at most 4, none for small sets.
+        curation: Which rows are used, and how they are split.
+        loading: How samples become batches.
+        fields: What samples carry besides photograph and label.
         seed: Seed of splits, order and augmentation.
-        cache: Folder of prepared photographs and file fingerprints.
-        sampler: `shuffle` or `weighted`, or a mapping with that `name`.
-        augment: A mapping with `transforms`, a list of `{name, params}`; None for none.
-        folds: Number of folds; fold `fold` becomes the test part, and an official test part stays out.
-        fold: Which fold is held out, from 0.
-        val_fraction: Share that is cut off for validation.
-        test_fraction: Share that is cut off for the test, where the owner gives none and there are no folds.
-        split_seed: Seed of splits and folds, to keep them while `seed` changes; None: `seed`.
-        split_file: A file of `write_splits` to follow instead.
-        limit: A stratified subset of so many photographs per split.
-        on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
-        near_duplicates: Also treat nearly identical photographs as one, not only identical files.
-        findings: Batches carry the `findings` of the lesion masks, None where nothing is annotated.
-        views: How other networks (teachers) want to see the photographs of `train`: `Preprocessing` or its dict.
-        topology: Batches carry persistence images: `TopologySettings` or its dict; None for none.
-        fields: What the batches of `train` carry besides (what teachers take).
 
     Attributes:
         task: The task, known before `setup`.
@@ -72,98 +48,33 @@ class FundusDataModule(lightning.LightningDataModule):
         notes: Sentences about what was found and done.
     """
 
-    root_variable: ClassVar[str] = ""
-    # Whether the table's names may only lead to photographs below the root.
-    paths_stay_below_root: ClassVar[bool] = True
-    task: Task
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let a subclass that takes `**options` show the options of the base too, so that keys can be checked."""
-        super().__init_subclass__(**kwargs)
-        show_base_options(cls)
-
     def __init__(
         self,
-        name: str,
-        root: str | None = None,
+        source: Source,
+        *,
         preprocessing: Mapping[str, Any] | Preprocessing | None = None,
-        batch_size: int = 32,
-        num_workers: int | str = "auto",
+        curation: CurationSettings | None = None,
+        loading: LoadingSettings | None = None,
+        fields: Sequence[SampleField] = (),
         seed: int = 0,
-        cache: str | Path | None = None,
-        sampler: Mapping[str, Any] | str = "shuffle",
-        augment: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        folds: int | None = None,
-        fold: int = 0,
-        val_fraction: float = 0.15,
-        test_fraction: float = 0.15,
-        split_seed: int | None = None,
-        split_file: str | None = None,
-        limit: int | None = None,
-        on_bad_image: str = "error",
-        near_duplicates: bool = True,
-        findings: bool = False,
-        views: Sequence[Mapping[str, Any] | Preprocessing] | None = None,
-        topology: Mapping[str, Any] | TopologySettings | None = None,
-        fields: Sequence[SampleField] | None = None,
     ) -> None:
         super().__init__()
-        self.name = name
-        self._root = root
-        self._preprocessing = preprocessing
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.source = source
+        self.name: str = source.name
+        self.curation = curation or CurationSettings()
+        self.loading = loading or LoadingSettings()
         self.seed = seed
-        self.cache_dir = Path(cache if cache is not None else os.environ.get("RETINAI_CACHE", "outputs/cache"))
-        self.sampler = sampler
-        self.augment = augment
-        self.folds, self.fold = folds, fold
-        self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.split_seed = seed if split_seed is None else split_seed
-        self.split_file = split_file
-        self.limit = limit
-        self.on_bad_image = on_bad_image
-        self.near_duplicates = near_duplicates
-        self.findings = findings
-        self.views = [v if isinstance(v, Preprocessing) else Preprocessing.from_dict(dict(v)) for v in views or ()]
-        if self.views:
-            check_views(self.preprocessing, self.views)
-        self.topology = TopologySettings.from_dict(topology) if isinstance(topology, Mapping) else topology
-        self.fields = list(fields or ())
-        if self.topology is not None:
-            engine()  # missing gudhi is told before photographs are read
-        self.notes: list[str] = []
-        self.label_file: str = name
+        self.notes = source.notes  # what is found while reading the labels comes first
+        self._preprocessing = preprocessing
+        self._fields = by_name(fields)
+        self._bound: dict[str, SampleField] = {}
         self._ready = False
         self._known_split: KnownSplit | None = None
-        self._measured: dict[str, Findings] | None = None
-        problems = option_problems(self)
-        if problems:
-            raise ConfigError(problems)
-
-    # What a subclass gives.
-
-    def read_table(self) -> pd.DataFrame:
-        """Return the label table as the owner gives it, and set `label_file` for messages."""
-        raise NotImplementedError
-
-    def lesion_masks(self) -> dict[str, dict[str, str]]:
-        """Return the mask files of annotated photographs, {id: {lesion: path}}; a lesion without a file is absent."""
-        return {}
-
-    # What a subclass and others use.
 
     @property
-    def plan(self) -> splits.SplitPlan:
-        """How photographs come to a part where the owner does not say."""
-        return splits.SplitPlan(
-            self.task,
-            self.split_seed,
-            self.folds,
-            self.fold,
-            val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
-        )
+    def task(self) -> Task:
+        """What is asked of the photographs."""
+        return self.source.task
 
     @property
     def root(self) -> Path:
@@ -172,15 +83,21 @@ class FundusDataModule(lightning.LightningDataModule):
         Raises:
             DataError: If it is not given or does not exist.
         """
-        variable = f" or the environment variable {self.root_variable}" if self.root_variable else ""
-        if not self._root:
-            raise DataError(f"the folder of {self.name} is not known; set data.root=FOLDER{variable}")
-        root = Path(self._root).expanduser().absolute()
-        if not is_utf8(str(root)):
-            raise DataError(f"the folder {to_cell(str(root))} of {self.name} has a name that is not UTF-8; rename it")
-        if not root.is_dir():
-            raise DataError(f"the folder {root} of {self.name} does not exist; set data.root=FOLDER{variable}")
-        return root
+        return self.source.root
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of prepared photographs and file fingerprints."""
+        return self.source.cache_dir
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch and process."""
+        return self.loading.batch_size
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self.loading = replace(self.loading, batch_size=value)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -194,6 +111,8 @@ class FundusDataModule(lightning.LightningDataModule):
         if isinstance(self._preprocessing, Mapping):
             self._preprocessing = Preprocessing.from_dict(dict(self._preprocessing))
         return self._preprocessing
+
+    # From the owner's labels to the table of a run.
 
     def setup(self, stage: str | None = None) -> None:
         """Read, check and split; does nothing the second time.
@@ -210,24 +129,19 @@ class FundusDataModule(lightning.LightningDataModule):
             root=self.root,
             task=self.task,
             cache_dir=self.cache_dir,
-            plan=self.plan,
-            folds=self.folds,
-            split_file=self.split_file,
-            limit=self.limit,
-            on_bad_image=self.on_bad_image,
-            near_duplicates=self.near_duplicates,
+            settings=self.curation,
+            seed=self.seed,
             known=self._known_split,
-            notes=self.notes,  # what was found while reading the labels comes first
+            notes=self.notes,
         )
         self.table = self._curation.curate(table)
         self.class_counts = self._curation.class_counts(self.table)
         self.fingerprint = self._curation.fingerprint(self.table)
         shared = splits.shared_patients(self.table)
         if shared:
-            self._curation.notes.append(f"{shared} patients occur in more than one of train, val and test")
+            self.notes.append(f"{shared} patients occur in more than one of train, val and test")
         self._ready = True
-        if self.findings:
-            self.measured_findings()  # masks that do not fit are told before a run folder is made
+        self._bind([*self.source.fields(), *self._fields.values()])
 
     def check_training(self) -> None:
         """Refuse a training part that lacks a class; what is only predicted or measured may lack some.
@@ -244,9 +158,11 @@ class FundusDataModule(lightning.LightningDataModule):
         Raises:
             DataError: If the table cannot be used, or names photographs outside the root.
         """
-        table = check_table(self.read_table(), self.task, self.label_file)
-        if self.paths_stay_below_root:
-            check_paths(table, self.root, self.label_file)
+        source = self.source
+        table = source.read_table()
+        table = check_table(table, source.task, source.label_file)
+        if source.paths_stay_below_root:
+            check_paths(table, source.root, source.label_file)
         return table
 
     def follow(self, known: KnownSplit) -> None:
@@ -266,18 +182,6 @@ class FundusDataModule(lightning.LightningDataModule):
         """Rows of the owner's table that are not used, with the reason in `note`."""
         return self._curation.left_out()
 
-    def dataset(self, split: str) -> FundusDataset:
-        """Return the data set of a split; only `train` is augmented.
-
-        Raises:
-            DataError: If the split is unknown or empty.
-        """
-        self.setup()
-        table = self.split_table(split)
-        if split == "predict":
-            table = self._curation.drop_bad_images(table)
-        return FundusDataset(table, self.preprocessing, **self._dataset_options(split))
-
     def split_table(self, split: str) -> pd.DataFrame:
         """Return the rows of a split.
 
@@ -290,48 +194,70 @@ class FundusDataModule(lightning.LightningDataModule):
         table = self.table[self.table["split"] == split].reset_index(drop=True)
         if table.empty:
             there = [s for s in SPLITS if (self.table["split"] == s).any()]
-            mend = "; with data.split_file= give it some" if self.split_file is not None else ""
+            mend = "; with data.split_file= give it some" if self.curation.split_file is not None else ""
             raise DataError(f"{self.name} has no photographs in split {split!r}; it has {', '.join(there)}{mend}")
         return table
 
-    def _dataset_options(self, split: str) -> dict[str, Any]:
-        from retinai.data.photographs.cache import PreparedCache
+    def write_splits(self, path: str | Path) -> None:
+        """Write every photograph's split to CSV, those left out too; `split_file=` reads it back."""
+        self.setup()
+        rows = pd.concat([self.table.assign(note=""), self.left_out])
+        split_files.write_splits(path, self._curation.in_owners_order(rows), self.task)
 
-        augmentation = None
-        if split == "train" and self.augment:
-            from retinai.data.loading.augmentation import build_augmentation
+    # What samples carry.
 
-            augmentation = build_augmentation(self.augment)
-        views = self.views if split == "train" else []
-        cache = PreparedCache(self.cache_dir, self.preprocessing)
-        options: dict[str, Any] = {"cache": cache, "augmentation": augmentation, "seed": self.seed}
-        return options | {"fields": self._fields_of(split), "views": views}
+    def use_fields(self, fields: Sequence[SampleField]) -> None:
+        """Let samples carry more; a field of a name that is there already takes its place.
 
-    def make_fields(self) -> list[SampleField]:
-        """Return what samples carry besides photograph and label; a subclass with more to tell adds to it."""
-        fields: list[SampleField] = [FindingsField(self.measured_findings())] if self.findings else []
-        if self.topology is not None:
-            fields.append(TopologyField(self.topology, self.cache_dir, self.preprocessing))
-        return fields
-
-    def _fields_of(self, split: str) -> list[SampleField]:
-        return [*self.make_fields(), *(self.fields if split == "train" else [])]
-
-    def measured_findings(self) -> dict[str, Findings]:
-        """Return the findings of the annotated photographs, measured on their masks once per content.
-
-        Returns:
-            {id: findings}; ids that are not here are not annotated.
+        Args:
+            fields: What a module asks for, such as `module.fields()`; bound to this data set once its table is known.
 
         Raises:
-            BadImageError: If a mask cannot be read.
-            DataError: If a mask does not fit its photograph, or the masks are not there.
+            UserError: If the data set is set up already and cannot give what a field needs.
         """
+        self._fields |= by_name(fields)
+        if self._ready:
+            self._bind(fields)
+
+    @property
+    def fields(self) -> list[SampleField]:
+        """What samples carry besides photograph and label, bound to this data set."""
         self.setup()
-        if self._measured is None:
-            paths = dict(zip(self.table["id"], self.table["path"], strict=True))
-            self._measured = measure_files(check_masks(self.lesion_masks(), paths), paths, self.cache_dir)
-        return self._measured
+        return list(self._bound.values())
+
+    @property
+    def context(self) -> FieldContext:
+        """What fields are bound to."""
+        self.setup()
+        return FieldContext(self.source, self.table, self.preprocessing, self.cache_dir)
+
+    def _bind(self, fields: Sequence[SampleField]) -> None:
+        """Bind fields at once, so that what does not fit is told before a run folder is made."""
+        if self._preprocessing is not None:  # else nothing can be loaded anyway
+            self._bound |= {field.name: field.bind(self.context) for field in fields}
+
+    # Batches.
+
+    def dataset(self, split: str) -> FundusDataset:
+        """Return the data set of a split; only `train` is augmented.
+
+        Raises:
+            DataError: If the split is unknown or empty.
+        """
+        from retinai.data.loading.augmentation import build_augmentation
+        from retinai.data.photographs.cache import PreparedCache
+
+        table = self.split_table(split)
+        if split == "predict":
+            table = self._curation.drop_bad_images(table)
+        return FundusDataset(
+            table,
+            self.preprocessing,
+            cache=PreparedCache(self.cache_dir, self.preprocessing),
+            augmentation=build_augmentation(self.loading.augment) if split == "train" else None,
+            seed=self.seed,
+            fields=[field for field in self.fields if split in field.splits],
+        )
 
     def loader(self, split: str) -> EpochLoader:
         """Return the loader of a split: `train` sampled and augmented, the others in table order."""
@@ -339,8 +265,8 @@ class FundusDataModule(lightning.LightningDataModule):
             self.dataset(split),
             self.task,
             batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            sampler=self.sampler if split == "train" else None,
+            num_workers=self.loading.num_workers,
+            sampler=self.loading.sampler if split == "train" else None,
             seed=self.seed,
         )
 
@@ -360,8 +286,43 @@ class FundusDataModule(lightning.LightningDataModule):
         """Return the loader of the unlabelled photographs."""
         return self.loader("predict")
 
-    def write_splits(self, path: str | Path) -> None:
-        """Write every photograph's split to CSV, those left out too; `split_file=` reads it back."""
-        self.setup()
-        rows = pd.concat([self.table.assign(note=""), self.left_out])
-        split_files.write_splits(path, self._curation.in_owners_order(rows), self.task)
+
+class SourceDataModule(FundusDataModule):
+    """Base of the public datamodules: a source, and the options of all parts side by side, as a configuration has them.
+
+    A subclass names its `source_class`. Its constructor takes the arguments of that class, then those of
+    `CurationSettings` and `LoadingSettings`, `preprocessing`, `fields` and `seed`; its signature shows them all.
+    """
+
+    source_class: ClassVar[type[Source]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Show the options of all parts, so that keys can be checked."""
+        super().__init_subclass__(**kwargs)
+        own = inspect.signature(cls.source_class).parameters.values()
+        parts = [*_parameters(CurationSettings), *_parameters(LoadingSettings), *_parameters(FundusDataModule)]
+        more = [p.replace(kind=p.KEYWORD_ONLY) for p in parts if p.name not in ("source", "curation", "loading")]
+        cls.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        given = inspect.signature(type(self)).bind(*args, **options).arguments
+        source = self.source_class(**_take(given, self.source_class))
+        settings: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, part in (("curation", CurationSettings), ("loading", LoadingSettings)):
+            try:
+                settings[name] = part(**_take(given, part))
+            except ConfigError as error:  # all parts are looked at, so that everything is told at once
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        super().__init__(source, **settings, **given)
+
+
+def _parameters(of: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(of).parameters.values())
+
+
+def _take(options: dict[str, Any], of: type) -> dict[str, Any]:
+    """Take the options of one part out of all."""
+    return {p.name: options.pop(p.name) for p in _parameters(of) if p.name in options}

@@ -12,12 +12,13 @@ from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
+from retinai.config.machine import available_cores
 from retinai.errors import UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_MOST_WORKERS = 16
+_MOST_WORKERS, _MOST_LOADERS = 16, 4
 _MEMORY_PER_WORKER = 1.5e9  # the largest photograph allowed, in a few copies
 _SMALL = 32_000_000  # bytes of files below which starting processes costs more than it saves
 
@@ -34,13 +35,27 @@ def choose_workers(workers: int | str | None, total_bytes: int) -> int:
         UserError: If `workers` is neither.
     """
     if workers is None or workers == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8e9
-        auto = max(1, min(cores, _MOST_WORKERS, int(memory / _MEMORY_PER_WORKER)))
+        auto = max(1, min(available_cores(), _MOST_WORKERS, int(memory / _MEMORY_PER_WORKER)))
         return 0 if total_bytes < _SMALL or auto == 1 else auto
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
         raise UserError(f"workers={workers} must be auto or a whole number from 0")
     return workers
+
+
+def choose_loader_workers(workers: int | str, samples: int, batch_size: int) -> int:
+    """Return the number of loader processes; `auto`: one per core but one, at most 4, none for four batches or less.
+
+    They end with every loader and share the cores with the network, so `auto` takes fewer than `choose_workers`.
+
+    Args:
+        workers: A number from 0, or `auto`.
+        samples: How many samples there are.
+        batch_size: Samples per batch.
+    """
+    if workers != "auto":
+        return int(workers)
+    return 0 if samples <= 4 * batch_size else max(0, min(available_cores() - 1, _MOST_LOADERS))
 
 
 def run_parallel(

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from retinai.data.loading.fields import SampleField
 from retinai.distillation.teacher import Teachers, checkpoint_paths, load_teachers
 from retinai.errors import CheckpointError, ConfigError
 from retinai.losses.base import Criterion
@@ -88,6 +89,10 @@ class Distiller(Classifier):
             teachers = load_teachers(paths)
         teachers.check_task(self.task)
         self.teachers = teachers
+
+    def fields(self) -> list[SampleField]:
+        """Return what the student takes, and in training what its teachers take."""
+        return [*super().fields(), *(self.teachers.fields() if self.teachers is not None else [])]
 
     @property
     def alpha(self) -> float:

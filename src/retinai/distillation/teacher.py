@@ -11,6 +11,7 @@ from torch import Tensor
 
 from retinai.data.curation.known_split import KnownSplit
 from retinai.data.loading.fields import SampleField
+from retinai.data.loading.views import PhotographView, check_views
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import CheckpointError
@@ -65,12 +66,12 @@ class Teachers:
         whether a teacher's logits are large, and one that rules a grade out does not overrule the others.
 
         Args:
-            batch: With `view_<i>` for each of `views`, and a key for each of `fields`.
+            batch: With a key for each of `fields`.
             temperature: T, above 0.
         """
         answers = []
         for module in self.modules:
-            images = batch[f"view_{self.views.index(module.preprocessing)}"].to(next(module.parameters()).dtype)
+            images = batch[_view_key(self.views.index(module.preprocessing))].to(next(module.parameters()).dtype)
             own = {**batch, "image": images}
             if module.topology is not None:
                 own["topology"] = batch[_topology_key(module)]
@@ -78,17 +79,28 @@ class Teachers:
             answers.append(soften(module.criterion.class_logits(logits), temperature, self.task.distribution))
         return torch.stack(answers).mean(dim=0)
 
-    def fields(self, cache_dir: str | Path) -> list[SampleField]:
-        """Return what batches must carry for the teachers besides photographs: persistence images, each kind once.
+    def fields(self) -> list[SampleField]:
+        """Return what training batches must carry for the teachers: their views, and persistence images, each once.
 
-        They are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size, and a
+        Both are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size, and a
         student needs no topology of its own.
-
-        Args:
-            cache_dir: Folder of what `retinai prepare` computed.
         """
+        views = [PhotographView(_view_key(i), view, splits=("train",)) for i, view in enumerate(self.views)]
         wanted = {_topology_key(module): module for module in self.modules if module.topology is not None}
-        return [TopologyField(m.topology, cache_dir, m.preprocessing, key) for key, m in wanted.items() if m.topology]
+        images = [
+            TopologyField(m.topology, m.preprocessing, name, splits=("train",))
+            for name, m in wanted.items()
+            if m.topology is not None
+        ]
+        return [*views, *images]
+
+    def check_preprocessing(self, preprocessing: Preprocessing) -> None:
+        """Refuse teachers that look at another part of a photograph than the student.
+
+        Raises:
+            ConfigError: Says which crop they need.
+        """
+        check_views(preprocessing, self.views)
 
     def check_task(self, task: Task) -> None:
         """Refuse teachers of another task or another order of classes.
@@ -121,6 +133,10 @@ class Teachers:
         return [
             f"{m.backbone_name} {m.preprocessing.input_size} px {m.hparams['loss'].get('name')}" for m in self.modules
         ]
+
+
+def _view_key(number: int) -> str:
+    return f"view_{number}"
 
 
 def _topology_key(module: Classifier) -> str:

@@ -48,9 +48,14 @@ def _purpose(facts: dict[str, Any]) -> str:
         f"- trained on: {facts['trained_on']}",
         f"- input: {pixels['input_size']} x {pixels['input_size']} pixels, crop {pixels['crop']}, "
         f"Graham {_on(pixels['ben_graham'])}, CLAHE {_on(pixels['clahe'])}; done by the runtime as in training",
-        f"- topology: {'none' if facts['topology'] is None else 'persistence images beside the photograph'}",
+        f"- beside the photograph: {', '.join(_beside(facts)) or 'nothing'}",
     ]
     return "\n".join(lines)
+
+
+def _beside(facts: dict[str, Any]) -> list[str]:
+    """Return the names of the inputs after the photograph."""
+    return list(facts["inputs"])[1:]
 
 
 def _check(facts: dict[str, Any]) -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from retinai.data.datamodule import FundusDataModule
     from retinai.modules.classifier import Classifier
-    from retinai.topology.persistence import TopologySettings
 
 # Writes the network's files into a folder and returns the name of the first. The inputs are those that int8 ranges
 # are measured on; None leaves the network unquantised.
@@ -51,13 +50,12 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
     datamodule.setup()
     datamodule.split_table(cfg.split)
     print_notes([*datamodule.notes, *notes])
-    topology = topology_of(module)
     calibration = None
     if cfg.precision == "int8":
-        calibration = calibration_inputs(datamodule, topology, int(cfg.int8_photographs))
+        calibration = calibration_inputs(datamodule, module.photograph_fields(), int(cfg.int8_photographs))
     with whole_folder(out) as folder:
-        network = write(PixelsToProbabilities(module, topology).eval(), folder, calibration)
-        facts = _facts(cfg, module, datamodule, topology, network)
+        network = write(PixelsToProbabilities(module).eval(), folder, calibration)
+        facts = _facts(cfg, module, datamodule, network)
         _write_manifest(folder, facts)
         comparison = compare(folder, module, datamodule, str(cfg.split))
         tell_comparison(comparison)
@@ -66,12 +64,6 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
         _judge(comparison, tolerance, bool(cfg.force))
         write_card(folder / _CARD, facts)
         _write_manifest(folder, facts)
-
-
-def topology_of(module: Classifier) -> TopologySettings | None:
-    """Return the settings of the persistence images that a module reads, or None."""
-    fields: list[Any] = module.photograph_fields()
-    return next((field.settings for field in fields if field.name == "topology"), None)
 
 
 def _judge(comparison: dict[str, Any], tolerance: Tolerance, force: bool) -> None:
@@ -97,7 +89,6 @@ def _facts(
     cfg: DictConfig,
     module: Classifier,
     datamodule: FundusDataModule,
-    topology: TopologySettings | None,
     network: str,
 ) -> dict[str, Any]:
     """Return what `model.json` says before the check."""
@@ -105,7 +96,7 @@ def _facts(
     from retinai.modules.checkpoint import plain
     from retinai.run.folder import git_revision
 
-    inputs = PixelsToProbabilities(module, topology).example()
+    inputs = PixelsToProbabilities(module).example()
     shapes = {
         name: {"type": str(value.dtype).removeprefix("torch."), "shape": ["batch", *value.shape[1:]]}
         for name, value in inputs.items()
@@ -120,7 +111,7 @@ def _facts(
         "task": module.task.to_dict(),
         "preprocessing": plain(module.preprocessing.to_dict()),
         "decision_rule": module.decision_rule,
-        "topology": None if topology is None else topology.to_dict(),
+        "fields": [plain(field.to_dict()) for field in module.photograph_fields()],
         "calibration": plain(module.calibration),
         "model": module.model_name,
         "backbone": module.backbone_name,

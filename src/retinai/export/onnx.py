@@ -84,13 +84,12 @@ def write_graph(graph: PixelsToProbabilities, file: Path) -> None:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 graph,
-                (),
-                kwargs=inputs,
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=[PROBABILITY],
-                dynamic_shapes={name: {0: batch} for name in inputs},
+                dynamic_shapes=({0: batch}, *([tuple({0: batch} for _ in graph.fields)] if graph.fields else [])),
                 custom_translation_table={torch.ops.aten.erf.default: _error_function},
                 verbose=False,
             )

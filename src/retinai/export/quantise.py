@@ -6,13 +6,13 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY
+from retinai.runtime.folder import PHOTOGRAPH
 
 # Operations that carry weights, in the words of ONNX and of OpenVINO.
 _WEIGHTS = ("Conv", "Gemm", "MatMul", "Convolution", "GroupConvolution")
@@ -25,11 +25,11 @@ _SKEWED = {"Elu", "Erf", "Gelu", "HSwish", "Sigmoid", "Swish", "Tanh"}
 
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
-    from retinai.topology.persistence import TopologySettings
+    from retinai.data.loading.fields import SampleField
 
 
 def calibration_inputs(
-    datamodule: FundusDataModule, topology: TopologySettings | None, count: int
+    datamodule: FundusDataModule, fields: Sequence[SampleField], count: int
 ) -> Iterator[dict[str, Any]]:
     """Yield the inputs that ranges are measured on: training photographs, one by one, not augmented.
 
@@ -38,22 +38,17 @@ def calibration_inputs(
 
     Args:
         datamodule: The data, set up.
-        topology: Settings of the persistence images that the network reads, or None.
+        fields: What the network reads beside the photograph; the data set's samples carry it.
         count: How many photographs; all, if there are fewer.
 
     Yields:
-        `photograph` uint8 (1, S, S, 3) and, with topology, `topology` float32 (1, K, R, R).
+        `photograph` uint8 (1, S, S, 3) and float32 (1, ...) for each field, by name.
     """
     dataset = datamodule.dataset("train")
     dataset.augmentation = None
     for index in np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)):
-        pixels = dataset[int(index)]["image"]
-        inputs = {PHOTOGRAPH: pixels[None]}
-        if topology is not None:
-            from retinai.topology.persistence import persistence_images
-
-            inputs[TOPOLOGY] = persistence_images(pixels, topology)[None]
-        yield inputs
+        sample = dataset[int(index)]
+        yield {PHOTOGRAPH: sample["image"][None], **{f.name: f.collate([sample[f.name]]) for f in fields}}
 
 
 def quantise_onnx(source: Path, target: Path, inputs: Iterator[dict[str, Any]], reduce_range: bool = True) -> None:

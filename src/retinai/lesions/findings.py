@@ -143,28 +143,6 @@ def measure_findings(
     return Findings(tuple(names), tuple(present), laterality)
 
 
-class FindingsField:
-    """The findings of a photograph as a key of sample and batch; None where nothing is annotated.
-
-    Args:
-        findings: Findings per id.
-    """
-
-    name = "findings"
-    moves = False
-
-    def __init__(self, findings: Mapping[str, Findings]) -> None:
-        self.findings = dict(findings)
-
-    def load(self, id: str, path: str, photograph: np.ndarray) -> Findings | None:
-        """Return the findings of one sample, measured on its masks before (the pixels are not looked at)."""
-        return self.findings.get(id)
-
-    def collate(self, values: list[Findings | None]) -> list[Findings | None]:
-        """Return the findings of a batch as a list."""
-        return list(values)
-
-
 def _measure(
     lesion: str, mask: np.ndarray, photograph: np.ndarray, view: FieldOfView, laterality: str
 ) -> LesionFinding:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from retinai.data.datamodule import FundusDataModule
-from retinai.data.loading.fields import SampleField
+from retinai.data.datamodule import SourceDataModule
+from retinai.data.loading.fields import FieldSample, SampleField
 from retinai.data.sources.label_table import as_targets
+from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
 from retinai.lesions.findings import Findings
 from retinai.llava.text.jsonl import Conversation, read_conversations
@@ -20,29 +19,29 @@ from retinai.tasks.known import DME_RISK, DR_GRADE
 _TASKS = {"grade": DR_GRADE, "dme": DME_RISK}
 
 
-class ConversationField:
-    """Question and answer of a photograph as a key of sample and batch.
+class ConversationField(SampleField):
+    """`conversation`: question and answer of a photograph; None where there are none.
 
     Args:
         turns: (question, answer) per id.
     """
 
     name = "conversation"
-    moves = False
+    needs_annotations = True
 
     def __init__(self, turns: Mapping[str, tuple[str, str]]) -> None:
         self.turns = dict(turns)
 
-    def load(self, id: str, path: str, photograph: np.ndarray) -> tuple[str, str] | None:
+    def load(self, sample: FieldSample) -> tuple[str, str] | None:
         """Return question and answer of one sample; None where there are none."""
-        return self.turns.get(id)
+        return self.turns.get(sample.id)
 
     def collate(self, values: list[tuple[str, str] | None]) -> list[tuple[str, str] | None]:
         """Return the conversations of a batch as a list."""
         return list(values)
 
 
-class LlavaJsonlDataModule(FundusDataModule):
+class LlavaJsonlSource(Source):
     """Photographs with conversations, as `retinai prepare format=llava_jsonl` or others write them.
 
     Batches carry `conversation`, a (question, answer) per photograph. The parts are those of the file;
@@ -52,17 +51,22 @@ class LlavaJsonlDataModule(FundusDataModule):
         name: Name of the data set.
         jsonl: The file; a relative one counts from the working directory.
         target: What the grades are: `grade` (retinopathy, 0 to 4) or `dme` (risk of macular oedema, 0 to 2).
-        **options: Options of `FundusDataModule`; `root` is the folder that image paths count from, by
-            default the folder of the file.
+        root: The folder that image paths count from; None: that of the file.
+        cache: The cache folder.
     """
 
     # A line gives the path of its photograph, which may lie anywhere: `retinai prepare` writes such files itself.
     paths_stay_below_root = False
 
     def __init__(
-        self, name: str = "llava_jsonl", jsonl: str | None = None, target: str = "grade", **options: Any
+        self,
+        name: str = "llava_jsonl",
+        jsonl: str | None = None,
+        target: str = "grade",
+        root: str | None = None,
+        cache: str | Path | None = None,
     ) -> None:
-        super().__init__(name=name, **options)
+        super().__init__(name, root, cache)
         if target not in _TASKS:
             raise ConfigError([f"data.target={target!r} is unknown for conversations (valid: {', '.join(_TASKS)})"])
         self.task = _TASKS[target]
@@ -83,7 +87,7 @@ class LlavaJsonlDataModule(FundusDataModule):
     @property
     def root(self) -> Path:
         """The folder that image paths count from."""
-        return super().root if self._root else self.file.parent
+        return super().root if self.given_root else self.file.parent
 
     @property
     def conversations(self) -> list[Conversation]:
@@ -113,11 +117,16 @@ class LlavaJsonlDataModule(FundusDataModule):
             }
         )
 
-    def make_fields(self) -> list[SampleField]:
-        """Return what other data sets carry, and the conversations."""
-        turns = {line.id: (line.question, line.answer) for line in self.conversations}
-        return [*super().make_fields(), ConversationField(turns)]
+    def fields(self) -> list[SampleField]:
+        """Return the conversations, which every sample carries."""
+        return [ConversationField({line.id: (line.question, line.answer) for line in self.conversations})]
 
-    def measured_findings(self) -> dict[str, Findings]:
+    def findings(self) -> dict[str, Findings]:
         """Return the findings that the lines bring."""
         return {line.id: line.findings for line in self.conversations if line.findings is not None}
+
+
+class LlavaJsonlDataModule(SourceDataModule):
+    """Conversations as a datamodule; options of `LlavaJsonlSource`, `CurationSettings` and `LoadingSettings`."""
+
+    source_class = LlavaJsonlSource

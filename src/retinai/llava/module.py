@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retinai.data.loading.fields import SampleField
 from retinai.encoders.tuning import TuningReport
 from retinai.errors import CheckpointError, ConfigError, UserError
+from retinai.lesions.fields import FindingsField
 from retinai.llava.adapters import read_tuning, report_tuning
 from retinai.llava.fingerprint import check_fingerprint
 from retinai.llava.hf_export import export
@@ -116,6 +118,10 @@ class LlavaGrader(FundusModule):
         """False for free text: a grade that was read out of it is certain, or none was found."""
         return self.grading == "score"
 
+    def reference_fields(self) -> list[SampleField]:
+        """Return the findings of the masks, where it writes what it sees."""
+        return [FindingsField()] if self.tells_findings else []
+
     # The hooks.
 
     def build_network(self) -> nn.Module:
@@ -149,7 +155,7 @@ class LlavaGrader(FundusModule):
         """
         super().on_fit_start()
         data: Any = getattr(self.trainer, "datamodule", None)
-        for field in data.make_fields() if data is not None else ():
+        for field in getattr(data, "fields", ()):
             for name, turn in getattr(field, "turns", {}).items():
                 try:
                     self.network.conversations.encode([turn])

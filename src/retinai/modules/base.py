@@ -55,8 +55,6 @@ class FundusModule(LightningModule):
     network: Any
     # Which persistence images the network takes beside the photograph; None where it takes none.
     topology: TopologySettings | None = None
-    # Whether it tells the lesions that it sees, so that an evaluation brings what the masks say.
-    tells_findings: bool = False
     # Most photographs that it takes at once; `Predictor` divides larger batches. None: as many as asked for.
     largest_batch: int | None = None
     # Whether photographs become probabilities in one graph of tensors, so that it can run without PyTorch.
@@ -154,8 +152,16 @@ class FundusModule(LightningModule):
         self.split = plain(split)
         self.model_name = model or self.model_name
 
+    def fields(self) -> list[SampleField]:
+        """Return what batches must carry besides photograph and label, in training and wherever it predicts."""
+        return []
+
     def photograph_fields(self) -> list[SampleField]:
-        """Return what has to be computed of a photograph besides its pixels when loose files are predicted."""
+        """Return those of `fields` that loose files need: what is computed of the photograph alone."""
+        return [field for field in self.fields() if "predict" in field.splits and not field.needs_annotations]
+
+    def reference_fields(self) -> list[SampleField]:
+        """Return what an evaluation compares with besides the label, where the data set has it."""
         return []
 
     def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:

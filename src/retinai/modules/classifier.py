@@ -19,7 +19,6 @@ from retinai.losses.divergence import symmetric_kl
 from retinai.modules.base import FundusModule, settings_from
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 from retinai.modules.image_classifier import ImageClassifier
-from retinai.topology.field import TopologyField
 from retinai.topology.settings import TopologySettings
 
 
@@ -110,9 +109,9 @@ class Classifier(FundusModule):
 
     # What goes in.
 
-    def photograph_fields(self) -> list[SampleField]:
+    def fields(self) -> list[SampleField]:
         """Return the persistence images that the network takes."""
-        return [] if self.topology is None else [TopologyField(self.topology)]
+        return [] if self.topology is None else list(self.topology.fields())
 
     def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Return the photographs (B, 3, S, S), and with topology the persistence images (B, 4, R, R).
@@ -124,8 +123,8 @@ class Classifier(FundusModule):
             return (batch["image"],)
         if "topology" not in batch:
             raise DataError(
-                "the network has a topology branch, but the batches carry no 'topology'; build the datamodule with "
-                "topology= as the module has it (module.topology.to_dict())"
+                "the network has a topology branch, but the batches carry no 'topology'; let them carry what the "
+                "module asks for: datamodule.use_fields(module.fields())"
             )
         return batch["image"], batch["topology"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.loading.dataset import Collate
-from retinai.data.loading.fields import SampleField
-from retinai.data.photographs.images import BadImageError
+from retinai.data.loading.fields import FieldSample, SampleField
+from retinai.data.parallel import choose_loader_workers
+from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.data.photographs.retina import read_retina
+from retinai.data.photographs.retina import prepare_retina
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.predictor import Predictor
 from retinai.prediction.steps import PROBABILITY
@@ -27,7 +27,7 @@ Item = tuple[int, dict[str, Any] | None, str]
 
 
 class _Files(Dataset[Item]):
-    """Samples of photographs: `image` uint8 (S, S, 3), `id` and a key per extra; or None and the reason."""
+    """Samples of photographs: `image` uint8 (S, S, 3), `id` and a key per field; or None and the reason."""
 
     def __init__(self, photographs: Photographs, preprocessing: Preprocessing, fields: Sequence[SampleField]) -> None:
         self.photographs = photographs
@@ -40,10 +40,12 @@ class _Files(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         name, path = self.photographs.ids[index], self.photographs.paths[index]
         try:
-            image = read_retina(path, self.preprocessing)
+            original = read_photograph(path)
+            image = prepare_retina(original, self.preprocessing, path)
         except BadImageError as error:
             return index, None, error.reason
-        return index, {"image": image, "id": name, **{e.name: e.load(name, path, image) for e in self.fields}}, ""
+        sample = FieldSample(name, path, self.preprocessing, original=original, photograph=image)
+        return index, {"image": image, "id": name, **{f.name: f.load(sample) for f in self.fields}}, ""
 
 
 def predict_files(
@@ -95,10 +97,5 @@ def predict_files(
 
 
 def _loader(files: _Files, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
-    workers = _auto_workers(len(files), batch_size) if num_workers == "auto" else int(num_workers)
+    workers = choose_loader_workers(num_workers, len(files), batch_size)
     return DataLoader(files, batch_size=batch_size, num_workers=workers, collate_fn=list)
-
-
-def _auto_workers(files: int, batch_size: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if files <= 2 * batch_size else max(0, min(cores - 1, 4))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from retinai.config.build import build, resolve_target
+from retinai.data.loading.fields import take_fields
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError
 from retinai.places import check_folder
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
     from retinai.distillation.teacher import Teachers
     from retinai.modules.base import FundusModule
-    from retinai.topology.settings import TopologySettings
 
 # What the backbone section says about the input; the rest of `Preprocessing` comes from the data section.
 _BACKBONE_INPUT = ("input_size", "mean", "std", "interpolation")
@@ -100,26 +100,24 @@ def find_teachers(cfg: DictConfig) -> Teachers | None:
 
 
 def make_datamodule(
-    cfg: DictConfig,
-    preprocessing: Preprocessing | None = None,
-    teachers: Teachers | None = None,
-    topology: TopologySettings | None = None,
+    cfg: DictConfig, preprocessing: Preprocessing | None = None, teachers: Teachers | None = None
 ) -> FundusDataModule:
-    """Build the datamodule of a configuration.
+    """Build the datamodule of a configuration; what a module asks for besides comes by its `use_fields`.
 
     Args:
         cfg: Composed configuration with `data`, `paths`, and where they apply `backbone`,
-            `sampler`, `augment` and `seed`.
+            `sampler`, `augment`, `topology` and `seed`.
         preprocessing: Of a trained checkpoint; None takes it from the backbone and data sections.
         teachers: Who else looks at the training photographs.
-        topology: Of a trained checkpoint; None takes it from the `topology` section, where there is one.
     """
     from retinai.data.datamodule import FundusDataModule
+    from retinai.topology.settings import TopologySettings
 
     data = plain(cfg.data)
     if preprocessing is None:
         preprocessing = preprocessing_of(plain(cfg.backbone), data)
     data.pop("preprocess", None)
+    fields = take_fields(data)
     check_folder(cfg.paths.cache, "paths.cache")
     extra: dict[str, Any] = {"preprocessing": preprocessing.to_dict(), "cache": str(cfg.paths.cache)}
     for key in ("sampler", "augment"):
@@ -127,15 +125,13 @@ def make_datamodule(
             extra[key] = plain(cfg[key])
     if cfg.get("seed") is not None:
         extra["seed"] = int(cfg.seed)
-    section = topology.to_dict() if topology is not None else topology_section(cfg)
+    section = topology_section(cfg)
     if section is not None:
-        extra["topology"] = section
-    if teachers is not None:
-        extra["views"] = [view.to_dict() for view in teachers.views]
-        extra["fields"] = teachers.fields(extra["cache"])
-    datamodule = build(data, FundusDataModule, trusted=True, **extra)
-    if teachers is not None:
-        teachers.check_task(datamodule.task)  # before photographs are read
+        fields += TopologySettings.from_dict(section).fields()  # a missing package is told before photographs are read
+    datamodule = build(data, FundusDataModule, trusted=True, **extra, fields=fields)
+    if teachers is not None:  # before photographs are read
+        teachers.check_preprocessing(preprocessing)
+        teachers.check_task(datamodule.task)
     return datamodule
 
 

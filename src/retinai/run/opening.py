@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from retinai.config.build import check_kind
 from retinai.data.curation.known_split import KnownSplit
 from retinai.data.datamodule import FundusDataModule
+from retinai.data.loading.fields import SampleField, field_sections
 from retinai.errors import CheckpointError, ConfigError
 from retinai.run.factories import make_datamodule
 from retinai.tasks.task import check_same_task
@@ -51,11 +52,10 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
         for key in ("batch_size", "num_workers"):
             if cfg.get(key) is not None:
                 cfg.data[key] = cfg[key]
-        if module.tells_findings:
-            cfg.data.findings = True
         cfg.seed = int(module.hparams.get("seed", 0))
         known, notes = _training_split(cfg, own, module, checkpoint)
-    datamodule = make_datamodule(cfg, module.preprocessing, topology=module.topology)
+    datamodule = make_datamodule(cfg, module.preprocessing)
+    datamodule.use_fields([*module.fields(), *module.reference_fields()])
     check_task(checkpoint, module, datamodule)
     if known is not None:
         datamodule.follow(known)
@@ -74,6 +74,8 @@ def trained_on(section: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     """
     try:
         check_kind(section, FundusDataModule)
+        for field in field_sections(section):
+            check_kind(field, SampleField)
         if "${" in repr(section):
             raise ConfigError(["the data section refers to values outside of it"])
     except ConfigError as error:

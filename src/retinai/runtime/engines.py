@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from retinai.config.machine import available_cores
 from retinai.errors import MissingExtraError, UserError
-from retinai.runtime.folder import PHOTOGRAPH, PROBABILITY, TOPOLOGY
+from retinai.runtime.folder import PHOTOGRAPH, PROBABILITY
 
 # Name -> `type` (as numpy calls it) and `shape`; the first side is `batch` where it may be of any length.
 Tensors = dict[str, dict[str, Any]]
@@ -18,12 +19,12 @@ Tensors = dict[str, dict[str, Any]]
 class Engine(Protocol):
     """A loaded network."""
 
-    def run(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return class probabilities, float32, (B, C).
 
         Args:
-            photographs: Prepared pixels, uint8, (B, S, S, 3), RGB, C-contiguous.
-            topology: Persistence images, float32, (B, K, R, R), for a network that reads them.
+            inputs: `photograph`, prepared pixels, uint8, (B, S, S, 3), RGB, C-contiguous; and float32 (B, ...) for
+                each field that the network reads beside it, by name.
         """
         ...
 
@@ -49,13 +50,8 @@ def open_engine(name: str, file: Path, precision: str, threads: int | None = Non
         MissingExtraError: If the engine is not installed.
         UserError: If the engine refuses the file.
     """
-    count = threads or available_threads()
+    count = threads or available_cores()
     return OnnxEngine(file, count) if name == "onnx" else OpenVinoEngine(file, precision, count)
-
-
-def available_threads() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OnnxEngine:
@@ -83,9 +79,9 @@ class OnnxEngine:
         except Exception as error:  # every fault of a graph is an exception class of its own there
             raise UserError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
 
-    def run(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return class probabilities, see `Engine`."""
-        return self.session.run([PROBABILITY], _inputs(photographs, topology))[0]
+        return self.session.run([PROBABILITY], dict(inputs))[0]
 
     def inputs(self) -> Tensors:
         """Return the inputs, see `Engine`."""
@@ -127,10 +123,10 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise UserError(f"OpenVINO cannot load {file}: {_first_line(error)}") from error
 
-    def run(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return class probabilities, see `Engine`."""
-        request = self._request(1 if len(photographs) == 1 else None)
-        return np.array(request.infer(_inputs(photographs, topology), share_inputs=True)[PROBABILITY])
+        request = self._request(1 if len(inputs[PHOTOGRAPH]) == 1 else None)
+        return np.array(request.infer(dict(inputs), share_inputs=True)[PROBABILITY])
 
     def inputs(self) -> Tensors:
         """Return the inputs, see `Engine`."""
@@ -165,10 +161,6 @@ def cpu_computes_bf16() -> bool:
     except ModuleNotFoundError:
         raise MissingExtraError("openvino", "runtime") from None
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _inputs(photographs: np.ndarray, topology: np.ndarray | None) -> dict[str, np.ndarray]:
-    return {PHOTOGRAPH: photographs} if topology is None else {PHOTOGRAPH: photographs, TOPOLOGY: topology}
 
 
 def _onnx_tensor(node: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from retinai.prediction.photographs import Photographs, find_photographs, name_p
 from retinai.prediction.table import prediction_table
 from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
-from retinai.runtime.folder import ModelFolder, read_folder
+from retinai.runtime.folder import PHOTOGRAPH, ModelFolder, read_folder
 from retinai.runtime.graph_check import check_graph
 from retinai.runtime.reading import Reading, read_all
 from retinai.tasks.task import Task
@@ -122,37 +122,40 @@ class ExportedModel:
         probabilities = np.full((len(chosen), self.task.num_classes), np.nan)
         reasons = [""] * len(chosen)
         bar = "predicting" if progress else None
-        readings = read_all(self.preprocessing, self.folder.topology, chosen, workers, bar)
+        readings = read_all(self.preprocessing, self.folder.fields, chosen, workers, bar)
         for batch in _batches(readings, batch_size, reasons):
             rows = [reading.index for reading in batch]
             probabilities[rows] = self._probabilities_of(batch)
         return prediction_table(self.task, self.decision_rule, photographs, probabilities, reasons, self.calibration)
 
-    def probabilities(self, photographs: np.ndarray, topology: np.ndarray | None = None) -> np.ndarray:
+    def probabilities(self, photographs: np.ndarray, values: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """Return class probabilities of prepared photographs, float64, (B, C).
 
         Args:
             photographs: Prepared pixels, uint8, (B, S, S, 3), RGB.
-            topology: Persistence images, float32, (B, K, R, R), for a network that reads them.
+            values: What the network reads beside them, float32 (B, ...), by the names of `folder.fields`.
 
         Raises:
-            UserError: If shapes or types are not those of the network.
+            UserError: If names, shapes or types are not those of the network.
         """
-        side = self.preprocessing.input_size
-        if photographs.dtype != np.uint8 or photographs.ndim != 4 or photographs.shape[1:] != (side, side, 3):
-            raise UserError(
-                f"photographs of type {photographs.dtype} and shape {photographs.shape} are not prepared ones: "
-                f"uint8 (B, {side}, {side}, 3)"
-            )
-        if (topology is None) != (self.folder.topology is None):
-            raise UserError(f"the network reads {'no ' if topology is not None else ''}persistence images")
-        return self._engine.run(np.ascontiguousarray(photographs), topology).astype(np.float64)
+        given = {PHOTOGRAPH: np.ascontiguousarray(photographs), **(values or {})}
+        for name in sorted(given.keys() ^ self.folder.inputs.keys()):
+            asked = "needs" if name in self.folder.inputs else "does not read"
+            raise UserError(f"the network {asked} {name!r}; it reads {', '.join(self.folder.inputs)}")
+        for name, facts in self.folder.inputs.items():
+            array, sides = given[name], facts["shape"][1:]
+            if str(array.dtype) != facts["type"] or list(array.shape[1:]) != sides or array.ndim != len(sides) + 1:
+                what = "photographs" if name == PHOTOGRAPH else name
+                raise UserError(
+                    f"{what} of type {array.dtype} and shape {array.shape} are not prepared ones: "
+                    f"{facts['type']} (B, {', '.join(map(str, sides))})"
+                )
+        return self._engine.run(given).astype(np.float64)
 
     def _probabilities_of(self, batch: Sequence[Reading]) -> np.ndarray:
         pixels = np.stack([reading.pixels for reading in batch if reading.pixels is not None])
-        if self.folder.topology is None:
-            return self.probabilities(pixels)
-        return self.probabilities(pixels, np.stack([r.topology for r in batch if r.topology is not None]))
+        fields = self.folder.fields
+        return self.probabilities(pixels, {f.name: f.collate([r.values[f.name] for r in batch]) for f in fields})
 
 
 def _sources(images: Images) -> tuple[Photographs, Sequence[np.ndarray] | None]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retinai.config.build import build
 from retinai.config.records import ManifestRecord, check_record
+from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.runtime.cpu import Cpu
 from retinai.tasks.task import Task
-from retinai.topology.settings import CHANNELS, TopologySettings
 
-FORMAT = 2  # 2: `decision` is called `decision_rule`
+FORMAT = 2  # 2: `decision_rule`, and a list of fields
 MANIFEST = "model.json"
-# The names of the graph's inputs and of its output.
-PHOTOGRAPH, TOPOLOGY, PROBABILITY = "photograph", "topology", "probability"
+# The names of the graph's first input and of its output; each further input is named after its field.
+PHOTOGRAPH, PROBABILITY = "photograph", "probability"
 _DIGEST = "sha256"
 _LONGEST = 1_000_000  # bytes of model.json; a usual one has some thousand
 
@@ -36,7 +37,7 @@ class ModelFolder:
         task: What it was trained for.
         preprocessing: How a photograph becomes the input.
         decision_rule: How probabilities become decisions, see `retinai.metrics.decisions.decide`.
-        topology: Settings of the persistence images that the network reads beside the photograph, or None.
+        fields: What the network reads beside the photograph, in the order of its inputs.
         calibration: `{"temperature", "scaling", "operating_points"}` as the checkpoint held it, or None.
         checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.
         reduced: Whether its int8 weights keep to 7 bits.
@@ -50,7 +51,7 @@ class ModelFolder:
     task: Task
     preprocessing: Preprocessing
     decision_rule: str
-    topology: TopologySettings | None
+    fields: tuple[SampleField, ...]
     calibration: dict[str, Any] | None
     checked_on: Cpu | None
     reduced: bool
@@ -61,10 +62,7 @@ class ModelFolder:
         """Name, type and shape of each input that the network has to have."""
         side = self.preprocessing.input_size
         found = {PHOTOGRAPH: {"type": "uint8", "shape": ["batch", side, side, 3]}}
-        if self.topology is not None:
-            cells = self.topology.resolution
-            found[TOPOLOGY] = {"type": "float32", "shape": ["batch", len(CHANNELS), cells, cells]}
-        return found
+        return found | {f.name: {"type": "float32", "shape": ["batch", *(f.shape or ())]} for f in self.fields}
 
     @property
     def outputs(self) -> dict[str, dict[str, Any]]:
@@ -147,7 +145,7 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         task=Task.from_dict(facts["task"]),
         preprocessing=Preprocessing.from_dict(facts["preprocessing"]),
         decision_rule=facts["decision_rule"],
-        topology=None if facts["topology"] is None else TopologySettings.from_dict(facts["topology"]),
+        fields=_fields(facts["fields"]),
         calibration=facts["calibration"],
         checked_on=Cpu.from_dict((facts.get("checked_on") or {}).get("cpu")),
         reduced=facts.get("int8_reduce_range") is True,
@@ -165,6 +163,22 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
                 f"{part} are {facts[part]}, and what it says of task and preprocessing asks for {expected}"
             )
     return folder
+
+
+def _fields(sections: Sequence[Mapping[str, Any]]) -> tuple[SampleField, ...]:
+    """Build the fields that a folder names; nothing but fields of retinai is called.
+
+    Raises:
+        ConfigError: If something else is named, or an argument does not fit.
+        MissingExtraError: If a field needs a package that is not installed.
+        ValueError: If a field cannot be an input beside the photograph.
+    """
+    fields = tuple(build(section, SampleField) for section in sections)
+    names = [PHOTOGRAPH, *(field.name for field in fields)]
+    for field in fields:
+        if field.shape is None or field.needs_annotations or names.count(field.name) > 1:
+            raise ValueError(f"field {field.name!r} is no input beside the photograph")
+    return fields
 
 
 def manifest_digest(facts: Mapping[str, Any]) -> str:

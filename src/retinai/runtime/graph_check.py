@@ -8,7 +8,7 @@ import numpy as np
 
 from retinai.errors import UserError
 from retinai.runtime.engines import Engine
-from retinai.runtime.folder import PHOTOGRAPH, TOPOLOGY, ModelFolder
+from retinai.runtime.folder import PHOTOGRAPH, ModelFolder
 
 
 def check_graph(engine: Engine, folder: ModelFolder) -> None:
@@ -29,9 +29,8 @@ def check_graph(engine: Engine, folder: ModelFolder) -> None:
     ):
         if found != expected:
             raise _misfit(folder, f"its {what} are {_told(found)} where {_told(expected)} are needed")
-    photographs, topology = _made_up(folder)
     try:
-        given = engine.run(photographs, topology)
+        given = engine.run(_made_up(folder))
     except Exception as error:  # each engine has exception classes of its own
         raise _misfit(folder, f"it does not run ({' '.join(str(error).split())[:200]})") from error
     fault = folder.task.probability_fault(given)
@@ -39,16 +38,14 @@ def check_graph(engine: Engine, folder: ModelFolder) -> None:
         raise _misfit(folder, fault)
 
 
-def _made_up(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray | None]:
+def _made_up(folder: ModelFolder) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     shapes = {name: (2, *facts["shape"][1:]) for name, facts in folder.inputs.items()}
-    photographs = generator.integers(0, 256, shapes[PHOTOGRAPH], dtype=np.uint8)
-    photographs[0] = 0
-    if TOPOLOGY not in shapes:
-        return photographs, None
-    topology = generator.random(shapes[TOPOLOGY], dtype=np.float32)
-    topology[0] = 0
-    return photographs, topology
+    inputs: dict[str, np.ndarray] = {PHOTOGRAPH: generator.integers(0, 256, shapes[PHOTOGRAPH], dtype=np.uint8)}
+    inputs |= {field.name: generator.random(shapes[field.name], dtype=np.float32) for field in folder.fields}
+    for array in inputs.values():
+        array[0] = 0
+    return inputs
 
 
 def _misfit(folder: ModelFolder, fault: str) -> UserError:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
 
+from retinai.data.parallel import choose_workers, run_parallel
 from retinai.errors import UserError
 from retinai.places import check_folder, whole_folder
 from retinai.synthetic.layout_aptos import plan_aptos
@@ -28,8 +27,8 @@ LAYOUTS: dict[str, tuple[Planner, int]] = {
     "odir_course": (plan_odir_course, 32),
 }
 SMALLEST, LARGEST = 64, 4288
-# Below this many pixels in all, starting worker processes takes longer than drawing.
-_WORTH_WORKERS = 8_000_000
+# Drawing a pixel takes about as long as decoding so many bytes, by which the number of processes is chosen.
+_BYTES_PER_PIXEL = 4
 
 
 def write_cohort(
@@ -54,7 +53,7 @@ def write_cohort(
         n: Number of labelled photographs.
         size: Longer side of a photograph in pixels, 64 to 4288.
         seed: Seed of everything that is drawn, 0 or more.
-        workers: Processes that draw; None takes the cores that this process may use.
+        workers: Processes that draw, 1 for this one alone; None chooses.
         progress: Show a progress bar.
         masks: Also write `masks/`, which owners do not have: arteries, veins, disc and lesions as
             PNG, one folder per photograph.
@@ -65,11 +64,9 @@ def write_cohort(
     out = Path(out)
     _check(out, layout, n, size, seed, workers)
     plan = LAYOUTS[layout][0](n, size, seed)
-    if workers is None:
-        small = len(plan.shots) * size * size < _WORTH_WORKERS
-        workers = 1 if small else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = 0 if workers == 1 else choose_workers(workers, len(plan.shots) * size * size * _BYTES_PER_PIXEL)
     with whole_folder(out) as folder:
-        facts = _draw(plan.shots, folder, seed, masks, workers or 1, progress)
+        facts = _draw(plan.shots, folder, seed, masks, count, progress)
         plan.finish(folder, facts)
 
 
@@ -91,31 +88,18 @@ def _check(out: Path, layout: str, n: int, size: int, seed: int, workers: int | 
 
 
 def _draw(shots: Sequence[Shot], folder: Path, seed: int, masks: bool, workers: int, progress: bool) -> list[Facts]:
-    """Draw and write every photograph, in one process or in several; facts come in the order of the shots."""
-    work = partial(take, folder=folder, seed=seed, masks=masks)
-    if workers == 1:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # maps of this size gain nothing from threads
-        try:
-            return list(_watched(map(work, shots), len(shots), progress))
-        finally:
-            cv2.setNumThreads(threads)
-    # Fresh processes: a fork of a process that holds torch's or OpenCV's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        try:
-            return list(_watched(pool.map(work, shots, chunksize=4), len(shots), progress))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    """Draw and write every photograph, in this process (0) or in several; facts come in the order of the shots."""
+    work = partial(_take_one, folder=folder, seed=seed, masks=masks)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # maps of this size gain nothing from threads
+    try:
+        bar = "drawing photographs" if progress else None
+        facts = dict(run_parallel(work, list(enumerate(shots)), workers, bar))
+    finally:
+        cv2.setNumThreads(threads)
+    return [facts[number] for number in range(len(shots))]
 
 
-def _watched(results: Iterator[Facts], total: int, progress: bool) -> Iterator[Facts]:
-    """Pass results on, with a progress bar on stderr."""
-    if not progress:
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, "drawing photographs", total=total, console=Console(stderr=True))
+def _take_one(job: tuple[int, Shot], folder: Path, seed: int, masks: bool) -> tuple[int, Facts]:
+    number, shot = job
+    return number, take(shot, folder, seed, masks)

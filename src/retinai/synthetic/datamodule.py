@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import socket
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from retinai.data.datamodule import FundusDataModule
-from retinai.data.sources.aptos import AptosDataModule
-from retinai.data.sources.idrid import IdridDataModule
-from retinai.data.sources.odir import OdirDataModule
-from retinai.errors import ConfigError
-from retinai.files import short_name
-from retinai.places import remove_leftovers
+from retinai.data.datamodule import SourceDataModule
+from retinai.data.sources.aptos import AptosSource
+from retinai.data.sources.idrid import IdridSource
+from retinai.data.sources.odir import OdirSource
+from retinai.data.sources.source import Source
+from retinai.errors import ConfigError, UserError
 
-# The datamodule that reads a layout, and its options for it.
-_READERS: dict[str, tuple[type[FundusDataModule], dict[str, str]]] = {
-    "aptos": (AptosDataModule, {}),
-    "idrid": (IdridDataModule, {}),
-    "odir": (OdirDataModule, {"layout": "official"}),
-    "odir_kaggle": (OdirDataModule, {"layout": "kaggle"}),
-    "odir_course": (OdirDataModule, {"layout": "course"}),
+# The source that reads a layout, and its options for it.
+_READERS: dict[str, tuple[type[Source], dict[str, str]]] = {
+    "aptos": (AptosSource, {}),
+    "idrid": (IdridSource, {}),
+    "odir": (OdirSource, {"layout": "official"}),
+    "odir_kaggle": (OdirSource, {"layout": "kaggle"}),
+    "odir_course": (OdirSource, {"layout": "course"}),
 }
 
 
-class SyntheticDataModule(FundusDataModule):
-    """Synthetic photographs in an owner's layout, read by that owner's datamodule.
+class SyntheticSource(Source):
+    """Synthetic photographs in an owner's layout, read by that owner's source.
 
     Args:
         name: Name of the data set.
@@ -39,7 +33,8 @@ class SyntheticDataModule(FundusDataModule):
         n: Number of labelled photographs.
         size: Side of a photograph in pixels.
         cohort_seed: Seed of the photographs; `seed` decides split, order and augmentation only.
-        **options: Options of `FundusDataModule`; with `root` a cohort that lies there is read.
+        root: Where a cohort lies already; None: it is written into the cache folder.
+        cache: The cache folder.
     """
 
     def __init__(
@@ -49,31 +44,38 @@ class SyntheticDataModule(FundusDataModule):
         n: int = 300,
         size: int = 512,
         cohort_seed: int = 0,
-        **options: Any,
+        root: str | None = None,
+        cache: str | Path | None = None,
     ) -> None:
-        super().__init__(name=name, **options)
+        super().__init__(name, root, cache)
         if layout not in _READERS:
             raise ConfigError([f"data.layout={layout!r} is unknown (valid: {', '.join(_READERS)})"])
         self.layout, self.n, self.size, self.cohort_seed = layout, n, size, cohort_seed
         self.task = self._reader().task
 
-    def _reader(self) -> FundusDataModule:
+    def _reader(self) -> Source:
         kind, options = _READERS[self.layout]
-        return kind(name=self.layout, root=self._root, cache=self.cache_dir, **options)  # type: ignore[arg-type]
+        return kind(self.layout, root=self.given_root, cache=self.cache_dir, **options)
 
-    def lesion_masks(self) -> dict[str, dict[str, str]]:
+    def annotations(self) -> dict[str, dict[str, str]]:
         """Return the lesion masks that the layout has; only that of IDRiD has any."""
-        return self._reader().lesion_masks()
+        return self._reader().annotations()
 
     def read_table(self) -> pd.DataFrame:
         """Write the cohort if it is not there, and return its table."""
-        if not self._root:
-            self._root = str(cohort_folder(self.cache_dir, self.layout, self.n, self.size, self.cohort_seed))
+        if not self.given_root:
+            self.given_root = str(cohort_folder(self.cache_dir, self.layout, self.n, self.size, self.cohort_seed))
         reader = self._reader()
         table = reader.read_table()
         self.label_file = reader.label_file
         self.notes += reader.notes
         return table
+
+
+class SyntheticDataModule(SourceDataModule):
+    """The synthetic cohort as a datamodule; options of `SyntheticSource`, `CurationSettings` and `LoadingSettings`."""
+
+    source_class = SyntheticSource
 
 
 def cohort_folder(cache: Path, layout: str, n: int, size: int, seed: int) -> Path:
@@ -95,20 +97,11 @@ def cohort_folder(cache: Path, layout: str, n: int, size: int, seed: int) -> Pat
     folder = cache.absolute() / "synthetic" / f"{layout}-n{n}-size{size}-seed{seed}-{_generator_key()}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder.parent, folder.name)
-    owner = f"{socket.gethostname()}-{os.getpid()}-"
-    temporary = Path(tempfile.mkdtemp(prefix=short_name(folder.name, owner), dir=folder.parent))
     try:
-        write_cohort(temporary / layout, layout, n, size, seed)
-        try:
-            (temporary / layout).rename(folder)
-        except OSError:
-            # Another job was first: a folder cannot be renamed onto one that is not empty.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_cohort(folder, layout, n, size, seed)
+    except UserError:
+        if not folder.is_dir():  # another job may have been first
+            raise
     return folder
 
 

@@ -49,7 +49,7 @@ def test_a_torch_contender_grades_and_counts(tmp_path: Path) -> None:
     decisions, spent = contender.grade(jpeg_photographs(None, 2))
     assert decisions.shape == (2,) and tuple(spent) == STAGES
     assert spent["decode"] > 0 and spent["network"] > 0 and spent["topology"] < 1e-3
-    p = contender.probabilities(random_inputs(3, SIZE, None)[0], None)
+    p = contender.probabilities(random_inputs(3, SIZE, ())[0], {})
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
     contender.alone(2)()
     facts = contender.facts()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import lightning
 import numpy as np
 import pandas as pd
@@ -8,10 +11,15 @@ import torch
 from tiny_trees import PREPROCESSING, write_aptos, write_image
 from torchvision.transforms.v2 import functional as tv
 
+from retinai.data.loading import fields
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import Collate, FundusDataset
-from retinai.data.loading.loader import make_loader, worker_count
+from retinai.data.loading.fields import FieldSample, SampleField
+from retinai.data.loading.loader import make_loader
 from retinai.data.loading.samplers import SampleKey
+from retinai.data.loading.views import PhotographView
+from retinai.data.parallel import choose_loader_workers
+from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.aptos import AptosDataModule
 from retinai.data.sources.label_table import as_targets
@@ -103,10 +111,10 @@ def test_tiny_last_batches_are_left_out_of_training_only(table):
     assert [len(b["id"]) for b in make_loader(dataset, DR_GRADE, batch_size=64, sampler="shuffle")] == [10]
 
 
-def test_worker_count():
-    assert worker_count("auto", 100, 32) == 0
-    assert 0 <= worker_count("auto", 10_000, 32) <= 4
-    assert worker_count(3, 1, 32) == 3
+def test_loader_workers():
+    assert choose_loader_workers("auto", 100, 32) == 0
+    assert 0 <= choose_loader_workers("auto", 10_000, 32) <= 4
+    assert choose_loader_workers(3, 1, 32) == 3
 
 
 class Recorder(lightning.LightningModule):
@@ -162,21 +170,64 @@ def test_lightning_tells_the_sampler_its_epoch_and_a_resumed_run_sees_the_same(t
     assert resumed.seen == {2: whole.seen[2]}
 
 
-class _Brightness:
-    """An extra that measures the photograph that it is given."""
+class _Brightness(SampleField):
+    """Measures the photograph that it is given."""
 
     name = "brightness"
-    moves = False
 
-    def load(self, id: str, path: str, photograph: np.ndarray) -> tuple[str, float]:
-        return id, float(photograph.mean())
+    def load(self, sample: FieldSample) -> tuple[str, float]:
+        return sample.id, float(sample.photograph.mean())
 
-    def collate(self, values: list[tuple[str, float]]) -> dict[str, float]:
-        return dict(values)
+    def collate(self, values: list[tuple[str, float]]) -> list[tuple[str, float]]:
+        return values
 
 
-def test_extras_see_the_photograph_before_augmentation(table):
+def test_fields_see_the_photograph_before_augmentation(table):
     plain = FundusDataset(table, PRE)
     varied = FundusDataset(table, PRE, augmentation=build_augmentation(AUGMENT), fields=[_Brightness()])
     batch = next(iter(make_loader(varied, DR_GRADE, batch_size=3)))
-    assert batch["brightness"] == {f"p{i}": float(plain[i]["image"].mean()) for i in range(3)}
+    assert batch["brightness"] == [(f"p{i}", float(plain[i]["image"].mean())) for i in range(3)]
+
+
+def test_fields_share_one_decoding_one_preparation_and_one_augmentation(table, monkeypatch):
+    """However many fields ask for it; two ways of preparation are two preparations of one decoded photograph."""
+    counts = Counter()
+
+    def counting(name, function):
+        def call(*words, **options):
+            counts[name] += 1
+            return function(*words, **options)
+
+        return call
+
+    monkeypatch.setattr(fields, "read_photograph", counting("decoded", fields.read_photograph))
+    monkeypatch.setattr(fields, "prepare_photograph", counting("prepared", fields.prepare_photograph))
+    large = replace(PRE, input_size=48)
+    asked = [_Brightness(), PhotographView("a", large), PhotographView("b", large), PhotographView("c", PRE)]
+    augmentation = build_augmentation(AUGMENT)
+    sample = FundusDataset(table, PRE, augmentation=augmentation, fields=asked)[0]
+    assert counts == {"decoded": 1, "prepared": 2}
+    assert np.array_equal(sample["a"], sample["b"]) and np.array_equal(sample["c"], sample["image"])
+
+
+def test_damaged_prepared_photographs_are_told_once(tmp_path, table, caplog):
+    """Files with other bytes are not served, from the loader's processes too, and the batches are the same."""
+    cache = PreparedCache(tmp_path / "cache", PRE)
+    cache.prepare(table["path"].tolist(), workers=0, progress=None)
+    for file in cache.folder.rglob("*.npy"):
+        content = bytearray(file.read_bytes())
+        content[-100] ^= 255
+        file.write_bytes(content)
+    expected = next(iter(make_loader(FundusDataset(table, PRE), DR_GRADE, batch_size=10)))
+    for workers in (0, 2):
+        caplog.clear()
+        loader = make_loader(FundusDataset(table, PRE, cache=cache), DR_GRADE, batch_size=2, num_workers=workers)
+        batches = [batch for _ in range(2) for batch in loader]
+        assert torch.equal(torch.cat([batch["image"] for batch in batches[:5]]), expected["image"])
+        assert {key for batch in batches for key in batch} == {"image", "target", "id"}
+        (said,) = caplog.messages
+        assert str(cache.folder) in said and "retinai prepare" in said
+    cache.prepare(table["path"].tolist(), workers=0, progress=None)
+    caplog.clear()
+    assert len(list(make_loader(FundusDataset(table, PRE, cache=cache), DR_GRADE, batch_size=2))) == 5
+    assert not caplog.messages

@@ -14,6 +14,7 @@ from PIL import Image
 
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import FundusDataset
+from retinai.data.loading.views import PhotographView
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
@@ -67,7 +68,9 @@ def test_shipped_pipelines_leave_no_wedges(name: str, grey: bool, tmp_path: Path
     spec = [t for t in yaml.safe_load((CONF / f"{name}.yaml").read_text())["transforms"] if t["name"] not in FLAT]
     ways = [preprocessing(grey), preprocessing(not grey, 48)]
     table = pd.DataFrame({"id": ["a"], "path": [str(path)], "target": [0]})
-    dataset = FundusDataset(table, ways[0], augmentation=build_augmentation(spec), views=ways[1:])
+    dataset = FundusDataset(
+        table, ways[0], augmentation=build_augmentation(spec), fields=[PhotographView("view_0", ways[1])]
+    )
     for epoch in range(8):
         dataset.set_epoch(epoch)
         sample = dataset[0]

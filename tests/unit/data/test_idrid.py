@@ -8,6 +8,8 @@ from tiny_trees import PREPROCESSING, write_idrid
 
 from retinai.data.sources.idrid import LESIONS, IdridDataModule, graded_masks, lesion_mask_files, match_parts
 from retinai.errors import ConfigError, DataError
+from retinai.lesions.fields import FindingsField
+from retinai.lesions.masks import AnnotatedField, MaskField
 
 TRAIN = [(i % 5, i % 3) for i in range(50)]
 TEST = [(i % 5, i % 3) for i in range(10)]
@@ -83,9 +85,8 @@ def test_synthetic_cohort_with_masks(synthetic_idrid, tmp_path):
 
 
 def test_real_labels_splits_and_duplicates(idrid_root, idrid_cache):
-    data = build(
-        idrid_root, idrid_cache, near_duplicates=True, masks=True, preprocessing={**PREPROCESSING, "input_size": 64}
-    )
+    fields, pixels = [MaskField(), AnnotatedField()], {**PREPROCESSING, "input_size": 64}
+    data = build(idrid_root, idrid_cache, near_duplicates=True, fields=fields, preprocessing=pixels)
     data.setup()
     train = data.table[data.table["split"] != "test"]
     left_out = data.left_out
@@ -114,7 +115,7 @@ def test_real_labels_splits_and_duplicates(idrid_root, idrid_cache):
 
 
 def test_batches_carry_the_findings_of_the_masks(synthetic_idrid, tmp_path):
-    data = build(synthetic_idrid, tmp_path, findings=True, num_workers=0)
+    data = build(synthetic_idrid, tmp_path, fields=[FindingsField()], num_workers=0)
     masks, carried = graded_masks(synthetic_idrid, tmp_path), {}
     for split in ("train", "val", "test"):
         for sample in map(data.dataset(split).__getitem__, range(len(data.split_table(split)))):

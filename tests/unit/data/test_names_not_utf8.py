@@ -26,6 +26,6 @@ def test_unlabelled_photographs_of_odir_are_left_out(synthetic_odir: Path, tmp_p
     before = len(list(folder.glob("*.jpg")))
     shutil.copy(next(folder.glob("*.jpg")), os.fsdecode(os.fsencode(folder) + b"/99\xe9_left.jpg"))
     data = OdirDataModule(root=str(root), cache=tmp_path / "cache")
-    table = data.read_table()
+    table = data.source.read_table()
     assert (table["split"] == "predict").sum() == before
     assert r"1 photographs left out, whose names are not UTF-8: 99\xe9_left.jpg" in data.notes

@@ -104,7 +104,7 @@ def test_official_rows_become_eyes(tmp_path):
         ("14", "normal fundus", "drusen", "D"),
     ]
     data = build(workbook(tmp_path / "odir", rows), tmp_path)
-    table = data.read_table().set_index("id")
+    table = data.source.read_table().set_index("id")
     assert {i: names(t) for i, t in table["target"].items()} == {
         "7_left": "N", "7_right": "C", "12_right": "GO", "13_left": "O", "13_right": "N", "14_left": "N",
         "14_right": "O",
@@ -121,11 +121,11 @@ def test_unknown_keywords_are_listed_or_left_out(tmp_path):
     rows = [(1, "normal fundus", "glaukoma", "G"), (2, "catract,drusen", "normal fundus", "C")]
     root = workbook(tmp_path / "odir", rows)
     with pytest.raises(DataError) as caught:
-        build(root, tmp_path).read_table()
+        build(root, tmp_path).source.read_table()
     assert "2 diagnostic keywords" in str(caught.value)
     assert "'glaukoma' (row 2)" in str(caught.value) and "'catract' (row 3)" in str(caught.value)
     data = build(root, tmp_path, unknown_keywords="skip")
-    assert data.read_table()["id"].tolist() == ["1_left", "2_right"]
+    assert data.source.read_table()["id"].tolist() == ["1_left", "2_right"]
     assert data.notes == ["2 eyes left out (unknown keyword: 2)"]
 
 
@@ -133,7 +133,7 @@ def test_unknown_keywords_are_listed_or_left_out(tmp_path):
 def test_synthetic_cohorts_by_patient(request, tmp_path, fixture, layout):
     root = request.getfixturevalue(fixture)
     data = build(root, tmp_path, limit=None)
-    assert data.layout == layout
+    assert data.source.layout == layout
     data.setup()
     known = data.table[data.table["split"] != "predict"]
     assert (known.groupby("patient")["split"].nunique() == 1).all()
@@ -169,7 +169,7 @@ def test_course_layout_says_how_many_patients_it_shares(tmp_path):
     root = course(tmp_path / "course")
     data = build(root, tmp_path)
     data.setup()
-    assert data.task.classes == ("D", "G", "A") and data.layout == "course"
+    assert data.task.classes == ("D", "G", "A") and data.source.layout == "course"
     assert data.table["split"].value_counts().to_dict() == {"train": 48, "val": 12, "test": 10, "predict": 10}
     parts = data.table[data.table["split"] != "predict"].groupby("patient")["split"].agg(set)
     shared = sum(len(p) > 1 for p in parts)
@@ -183,7 +183,7 @@ def test_course_layout_says_how_many_patients_it_shares(tmp_path):
 
 
 def test_synthetic_course_cohort_is_read(synthetic_odir_course, tmp_path):
-    table = build(synthetic_odir_course, tmp_path).read_table()
+    table = build(synthetic_odir_course, tmp_path).source.read_table()
     assert set(table["split"]) == {"train", "val", "test", "predict"}
 
 

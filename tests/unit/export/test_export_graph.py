@@ -11,14 +11,13 @@ import pytest
 import torch
 from module_factory import SIZE, make_classifier, section
 
-from retinai.data.loading.dataset import Collate
+from retinai.data.photographs.normalise import normalise
 from retinai.errors import UserError
 from retinai.export.graph import PixelsToProbabilities
 from retinai.export.onnx import refusal, write_graph
 from retinai.export.openvino import convert
 from retinai.tasks.known import DR_GRADE, ODIR_8
 from retinai.tasks.task import Task
-from retinai.topology.persistence import TopologySettings
 
 TINY = section("backbone", "resnet18", architecture="test_resnet", weights="none", input_size=SIZE)
 CASES: list[tuple[Task, dict[str, Any]]] = [
@@ -40,12 +39,11 @@ def test_the_graph_is_the_module(task: Task, changes: dict[str, Any], tmp_path: 
     module = make_classifier(task, backbone=TINY, **changes).eval()
     with torch.no_grad():  # a fresh head gives even probabilities, which would hide a wrong order
         module.network.head.weight.mul_(50)
-    topology = TopologySettings.from_dict(changes["topology"]) if "topology" in changes else None
-    graph = PixelsToProbabilities(module, topology).eval()
+    graph = PixelsToProbabilities(module).eval()
     write_graph(graph, tmp_path / "graph.onnx")
     for batch in (1, 5):
         inputs = graph.example(batch)
-        sample = {"image": Collate(module.preprocessing, task).normalise(inputs["photograph"].numpy())}
+        sample = {"image": torch.from_numpy(normalise(inputs["photograph"].numpy(), module.preprocessing))}
         with torch.inference_mode():
             expected = module.predict_step({**sample, **inputs, "id": [""] * batch})["probability"]
         assert expected.std() > 0.01
@@ -58,7 +56,7 @@ def test_openvino_keeps_the_names_of_both_inputs(flips: bool, tmp_path: Path) ->
     """Without flips nothing is repeated, so OpenVINO removes the repetition of the topology, which has a name too."""
     topology = section("topology", "cubical", fusion="gated")
     module = make_classifier(backbone=TINY, topology=topology, test_time_flips=flips).eval()
-    graph = PixelsToProbabilities(module, TopologySettings.from_dict(topology)).eval()
+    graph = PixelsToProbabilities(module).eval()
     model = convert(graph, tmp_path)
     assert [port.names for port in model.inputs] == [{"photograph"}, {"topology"}]
     assert [port.names for port in model.outputs] == [{"probability"}]
@@ -91,7 +89,7 @@ def test_what_the_format_cannot_hold_is_named(head: type[torch.nn.Module], named
     module = make_classifier(backbone=TINY).eval()
     module.network.head = head(module.network.head)
     with pytest.raises(UserError, match=f"format=onnx cannot hold .*{named}"):
-        write_graph(PixelsToProbabilities(module, None).eval(), tmp_path / "graph.onnx")
+        write_graph(PixelsToProbabilities(module).eval(), tmp_path / "graph.onnx")
 
 
 def test_a_defect_is_no_missing_operator() -> None:

@@ -36,10 +36,10 @@ def test_ranges_are_measured_on_training_photographs(synthetic_aptos: Path, tmp_
     train = data.dataset("train")
     train.augmentation = None
     own = {train[i]["image"].tobytes() for i in range(len(train))}
-    inputs = [i["photograph"] for i in calibration_inputs(data, None, 10)]
+    inputs = [i["photograph"] for i in calibration_inputs(data, [], 10)]
     assert len(inputs) == 10 and all(i.shape == (1, SIZE, SIZE, 3) and i.dtype == np.uint8 for i in inputs)
     assert {i.tobytes() for i in inputs} <= own
-    assert len(list(calibration_inputs(data, None, 10_000))) == len(train)
+    assert len(list(calibration_inputs(data, [], 10_000))) == len(train)
 
 
 def test_int8_of_a_regression_is_close_and_its_last_steps_are_exact(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_int8_of_a_regression_is_close_and_its_last_steps_are_exact(tmp_path: Pa
     module = make_classifier(backbone=backbone, loss=section("loss", "regression")).eval()
     with torch.no_grad():
         module.network.head.weight.mul_(50)
-    graph = PixelsToProbabilities(module, None).eval()
+    graph = PixelsToProbabilities(module).eval()
     write_graph(graph, tmp_path / "whole.onnx")
     pixels = [graph.example(12)["photograph"][i : i + 1].numpy() for i in range(12)]
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_quantisation_finds_every_bias_and_silu(tmp_path: Path) -> None:
     for name, parameter in module.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)  # untrained it is zero, and left out
-    model = convert(PixelsToProbabilities(module, None).eval(), tmp_path)
+    model = convert(PixelsToProbabilities(module).eval(), tmp_path)
     convolutions = [o for o in model.get_ordered_ops() if o.get_type_name() in ("Convolution", "GroupConvolution")]
     assert "Swish" in [o.get_type_name() for o in model.get_ops()]
     assert first_weights(model) == [convolutions[0].get_friendly_name()]

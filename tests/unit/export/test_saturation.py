@@ -49,7 +49,7 @@ def test_the_sums_by_hand() -> None:
 @pytest.fixture(scope="module")
 def graph() -> PixelsToProbabilities:
     backbone = section("backbone", "resnet18", architecture="test_resnet", weights="none", input_size=SIZE)
-    return PixelsToProbabilities(make_classifier(backbone=backbone).eval(), None).eval()
+    return PixelsToProbabilities(make_classifier(backbone=backbone).eval()).eval()
 
 
 @pytest.mark.parametrize("reduce_range", [True, False])

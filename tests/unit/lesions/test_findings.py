@@ -10,10 +10,13 @@ import pytest
 from scipy import ndimage
 
 from retinai.data.curation.checked_lines import decode, encode
+from retinai.data.loading.fields import FieldSample
 from retinai.data.photographs.images import read_mask, read_photograph
+from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.idrid import graded_masks, lesion_mask_files
 from retinai.errors import DataError
-from retinai.lesions.findings import LESION_NAMES, Findings, FindingsField, LesionFinding, measure_findings
+from retinai.lesions.fields import FindingsField
+from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding, measure_findings
 from retinai.lesions.measured import measure_files
 
 
@@ -103,11 +106,10 @@ def test_values_that_are_no_findings_are_refused(change, told):
         Findings.from_dict(found | change)
 
 
-def test_the_extra_gives_none_where_nothing_is_annotated():
+def test_the_field_gives_none_where_nothing_is_annotated():
     found = Findings(("haemorrhages",), (), "")
-    extra = FindingsField({"a": found})
-    pixels = photograph()
-    assert extra.collate([extra.load(i, "", pixels) for i in ("a", "b")]) == [found, None]
+    field, pre = FindingsField({"a": found}), Preprocessing(32, (0.5,) * 3, (0.5,) * 3)
+    assert field.collate([field.load(FieldSample(i, "", pre)) for i in ("a", "b")]) == [found, None]
 
 
 def test_kept_findings_follow_the_contents_of_the_files(synthetic_idrid, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from retinai.errors import ConfigError, DataError
+from retinai.lesions.fields import FindingsField
 from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.llava.jsonl_source import LlavaJsonlDataModule
 from retinai.llava.text.jsonl import Conversation, read_conversations, write_conversations
@@ -152,7 +153,7 @@ def test_batches_carry_conversations_and_findings(folder):
         val_fraction=0.25,
         test_fraction=0.25,
         batch_size=2,
-        findings=True,
+        fields=[FindingsField()],
         **options,
     )
     data.setup()
@@ -184,7 +185,7 @@ def test_the_official_parts_of_a_file_stay(folder):
 def test_image_paths_count_from_root(folder):
     file = write(folder, line(0, image="p0.png"))
     data = LlavaJsonlDataModule(jsonl=file, root=str(folder / "images"))
-    assert data.read_table()["path"].tolist() == [str(folder / "images" / "p0.png")]
+    assert data.source.read_table()["path"].tolist() == [str(folder / "images" / "p0.png")]
 
 
 def test_options_that_make_no_sense(folder):

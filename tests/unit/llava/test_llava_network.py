@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tiny_llava import SETTINGS, tiny_network
 
-from retinai.data.loading.dataset import Collate
+from retinai.data.photographs.normalise import normalise
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, UserError
 from retinai.llava import loading
@@ -18,7 +18,6 @@ from retinai.llava.likelihood import score_candidates
 from retinai.llava.loading import load_llava
 from retinai.llava.network import LlavaNetwork
 from retinai.llava.processor import check_processor, tokens_of_tower
-from retinai.tasks.known import DR_GRADE
 
 QUESTION = "Which grade does this fundus photograph have, and why?"
 ANSWERS = ["Grade 2 (moderate). No soft exudates.", "Grade 0 (no DR)."]
@@ -70,7 +69,7 @@ def test_our_pixels_are_those_of_the_image_processor(network: LlavaNetwork) -> N
     photograph = np.random.default_rng(0).integers(0, 256, (168, 168, 3), dtype=np.uint8)
     theirs = network.processor.image_processor(images=Image.fromarray(photograph), return_tensors="pt")["pixel_values"]
     preprocessing = Preprocessing(input_size=168, mean=SETTINGS.mean, std=SETTINGS.std)
-    ours = Collate(preprocessing, DR_GRADE).normalise(photograph[None])
+    ours = torch.from_numpy(normalise(photograph[None], preprocessing))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 

@@ -30,6 +30,10 @@ def deep(levels: int = 100) -> dict[str, Any]:
     return value
 
 
+def field(**changes: Any) -> dict[str, Any]:
+    return {"_target_": "retinai.topology.field.TopologyField", "settings": {**TOPOLOGY, **changes}}
+
+
 CASES: dict[str, dict[str, Any]] = {
     "path upwards": {"network": "../network.onnx", "files": {"../network.onnx": HASH}},
     "absolute path": {"network": "/network.onnx", "files": {"/network.onnx": HASH}},
@@ -82,13 +86,22 @@ CASES: dict[str, dict[str, Any]] = {
     "crop unknown": {"preprocessing": {**PIXELS, "crop": "circle"}},
     "interpolation unknown": {"preprocessing": {**PIXELS, "interpolation": "lanczos"}},
     "preprocessing says more": {"preprocessing": {**PIXELS, "sharpen": True}},
-    "topology of another graph": {"topology": TOPOLOGY},
-    "topology size": {"topology": {**TOPOLOGY, "size": 10**9}},
-    "topology off": {"topology": {**TOPOLOGY, "name": "none"}},
-    "topology nested": {"topology": {**TOPOLOGY, "sigma": {"a": 1}}},
-    "topology says more": {"topology": {**TOPOLOGY, "more": 1}},
-    "topology as text": {"topology": "cubical"},
-    "topology of another thing": {"topology": {**TOPOLOGY, "_target_": "os.system"}},
+    "field of another graph": {"fields": [field()]},
+    "field size": {"fields": [field(size=10**9)]},
+    "field off": {"fields": [field(name="none")]},
+    "field nested": {"fields": [field(sigma={"a": 1})]},
+    "field settings say more": {"fields": [field(more=1)]},
+    "field settings of another thing": {"fields": [field(_target_="os.system")]},
+    "field says more": {"fields": [{**field(), "more": 1}]},
+    "field as text": {"fields": "cubical"},
+    "field without class": {"fields": [{"settings": TOPOLOGY}]},
+    "field of the photograph's name": {"fields": [{**field(), "name": "photograph"}]},
+    "field twice": {"fields": [field(), field()]},
+    "field that is no array": {"fields": [{"_target_": "retinai.lesions.fields.FindingsField"}]},
+    "field of no field": {"fields": [{"_target_": "retinai.files.write_text", "path": "x", "text": "y"}]},
+    "field of another package": {"fields": [{"_target_": "os.system", "command": "false"}]},
+    "field re-exported": {"fields": [{"_target_": "retinai.files.os.system", "command": "false"}]},
+    "too many fields": {"fields": [{**field(), "name": str(n)} for n in range(17)]},
     "inputs as text": {"inputs": "photograph"},
     "outputs of another type": {"outputs": {"probability": {"type": "float64", "shape": ["batch", 5]}}},
     "outputs of another name": {"outputs": {"logits": {"type": "float32", "shape": ["batch", 5]}}},

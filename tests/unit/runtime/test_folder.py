@@ -21,7 +21,7 @@ def make_folder(folder: Path, **changes: Any) -> Path:
     facts = {
         "format": FORMAT, "engine": "onnx", "precision": "fp32", "network": "network.onnx", "task": DR_GRADE.to_dict(),
         "preprocessing": {"input_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}, "decision_rule": "argmax",
-        "topology": None, "calibration": None, "files": {"network.onnx": hash_file(folder / "network.onnx")},
+        "fields": [], "calibration": None, "files": {"network.onnx": hash_file(folder / "network.onnx")},
         "inputs": {"photograph": {"type": "uint8", "shape": ["batch", 32, 32, 3]}},
         "outputs": {"probability": {"type": "float32", "shape": ["batch", 5]}},
     } | changes  # fmt: skip
@@ -31,7 +31,7 @@ def make_folder(folder: Path, **changes: Any) -> Path:
 
 def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
     found = read_folder(make_folder(tmp_path / "m", calibration={"temperature": 1.5, "scaling": "softmax"}))
-    assert found.task == DR_GRADE and found.preprocessing.input_size == 32 and found.topology is None
+    assert found.task == DR_GRADE and found.preprocessing.input_size == 32 and found.fields == ()
     assert found.calibration == {"temperature": 1.5, "scaling": "softmax"}
 
 

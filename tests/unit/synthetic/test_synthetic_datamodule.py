@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from retinai.errors import ConfigError
+from retinai.lesions.fields import FindingsField, findings_of
 from retinai.synthetic import cohort
 from retinai.synthetic.datamodule import SyntheticDataModule, cohort_folder
 
@@ -36,18 +35,19 @@ def test_settings_have_folders_of_their_own(tmp_path):
 
 
 def test_a_job_that_was_first_wins(tmp_path, monkeypatch):
-    write = cohort.write_cohort
+    draw = cohort._draw
 
-    def slower(out, layout, n, size, seed):
-        write(out, layout, n, size, seed, progress=False)
-        first = tmp_path / "synthetic" / out.parent.name[1:].rsplit(".", 1)[0]
-        shutil.copytree(out, first)
+    def slower(shots, folder, *more):
+        """Another job writes the same cohort while this one draws."""
+        facts = draw(shots, folder, *more)
+        first.mkdir()
         (first / "first").touch()
+        return facts
 
-    monkeypatch.setattr(cohort, "write_cohort", slower)
-    folder = cohort_folder(tmp_path, "aptos", 10, 64, 0)
-    assert (folder / "first").exists() and (folder / "train.csv").exists()
-    assert list(folder.parent.iterdir()) == [folder]
+    first = tmp_path / "synthetic" / cohort_folder(tmp_path / "elsewhere", "aptos", 10, 64, 0).name
+    monkeypatch.setattr(cohort, "_draw", slower)
+    assert cohort_folder(tmp_path, "aptos", 10, 64, 0) == first
+    assert [path.name for path in first.iterdir()] == ["first"] and list(first.parent.iterdir()) == [first]
 
 
 @pytest.mark.parametrize(("layout", "task"), [("idrid", "dr_grade"), ("odir", "odir"), ("odir_course", "odir_course")])
@@ -63,7 +63,8 @@ def test_other_layouts(request, tmp_path, layout, task):
 def test_findings_come_from_the_masks_of_the_layout(layout, tmp_path, request):
     root = request.getfixturevalue(f"synthetic_{layout}")
     options = {"preprocessing": PREPROCESSING, "near_duplicates": False, "cache": tmp_path, "num_workers": 0}
-    data = SyntheticDataModule(layout=layout, root=str(root), findings=True, **options)
-    assert bool(data.measured_findings()) == (layout == "idrid")
+    data = SyntheticDataModule(layout=layout, root=str(root), fields=[FindingsField()], **options)
+    found = findings_of(data.context)
+    assert bool(found) == (layout == "idrid")
     batch = next(iter(data.val_dataloader()))
-    assert batch["findings"] == [data.measured_findings().get(name) for name in batch["id"]]
+    assert batch["findings"] == [found.get(name) for name in batch["id"]]

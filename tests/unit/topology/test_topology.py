@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +14,8 @@ from drawn_eye import draw_eye
 from gudhi import CubicalComplex
 from gudhi.representations import PersistenceImage
 
+from retinai.config.build import build
+from retinai.data.loading.fields import FieldSample, SampleField
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, MissingExtraError
@@ -199,11 +200,24 @@ def test_unknown_keys_are_refused_with_the_valid_ones() -> None:
         TopologySettings.from_dict({"chanel": "green"})
 
 
-def test_the_extra_computes_collates_and_travels_to_workers(tmp_path: Path) -> None:
-    extra = pickle.loads(pickle.dumps(TopologyField(SETTINGS)))
-    values = [extra.load("a", "nowhere.png", prepared(seed)) for seed in range(3)]
-    batch = extra.collate(values)
-    assert batch.shape == (3, 4, 32, 32) and str(batch.dtype) == "torch.float32"
-    np.testing.assert_array_equal(batch[1].numpy(), persistence_images(prepared(1), SETTINGS))
-    with pytest.raises(ValueError, match="preprocessing"):
-        TopologyField(SETTINGS, tmp_path)
+def test_the_field_computes_collates_travels_to_workers_and_is_made_again() -> None:
+    field = pickle.loads(pickle.dumps(TopologyField(SETTINGS)))
+    pre = Preprocessing(96, (0.5,) * 3, (0.5,) * 3)
+    samples = [FieldSample("a", "nowhere.png", pre, photograph=prepared(seed)) for seed in range(3)]
+    batch = field.collate([field.load(sample) for sample in samples])
+    assert batch.shape == (3, *field.shape) == (3, 4, 32, 32) and batch.dtype == np.float32
+    np.testing.assert_array_equal(batch[1], persistence_images(prepared(1), SETTINGS))
+    again = build(TopologyField(SETTINGS, pre, "teachers", ("train",)).to_dict(), SampleField)
+    assert isinstance(again, TopologyField) and (again.settings, again.preprocessing) == (SETTINGS, pre)
+    assert (again.name, again.splits) == ("teachers", ("train",)) and again.key() != field.key()
+
+
+def test_the_field_of_another_network_sees_the_photograph_as_that_network_does() -> None:
+    """A teacher of the same side, but with more contrast: the images are those of its own pixels."""
+    original = draw_eye(300, 200, 90, seed=0)
+    pre = Preprocessing(96, (0.5,) * 3, (0.5,) * 3)
+    other = replace(pre, clahe=True)
+    sample = FieldSample("a", "nowhere.png", pre, original=original)
+    expected = persistence_images(prepare_photograph(original, other), SETTINGS)
+    np.testing.assert_array_equal(TopologyField(SETTINGS, other).load(sample), expected)
+    assert not np.array_equal(TopologyField(SETTINGS).load(sample), expected)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawn_eye import draw_eye
 from PIL import Image
 
+from retinai.data.loading.fields import FieldContext, FieldSample
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
@@ -48,6 +51,11 @@ def computed(path: str, settings: TopologySettings = SETTINGS) -> np.ndarray:
     return persistence_images(prepare_photograph(read_photograph(path), PREPROCESSING), settings)
 
 
+def bound(settings: TopologySettings, cache: TopologyCache) -> TopologyField:
+    table = pd.DataFrame(columns=["id", "path"])
+    return TopologyField(settings).bind(FieldContext(Mock(), table, PREPROCESSING, cache.cache_dir))
+
+
 def test_the_cache_gives_what_is_computed_on_the_way(photographs: list[str], cache: TopologyCache) -> None:
     fresh = TopologyCache(cache.cache_dir, PREPROCESSING, SETTINGS)
     for path in photographs[:3]:
@@ -57,20 +65,20 @@ def test_the_cache_gives_what_is_computed_on_the_way(photographs: list[str], cac
     assert cache.size() == (3, 3 * (4 * 8 * 8 * 4 + 128 + 4))
 
 
-def test_the_extra_reads_the_cache_and_computes_without(photographs: list[str], cache: TopologyCache) -> None:
-    extra = TopologyField(SETTINGS, cache.cache_dir, PREPROCESSING)
+def test_the_field_reads_the_cache_and_computes_without(photographs: list[str], cache: TopologyCache) -> None:
+    field = bound(SETTINGS, cache)
     black = np.zeros((64, 64, 3), np.uint8)  # whatever is handed over: the cache is asked first
-    np.testing.assert_array_equal(extra.load("0", photographs[0], black), computed(photographs[0]))
-    assert extra.load("x", "nowhere.png", black).max() == 0
+    for path, expected in ((photographs[0], computed(photographs[0])), ("nowhere.png", np.zeros((4, 8, 8)))):
+        sample = FieldSample("0", path, PREPROCESSING, photograph=black)
+        np.testing.assert_array_equal(field.load(sample), expected)
 
 
 def test_other_settings_find_nothing(photographs: list[str], cache: TopologyCache) -> None:
     others = [replace(SETTINGS, sigma=5.0), replace(SETTINGS, channel="grey"), replace(SETTINGS, resolution=16)]
     for other in others:
         assert TopologyCache(cache.cache_dir, PREPROCESSING, other).load(photographs[0]) is None
-        extra = TopologyField(other, cache.cache_dir, PREPROCESSING)
-        pixels = prepare_photograph(read_photograph(photographs[0]), PREPROCESSING)
-        np.testing.assert_array_equal(extra.load("0", photographs[0], pixels), computed(photographs[0], other))
+        sample = FieldSample("0", photographs[0], PREPROCESSING)
+        np.testing.assert_array_equal(bound(other, cache).load(sample), computed(photographs[0], other))
     crop = replace(PREPROCESSING, crop="none")
     assert TopologyCache(cache.cache_dir, crop, SETTINGS).load(photographs[0]) is None
     same = replace(SETTINGS, fusion="gated", width=5)  # how the network reads them does not matter

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from module_factory import Samples, fit, section
 from module_factory import make_classifier as make_any_classifier
 
+from retinai.data.loading.fields import FieldSample
 from retinai.distillation.module import Distiller
 from retinai.distillation.teacher import Teachers
 from retinai.errors import CheckpointError, DataError
@@ -66,9 +67,10 @@ def test_it_trains_is_saved_and_loads_with_its_images(tmp_path: Path, fusion: st
     assert torch.equal(loaded.predict_step(batch)["probability"], expected)
     other = loaded.predict_step({**batch, "topology": batch["topology"].flip(0)})["probability"]
     assert not torch.allclose(other, expected)
-    (extra,) = loaded.photograph_fields()
+    (field,) = loaded.photograph_fields()
     photograph = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
-    assert extra.name == "topology" and extra.load("a", "a.png", photograph).shape == (4, 8, 8)
+    sample = FieldSample("a", "a.png", loaded.preprocessing, photograph=photograph)
+    assert field.name == "topology" and field.load(sample).shape == (4, 8, 8) == field.shape
 
 
 def test_flips_keep_the_photographs_own_images() -> None:
@@ -107,10 +109,11 @@ def test_checkpoints_of_another_topology_are_refused_in_words(tmp_path: Path) ->
     assert "start weights" in notes[0] and len(notes) == 1
 
 
-def test_a_teacher_with_topology_teaches_a_student_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_with_topology_teaches_a_student_without(monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = make_classifier(seed=3)
     teachers = Teachers([teacher, make_classifier(seed=4)], ["a.ckpt", "b.ckpt"])
-    (extra,) = teachers.fields(tmp_path)  # both take the same images: computed once
+    view, extra = teachers.fields()  # both take the same images: computed once
+    assert view.name == "view_0" and {view.splits, extra.splits} == {("train",)}
     monkeypatch.setattr(WithTopology, "extra_key", extra.name)
     batch = batch_of()
     own = {**batch, "topology": batch[extra.name]}

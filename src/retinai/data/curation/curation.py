@@ -14,6 +14,7 @@ import pandas as pd
 
 from retinai.data.curation import split_files, splits
 from retinai.data.curation.known_split import KnownSplit
+from retinai.data.settings import CurationSettings
 from retinai.data.sources.label_table import few
 from retinai.errors import DataError
 from retinai.tasks.task import Task
@@ -28,12 +29,8 @@ class Curation:
         root: Its folder, for messages.
         task: Its task.
         cache_dir: Folder of the file fingerprints.
-        plan: How photographs come to a part where the owner does not say.
-        folds: Number of folds, or None; with folds an official test part stays out.
-        split_file: A file of `write_splits` to follow instead.
-        limit: A stratified subset of so many photographs per part.
-        on_bad_image: `error` or `skip`.
-        near_duplicates: Also treat nearly identical photographs as one.
+        settings: Which rows are used, and how they come to their parts.
+        seed: Seed of the split where `settings` gives none.
         known: The split of a training, to follow as far as it goes.
 
     Attributes:
@@ -46,17 +43,26 @@ class Curation:
     root: Path
     task: Task
     cache_dir: Path
-    plan: splits.SplitPlan
-    folds: int | None
-    split_file: str | None
-    limit: int | None
-    on_bad_image: str
-    near_duplicates: bool
+    settings: CurationSettings
+    seed: int = 0
     known: KnownSplit | None = None
     notes: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
     _everything: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+
+    @property
+    def plan(self) -> splits.SplitPlan:
+        """How photographs come to a part where the owner does not say."""
+        given = self.settings
+        return splits.SplitPlan(
+            self.task,
+            self.seed if given.split_seed is None else given.split_seed,
+            given.folds,
+            given.fold,
+            val_fraction=given.val_fraction,
+            test_fraction=given.test_fraction,
+        )
 
     def curate(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows that are used, each with its part.
@@ -68,17 +74,17 @@ class Curation:
             DataError: If files or splits cannot be used.
         """
         self._everything = table
-        if self.limit is not None:
+        if self.settings.limit is not None:
             # A small subset is for a quick look, so only its own files are read and compared.
             table = self._split(table, [])
             table = self._drop(
-                table, ~splits.stratified_subset(table, self.limit, self.task, self.plan.seed), "data.limit"
+                table, ~splits.stratified_subset(table, self.settings.limit, self.task, self.plan.seed), "data.limit"
             )
         table = self.drop_bad_images(table)
         duplicates = self._duplicates(table)
         if self.known is None:  # else the copy in the owner's test part would win over one that was trained on
             table = self._drop_leaks(table, duplicates)
-        if self.limit is None:
+        if self.settings.limit is None:
             table = self._split(table, duplicates)
             table = self._drop_leaks(table, duplicates)
         return table.reset_index(drop=True)
@@ -100,7 +106,7 @@ class Curation:
         if not reasons:
             return table
         shown = [f"{os.path.relpath(path, self.root)} ({reason})" for path, reason in sorted(reasons.items())]
-        if self.on_bad_image == "error":
+        if self.settings.on_bad_image == "error":
             raise DataError(
                 f"{len(shown)} photographs of {self.name} cannot be used: {'; '.join(shown)}; "
                 "mend or remove them, or leave them out with data.on_bad_image=skip"
@@ -142,7 +148,7 @@ class Curation:
         if not absent:
             return
         sentence = f"class {few(absent)} is absent from the training part of {self.name}"
-        if self.limit is None:
+        if self.settings.limit is None:
             raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
         self.notes.append(sentence)
 
@@ -163,7 +169,7 @@ class Curation:
         from retinai.data.curation.duplicates import find_duplicates
 
         known = {path: self.records[path] for path in table["path"] if path in self.records}
-        groups = [list(group.paths) for group in find_duplicates(known, near=self.near_duplicates)]
+        groups = [list(group.paths) for group in find_duplicates(known, near=self.settings.near_duplicates)]
         target_of = dict(zip(table["path"], table["target"], strict=True))
         conflicting = sum(len({target_of[path] for path in group}) > 1 for group in groups)
         if groups:
@@ -187,13 +193,15 @@ class Curation:
             self.notes += notes
             table = table.assign(split=parts)
             return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), "left out in the training")
-        if self.split_file is not None:
-            kept = split_files.read_splits(self.split_file, self._everything, self.task)
+        if self.settings.split_file is not None:
+            kept = split_files.read_splits(self.settings.split_file, self._everything, self.task)
             by_id = dict(zip(self._everything["id"], kept, strict=True))
             table = table.assign(split=[by_id[i] for i in table["id"]])
-            return self._drop(table, (table["split"] == splits.LEFT_OUT).to_numpy(), f"left out by {self.split_file}")
+            return self._drop(
+                table, (table["split"] == splits.LEFT_OUT).to_numpy(), f"left out by {self.settings.split_file}"
+            )
         groups = splits.link_groups(table, duplicates)
-        if self.folds is not None:
+        if self.settings.folds is not None:
             official = (table["split"] == "test").to_numpy()
             table, groups = self._drop(table, official, "official test part"), groups[~official]
         return self.plan.apply(table, groups)

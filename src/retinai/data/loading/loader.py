@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from retinai.data.loading.dataset import Collate, FundusDataset
+from retinai.data.loading.dataset import DAMAGED, Collate, FundusDataset
 from retinai.data.loading.samplers import build_sampler
+from retinai.data.parallel import choose_loader_workers
 from retinai.tasks.task import Task
 
 
@@ -18,12 +19,24 @@ class EpochLoader(DataLoader[dict[str, Any]]):
     """A loader whose workers start on an epoch when its first batch is asked for, not when it is iterated.
 
     A resumed Lightning run makes the iterator before it tells the sampler its epoch; workers that
-    prefetch from then on would load the batches of epoch 0.
+    prefetch from then on would load the batches of epoch 0. It says once when prepared photographs turn out to be
+    damaged, which workers find one by one.
     """
+
+    _told = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """Yield the batches of the sampler's epoch."""
-        yield from super().__iter__()
+        for batch in super().__iter__():
+            files = batch.pop(DAMAGED, [])
+            if files and not self._told:
+                self._told = True
+                logging.getLogger(__name__).warning(
+                    "note: prepared photographs in the cache are damaged or of an older kind, first %s; they are made "
+                    "from the original files each time, until `retinai prepare` writes them anew",
+                    files[0],
+                )
+            yield batch
 
 
 def make_loader(
@@ -50,27 +63,17 @@ def make_loader(
         options["sampler"] = build_sampler(sampler, task.indicator(dataset.targets), seed)
         # The few samples over are left for another epoch: a tiny batch spoils batch norm.
         options["drop_last"] = len(options["sampler"]) >= batch_size
-    workers = worker_count(num_workers, len(dataset), batch_size)
+    workers = choose_loader_workers(num_workers, len(dataset), batch_size)
     return EpochLoader(
         dataset,
         batch_size=batch_size,
         num_workers=workers,
-        collate_fn=Collate(dataset.preprocessing, task, dataset.fields, dataset.views),
+        collate_fn=Collate(dataset.preprocessing, task, dataset.fields),
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker if workers else None,
         **options,
     )
-
-
-def worker_count(num_workers: int | str, samples: int, batch_size: int) -> int:
-    """Return the number of loader processes; `auto`: one per core but one, at most 4, none for four batches or less."""
-    if num_workers != "auto":
-        return int(num_workers)
-    if samples <= 4 * batch_size:
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(cores - 1, 4))
 
 
 def _start_worker(worker: int) -> None:

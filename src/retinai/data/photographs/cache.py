@@ -63,6 +63,12 @@ class PreparedCache:
         sha256 = self.index.content_hash(path)
         return None if sha256 is None else self._read(sha256)
 
+    def damaged_file(self, path: str | Path) -> Path | None:
+        """Return the prepared file of a photograph that `load` does not serve, where there is such a file."""
+        sha256 = self.index.content_hash(path) if self.folder.is_dir() else None
+        file = None if sha256 is None else file_of(self.folder, sha256)
+        return file if file is not None and file.exists() else None
+
     def store(self, path: str | Path, array: np.ndarray) -> None:
         """Keep the prepared pixels of a photograph.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 # Raised whenever the pixels that the same settings give change, so that no cache serves old ones.
@@ -45,8 +46,7 @@ class Preprocessing:
 
     def pixel_key(self) -> str:
         """Return a short key of all that decides the prepared pixels (mean and std do not)."""
-        values = {k: v for k, v in asdict(self).items() if k not in ("mean", "std")}
-        return hashlib.sha256(json.dumps([PIXEL_VERSION, values], sort_keys=True).encode()).hexdigest()[:12]
+        return _pixel_key(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for checkpoints and JSON."""
@@ -56,3 +56,9 @@ class Preprocessing:
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
         """Rebuild from `to_dict`."""
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+@lru_cache(maxsize=64)  # asked for with every sample
+def _pixel_key(preprocessing: Preprocessing) -> str:
+    values = {k: v for k, v in asdict(preprocessing).items() if k not in ("mean", "std")}
+    return hashlib.sha256(json.dumps([PIXEL_VERSION, values], sort_keys=True).encode()).hexdigest()[:12]

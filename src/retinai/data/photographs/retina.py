@@ -11,26 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from retinai.data.photographs.field_of_view import find_field_of_view, prepare_photograph
-from retinai.data.photographs.images import BadImageError, read_photograph
+from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.preprocessing import Preprocessing
 
 NOT_A_RETINA = "not a retina: no field of view was found"
-
-
-def read_retina(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Read a file and prepare it as in training.
-
-    Args:
-        path: The file.
-        preprocessing: How a photograph becomes the input.
-
-    Returns:
-        Prepared pixels, uint8, (S, S, 3), RGB.
-
-    Raises:
-        BadImageError: If the file holds no usable photograph, or one without a field of view.
-    """
-    return prepare_retina(read_photograph(path), preprocessing, path)
 
 
 def prepare_retina(image: np.ndarray, preprocessing: Preprocessing, name: str | Path) -> np.ndarray:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from retinai.data.datamodule import FundusDataModule
+from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
+from retinai.data.sources.source import Source
 from retinai.tasks.known import DR_GRADE
 
 
-class AptosDataModule(FundusDataModule):
+class AptosSource(Source):
     """APTOS 2019 as Kaggle gives it: `train.csv`, `train_images/`, and `test.csv`, `test_images/` where present.
 
     The owner gives no split and no patients: 70/15/15, stratified, near-duplicates on one side. The
@@ -21,14 +23,15 @@ class AptosDataModule(FundusDataModule):
 
     Args:
         name: Name of the data set.
-        **options: Options of `FundusDataModule`.
+        root: The folder with `train.csv` and `train_images/`.
+        cache: The cache folder.
     """
 
     root_variable = "RETINAI_APTOS"
     task = DR_GRADE
 
-    def __init__(self, name: str = "aptos", **options: Any) -> None:
-        super().__init__(name=name, **options)
+    def __init__(self, name: str = "aptos", root: str | None = None, cache: str | Path | None = None) -> None:
+        super().__init__(name, root, cache)
 
     def read_table(self) -> pd.DataFrame:
         """Return the labelled photographs and, where `test.csv` is there, the unlabelled ones."""
@@ -56,3 +59,9 @@ class AptosDataModule(FundusDataModule):
                 "row": labels["row"],
             }
         )
+
+
+class AptosDataModule(SourceDataModule):
+    """APTOS 2019 as a datamodule; options of `AptosSource`, `CurationSettings` and `LoadingSettings`."""
+
+    source_class = AptosSource

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from retinai.data.datamodule import FundusDataModule
-from retinai.data.loading.fields import SampleField
-from retinai.data.masks import AnnotatedField, MaskField, check_masks
+from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
+from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
 from retinai.tasks.known import DME_RISK, DR_GRADE
 
@@ -31,8 +29,8 @@ LESIONS = {
 }
 
 
-class IdridDataModule(FundusDataModule):
-    """Part B (disease grading) of IDRiD, in the owners' folders and with their official test part.
+class IdridSource(Source):
+    """Part B (disease grading) of IDRiD, in the owners' folders and with their official test part; masks of part A.
 
     Both parts number their photographs from 001, so ids carry the part: `train_IDRiD_001`. Validation
     is cut from the training part. With `folds`, the folds are those of the training part and the
@@ -41,39 +39,26 @@ class IdridDataModule(FundusDataModule):
     Args:
         name: Name of the data set.
         target: `grade` (retinopathy, 0 to 4) or `dme` (risk of macular oedema, 0 to 2).
-        masks: Also give the lesion masks of part A where it has the same photograph: `mask` with a
-            channel per lesion of LESIONS, and `has_mask`.
-        **options: Options of `FundusDataModule`.
+        root: The folder with `B. Disease Grading`.
+        cache: The cache folder.
     """
 
     root_variable = "RETINAI_IDRID"
 
-    def __init__(self, name: str = "idrid", target: str = "grade", masks: bool = False, **options: Any) -> None:
-        super().__init__(name=name, **options)
+    def __init__(
+        self,
+        name: str = "idrid",
+        target: str = "grade",
+        root: str | None = None,
+        cache: str | Path | None = None,
+    ) -> None:
+        super().__init__(name, root, cache)
         if target not in _TARGETS:
             raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)})"])
         self.column, self.task = _TARGETS[target]
-        self.masks = masks
         self._masks: dict[str, dict[str, str]] | None = None
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read, check and split; masks that are asked for are checked too.
-
-        Raises:
-            DataError: If the labels, files, masks or splits cannot be used.
-        """
-        super().setup(stage)
-        if self.masks:
-            check_masks(self.lesion_masks(), dict(zip(self.table["id"], self.table["path"], strict=True)))
-
-    def make_fields(self) -> list[SampleField]:
-        """Return what other data sets carry, and the lesion masks where they are asked for."""
-        if not self.masks:
-            return super().make_fields()
-        files = self.lesion_masks()
-        return [*super().make_fields(), MaskField(files, tuple(LESIONS), self.preprocessing), AnnotatedField(files)]
-
-    def lesion_masks(self) -> dict[str, dict[str, str]]:
+    def annotations(self) -> dict[str, dict[str, str]]:
         """Return the masks of part A for the graded photographs of part B that are the same."""
         if self._masks is None:
             self._masks = graded_masks(self.root, self.cache_dir)
@@ -106,6 +91,12 @@ class IdridDataModule(FundusDataModule):
                 "row": labels["row"],
             }
         )
+
+
+class IdridDataModule(SourceDataModule):
+    """IDRiD as a datamodule; options of `IdridSource`, `CurationSettings` and `LoadingSettings`."""
+
+    source_class = IdridSource
 
 
 def lesion_mask_files(root: str | Path) -> pd.DataFrame:

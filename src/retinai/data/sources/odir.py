@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from retinai.csv_cells import is_utf8, to_cell
-from retinai.data.datamodule import FundusDataModule
+from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_files import parse_flags, read_labels
 from retinai.data.sources.label_table import as_targets, few
 from retinai.data.sources.odir_keywords import decode_eyes
+from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
 from retinai.tasks.known import ODIR_8, ODIR_COURSE
 
@@ -31,7 +31,7 @@ _EYES = ("left", "right")
 _DEPTHS = ("", "*/", "*/*/")  # copies keep the workbook and the photographs up to two folders down
 
 
-class OdirDataModule(FundusDataModule):
+class OdirSource(Source):
     """ODIR-5K, one row per eye: its own keywords decide its labels, and a patient stays on one side.
 
     Args:
@@ -41,7 +41,8 @@ class OdirDataModule(FundusDataModule):
         split: For the course layout, `published` keeps its parts, which share patients, and `patient`
             splits anew with each patient on one side.
         unknown_keywords: `error` refuses keywords that are not understood; `skip` leaves those eyes out.
-        **options: Options of `FundusDataModule`.
+        root: The folder of the data set.
+        cache: The cache folder.
     """
 
     root_variable = "RETINAI_ODIR"
@@ -53,9 +54,10 @@ class OdirDataModule(FundusDataModule):
         layout: str = "auto",
         split: str = "published",
         unknown_keywords: str = "error",
-        **options: Any,
+        root: str | None = None,
+        cache: str | Path | None = None,
     ) -> None:
-        super().__init__(name=name, **options)
+        super().__init__(name, root, cache)
         choices = {"layout": _LAYOUTS, "split": ("published", "patient"), "unknown_keywords": ("error", "skip")}
         given = {"layout": layout, "split": split, "unknown_keywords": unknown_keywords}
         problems = [
@@ -65,7 +67,7 @@ class OdirDataModule(FundusDataModule):
         ]
         if problems:
             raise ConfigError(problems)
-        self.layout = self._detect() if layout == "auto" and self._root else layout
+        self.layout = self._detect() if layout == "auto" and root else layout
         self.split = split
         self.unknown_keywords = unknown_keywords
         self.task = ODIR_COURSE if self.layout == "course" else ODIR_8
@@ -185,3 +187,9 @@ class OdirDataModule(FundusDataModule):
             # Not Path.is_file, which raises where a name is too long.
             found = [p for p in found if any(os.path.isfile(p / name) for name in some)]  # noqa: PTH113
         return found[0] if found else self.root / names[0]
+
+
+class OdirDataModule(SourceDataModule):
+    """ODIR-5K as a datamodule; options of `OdirSource`, `CurationSettings` and `LoadingSettings`."""
+
+    source_class = OdirSource

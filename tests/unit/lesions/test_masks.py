@@ -15,11 +15,12 @@ from tiny_trees import PREPROCESSING, write_image
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import Collate, FundusDataset
 from retinai.data.loading.samplers import SampleKey
-from retinai.data.masks import AnnotatedField, MaskField, check_masks
+from retinai.data.loading.views import PhotographView
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
+from retinai.lesions.masks import AnnotatedField, MaskField, check_masks
 from retinai.tasks.known import DR_GRADE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)
@@ -37,8 +38,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return pd.DataFrame({"id": ["p0", "p1", "p2"], "path": paths, "target": as_targets([0, 1, 2])})
 
 
-def extras(files: dict[str, dict[str, str]], preprocessing: Preprocessing = PRE) -> list[MaskField | AnnotatedField]:
-    return [MaskField(files, ("field", "none"), preprocessing), AnnotatedField(files)]
+def fields(files: dict[str, dict[str, str]]) -> list[MaskField | AnnotatedField]:
+    return [MaskField(("field", "none"), files), AnnotatedField(files)]
 
 
 def test_masks_come_along_and_move_along(table: pd.DataFrame, tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_masks_come_along_and_move_along(table: pd.DataFrame, tmp_path: Path) ->
     field = (cv2.imread(table["path"][0]).max(axis=2) > 20).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "field.png"), field * 255)
     files = {"p0": {"field": str(tmp_path / "field.png")}, "p2": {}}
-    dataset = FundusDataset(table, LARGE, fields=extras(files, LARGE), augmentation=build_augmentation(MOVES))
+    dataset = FundusDataset(table, LARGE, fields=fields(files), augmentation=build_augmentation(MOVES))
     seen = set()
     for epoch in range(4):
         sample = dataset[SampleKey(epoch, 0)]
@@ -63,7 +64,7 @@ def test_masks_come_along_and_move_along(table: pd.DataFrame, tmp_path: Path) ->
 
 def test_masks_do_not_change_how_the_photograph_varies(table: pd.DataFrame) -> None:
     augmentation = build_augmentation(MOVES)
-    with_masks = FundusDataset(table, PRE, fields=extras({}), augmentation=augmentation, seed=1)
+    with_masks = FundusDataset(table, PRE, fields=fields({}), augmentation=augmentation, seed=1)
     without = FundusDataset(table, PRE, augmentation=augmentation, seed=1)
     assert np.array_equal(with_masks[SampleKey(2, 1)]["image"], without[SampleKey(2, 1)]["image"])
 
@@ -71,7 +72,7 @@ def test_masks_do_not_change_how_the_photograph_varies(table: pd.DataFrame) -> N
 def test_masks_have_the_inputs_size_beside_views(table: pd.DataFrame, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "m.png"), np.full(read_photograph(table["path"][0]).shape[:2], 255, np.uint8))
     files = {"p0": {"field": str(tmp_path / "m.png")}}
-    sample = FundusDataset(table, PRE, fields=extras(files), views=[LARGE])[0]
+    sample = FundusDataset(table, PRE, fields=[*fields(files), PhotographView("view_0", LARGE)])[0]
     assert sample["mask"].shape == (32, 32, 2) and set(np.unique(sample["mask"])) == {0, 1}
 
 
@@ -84,7 +85,7 @@ def test_masks_of_a_larger_copy_fit_their_photograph(table: pd.DataFrame, tmp_pa
         cv2.imwrite(str(file), cv2.resize(field, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
         files = {"p0": {"field": str(file)}}
         assert check_masks(files, {"p0": table["path"][0]}) is files
-        found.append(FundusDataset(table, PRE, fields=extras(files))[0]["mask"])
+        found.append(FundusDataset(table, PRE, fields=fields(files))[0]["mask"])
     assert np.array_equal(*found) and found[0].any()
 
 

@@ -2,81 +2,107 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
+from retinai.data.loading.fields import FieldContext, FieldSample, SampleField
 from retinai.data.photographs.field_of_view import prepare_masks, same_shape
-from retinai.data.photographs.images import read_mask, read_photograph, read_size
-from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.data.photographs.images import read_mask, read_size
 from retinai.errors import DataError
+from retinai.lesions.findings import LESION_NAMES, OPTIC_DISC
 
 # {id: {lesion: mask file}}; an id that is not here is not annotated, a lesion without a file is absent.
 MaskFiles = Mapping[str, Mapping[str, str]]
 
 
-class MaskField:
+class MaskField(SampleField):
     """`mask`: what is drawn on a photograph, moved through its preparation and augmentation.
 
     Args:
-        files: The mask files.
         names: The lesions, in the order of the channels.
-        preprocessing: How the photograph becomes the input.
+        files: The mask files; a data set that it is bound to gives its own.
     """
 
     name = "mask"
-    moves = True
+    needs_annotations = True
 
-    def __init__(self, files: MaskFiles, names: Sequence[str], preprocessing: Preprocessing) -> None:
-        self.files = files
+    def __init__(self, names: Sequence[str] = (*LESION_NAMES, OPTIC_DISC), files: MaskFiles | None = None) -> None:
         self.names = tuple(names)
-        self.preprocessing = preprocessing
+        self.files: MaskFiles = files or {}
 
-    def load(self, id: str, path: str, photograph: np.ndarray) -> np.ndarray:
+    def bind(self, data: FieldContext) -> MaskField:
+        """Return the field with the masks of a data set.
+
+        Raises:
+            BadImageError: If a mask cannot be read.
+            DataError: If a mask has another shape than its photograph.
+        """
+        bound = copy.copy(self)
+        bound.files = check_masks(data.source.annotations(), data.paths)
+        return bound
+
+    def load(self, sample: FieldSample) -> np.ndarray:
         """Return the masks of a photograph as channels, uint8 of 0 and 1, (S, S, L); empty without a file.
 
         Raises:
             BadImageError: If the photograph or a mask cannot be read.
             DataError: If a mask has another shape than its photograph.
         """
-        size = self.preprocessing.input_size
+        size = sample.preprocessing.input_size
         masks = {name: np.zeros((size, size), np.uint8) for name in self.names}
-        files = {name: file for name, file in self.files.get(id, {}).items() if name in masks}
-        if files:
-            # The field of view is found on the original, so a photograph with masks is always opened.
-            original = read_photograph(path)
-            drawn = {name: _fit(read_mask(file), original.shape) for name, file in files.items()}
-            masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, self.preprocessing).items()}
-        return np.stack(list(masks.values()), axis=-1)
+        files = {name: file for name, file in self.files.get(sample.id, {}).items() if name in masks}
+        if not files:
+            return np.stack(list(masks.values()), axis=-1)  # what is empty stays empty wherever it moves
+        # The field of view is found on the original, so a photograph with masks is always opened.
+        original = sample.original()
+        drawn = {name: _fit(read_mask(file), original.shape) for name, file in files.items()}
+        masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, sample.preprocessing).items()}
+        _, moved = sample.vary(sample.photograph, [np.ascontiguousarray(mask) for mask in masks.values()])
+        return np.stack(moved, axis=-1)
 
-    def collate(self, values: list[np.ndarray]) -> Tensor:
+    def collate(self, values: list[np.ndarray]) -> np.ndarray:
         """Return the masks of a batch, float32 of 0 and 1, (B, L, S, S)."""
-        return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2).to(torch.float32).contiguous()
+        return np.ascontiguousarray(np.stack(values).transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def key(self) -> str:
+        """Return the names of the channels."""
+        return f"{self.name}-{'-'.join(self.names)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; the files are the data set's."""
+        return super().to_dict() | {"names": list(self.names)}
 
 
-class AnnotatedField:
+class AnnotatedField(SampleField):
     """`has_mask`: whether anybody looked for lesions on a photograph, so that an empty mask says that there are none.
 
     Args:
-        files: The mask files.
+        files: The mask files; a data set that it is bound to gives its own.
     """
 
     name = "has_mask"
-    moves = False
+    needs_annotations = True
 
-    def __init__(self, files: MaskFiles) -> None:
-        self.files = files
+    def __init__(self, files: MaskFiles | None = None) -> None:
+        self.files: MaskFiles = files or {}
 
-    def load(self, id: str, path: str, photograph: np.ndarray) -> bool:
+    def bind(self, data: FieldContext) -> AnnotatedField:
+        """Return the field with the masks of a data set."""
+        bound = copy.copy(self)
+        bound.files = data.source.annotations()
+        return bound
+
+    def load(self, sample: FieldSample) -> bool:
         """Return whether a photograph is annotated."""
-        return id in self.files
+        return sample.id in self.files
 
-    def collate(self, values: list[bool]) -> Tensor:
+    def collate(self, values: list[bool]) -> np.ndarray:
         """Return a batch's values, bool, (B,)."""
-        return torch.tensor(values)
+        return np.array(values, dtype=bool)
 
 
 def check_masks(files: MaskFiles, paths: Mapping[str, str]) -> MaskFiles:

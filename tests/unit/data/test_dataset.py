@@ -11,6 +11,7 @@ import torch
 from tiny_trees import PREPROCESSING, write_aptos, write_image
 from torchvision.transforms.v2 import functional as tv
 
+from retinai import log
 from retinai.data.loading import fields
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import Collate, FundusDataset
@@ -210,8 +211,11 @@ def test_fields_share_one_decoding_one_preparation_and_one_augmentation(table, m
     assert np.array_equal(sample["a"], sample["b"]) and np.array_equal(sample["c"], sample["image"])
 
 
-def test_damaged_prepared_photographs_are_told_once(tmp_path, table, caplog):
+def test_damaged_prepared_photographs_are_told_once(tmp_path, table, caplog, monkeypatch):
     """Files with other bytes are not served, from the loader's processes too, and the batches are the same."""
+    monkeypatch.setattr(log.logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(log.logger, "propagate", False)
+    caplog.set_level(log.NOTE, "retinai")
     cache = PreparedCache(tmp_path / "cache", PRE)
     cache.prepare(table["path"].tolist(), workers=0, progress=None)
     for file in cache.folder.rglob("*.npy"):

@@ -145,6 +145,9 @@ def test_sections_of_a_language_model_call_nothing(witness: Path, section_of: An
     assert not witness.exists()
 
 
+APTOS = "retinai.data.sources.aptos.AptosDataModule"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -152,6 +155,14 @@ def test_sections_of_a_language_model_call_nothing(witness: Path, section_of: An
         {"_target_": "retinai.files.write_text", "path": "executed", "text": ""},
         {"_target_": "retinai.data.sources.aptos.AptosDataModule", "root": "${oc.env:HOME}"},
         {"name": "aptos"},
+        {"_target_": APTOS, "fields": {"x": {"_target_": "os.system", "command": "touch executed"}}},
+        {
+            "_target_": APTOS,
+            "x": False,
+            "fields": {"x": [{"_target_": "retinai.files.write_text", "path": "executed"}]},
+        },
+        {"_target_": APTOS, "fields": "os.system"},
+        {"_target_": APTOS, "fields": {"x": ["os.system"]}},
     ],
     ids=str,
 )

@@ -17,6 +17,7 @@ import numpy as np
 from retinai.config.build import TARGET, build
 from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
+from retinai.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,9 +203,18 @@ def by_name(fields: Sequence[SampleField]) -> dict[str, SampleField]:
 
 
 def field_sections(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the mapping of each field that a data section knows, whether it is switched on or not."""
-    given = (data.get("fields") or {}).values()
-    return [spec for value in given if value for spec in (value if isinstance(value, list) else [value])]
+    """Return the mapping of each field that a data section knows, whether it is switched on or not.
+
+    Raises:
+        ConfigError: If `fields` is something else than mappings by name.
+    """
+    known = data.get("fields") or {}
+    given = list(known.values()) if isinstance(known, Mapping) else [known]
+    found = [spec for value in given if value for spec in (value if isinstance(value, list) else [value])]
+    wrong = [spec for spec in found if not isinstance(spec, Mapping)]
+    if wrong or not isinstance(known, Mapping):
+        raise ConfigError([f"data.fields maps names to mappings with {TARGET}, which name fields; found {wrong[:1]}"])
+    return found
 
 
 def take_fields(data: dict[str, Any]) -> list[SampleField]:
@@ -219,6 +229,7 @@ def take_fields(data: dict[str, Any]) -> list[SampleField]:
     Raises:
         ConfigError: If a mapping names no field, or an argument does not fit.
     """
+    field_sections(data)
     known = data.pop("fields", None) or {}
     on = {name: value for name, value in known.items() if data.pop(name, True)}
     return [build(spec, SampleField, trusted=True) for spec in field_sections({"fields": on})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader
 from retinai.data.loading.dataset import DAMAGED, Collate, FundusDataset
 from retinai.data.loading.samplers import build_sampler
 from retinai.data.parallel import choose_loader_workers
+from retinai.log import note
 from retinai.tasks.task import Task
 
 
@@ -31,10 +31,9 @@ class EpochLoader(DataLoader[dict[str, Any]]):
             files = batch.pop(DAMAGED, [])
             if files and not self._told:
                 self._told = True
-                logging.getLogger(__name__).warning(
-                    "note: prepared photographs in the cache are damaged or of an older kind, first %s; they are made "
-                    "from the original files each time, until `retinai prepare` writes them anew",
-                    files[0],
+                note(
+                    f"prepared photographs in the cache are damaged or of an older kind, first {files[0]}; they are "
+                    "made from the original files each time, until `retinai prepare` writes them anew"
                 )
             yield batch
 

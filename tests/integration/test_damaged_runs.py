@@ -133,7 +133,7 @@ def test_report_compares_the_others(
     for page in ("report.md", "report.html"):
         assert str(bad) in (tmp_path / "out" / page).read_text()
     capsys.readouterr()
-    assert command("report", *words, f"against={bad}") == 2
+    assert command("report", *words, f"against={bad}", "overwrite=true") == 2
     assert "cannot be compared with" in capsys.readouterr().err
 
 

@@ -58,7 +58,9 @@ def find_examples(table: pd.DataFrame, task: Task, preprocessing: Preprocessing)
 
 def _title(row: pd.Series, task: Task) -> str:
     name = str(row["id"])
-    return f"{name}\n{', '.join(map(readable, task.class_names(row['target'])))}"
+    # Several labels would not fit above a photograph.
+    shown = task.class_names(row["target"]) if task.distribution == "categorical" else []
+    return "\n".join([name, *map(readable, shown)])
 
 
 def draw_topology(path: str | Path, examples: Sequence[Example], settings: TopologySettings) -> Path:

@@ -53,7 +53,7 @@ def test_each_command_composes(command: str) -> None:
 def test_option_files_are_named_after_what_they_build() -> None:
     groups = "backbone data loss attention topology tuning sampler optimizer scheduler prompt"
     for group in groups.split():
-        for path in (conf_dir() / group).glob("*.yaml"):
+        for path in (conf_dir() / group).glob("[!_]*.yaml"):
             assert yaml.safe_load(path.read_text())["name"] == path.stem, path
 
 

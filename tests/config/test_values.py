@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from retinai.cli import COMMANDS
 from retinai.config.build import binding_problems, resolve_target
 from retinai.config.checks import check
+from retinai.config.choices import load_option
 from retinai.config.compose import compose
 from retinai.config.machine import check_machine
 from retinai.config.paths import conf_dir
@@ -254,7 +255,8 @@ def test_each_key_of_each_file_says_what_it_may_be(path: Path) -> None:
     if (
         group and [*leaves(content)] and find(command, group, content) is None
     ):  # a file that names no class, but the file below it does
-        content = {**content, "_target_": composed(command, f"{group}={path.stem}")[group]["_target_"]}
+        chosen = [] if path.stem.startswith("_") else [f"{group}={path.stem}"]  # what all options share is none
+        content = {**content, "_target_": composed(command, *chosen)[group]["_target_"]}
     for names in leaves(content):
         told = declared(command, group, content, names)
         assert told, f"{path.name}: {'.'.join(names)} has no declaration in config/sections"
@@ -275,7 +277,10 @@ def test_each_declared_key_is_one_that_the_class_takes(path: Path) -> None:
         return
     model = find("train", path.parent.name, content)
     assert model is not None and issubclass(model, BuiltSection)
-    keys = {key: None for key in model.model_fields if (path.parent.name, key) != ("data", "preprocess")}
+    group, apart = path.parent.name, set[str]()
+    if group == "data":  # keys that the run takes itself: the preprocessing, and the switches of fields
+        apart = {"preprocess", *load_option(group, path.stem)[0]["fields"]}
+    keys = {key: None for key in model.model_fields if key not in apart}
     problems = binding_problems(resolve_target(content), keys, "")
     assert not [p for p in problems if "does not know" in p], problems
 

@@ -146,13 +146,15 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
 def _field_problems(data: dict[str, Any]) -> Iterator[str]:
     """Tell what is wrong with the fields of a data section; keys of their names switch them on and off."""
     for name, value in (data.get("fields") or {}).items():
-        for spec in value if isinstance(value, list) else [value]:
-            if isinstance(spec, dict) and TARGET in spec:
-                yield from section_problems(f"data.fields.{name}", spec)
-            elif spec is not None:
-                yield f"data.fields.{name}={spec} must be a mapping with {TARGET}, which names the field's class"
         if not isinstance(data.get(name, True), bool):
             yield f"data.{name}={data[name]} switches data.fields.{name}; it must be true or false"
+        several = isinstance(value, dict) and TARGET not in value
+        for key, spec in value.items() if several else [("", value)]:
+            where = f"data.fields.{name}" + (f".{key}" if key else "")
+            if isinstance(spec, dict) and TARGET in spec:
+                yield from section_problems(where, spec)
+            elif spec is not None:
+                yield f"{where}={spec} must be a mapping with {TARGET}, which names the class of a field"
 
 
 def _takes(target: Callable[..., Any], key: str) -> bool:

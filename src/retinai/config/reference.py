@@ -128,12 +128,7 @@ def _read(group: str, name: str) -> Iterator[_Option]:
 
 
 def _own(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in leaves(content) if k.split(".")[-1] not in ("_target_", "name") and not _names_classes(v)}
-
-
-def _names_classes(value: Any) -> bool:
-    """Whether a value is a list of things with `_target_`, which a page tells in words (`data.fields`)."""
-    return isinstance(value, list) and any(isinstance(part, dict) and "_target_" in part for part in value)
+    return {k: v for k, v in leaves(content) if k.split(".")[-1] not in ("_target_", "name")}
 
 
 def _option_comments(group: str, name: str) -> dict[str, str]:

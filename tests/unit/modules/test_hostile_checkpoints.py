@@ -159,7 +159,7 @@ APTOS = "retinai.data.sources.aptos.AptosDataModule"
         {
             "_target_": APTOS,
             "x": False,
-            "fields": {"x": [{"_target_": "retinai.files.write_text", "path": "executed"}]},
+            "fields": {"x": {"y": {"_target_": "retinai.files.write_text", "path": "executed"}}},
         },
         {"_target_": APTOS, "fields": "os.system"},
         {"_target_": APTOS, "fields": {"x": ["os.system"]}},

@@ -209,18 +209,20 @@ def field_sections(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         ConfigError: If `fields` is something else than mappings by name.
     """
     known = data.get("fields") or {}
-    given = list(known.values()) if isinstance(known, Mapping) else [known]
-    found = [spec for value in given if value for spec in (value if isinstance(value, list) else [value])]
-    wrong = [spec for spec in found if not isinstance(spec, Mapping)]
-    if wrong or not isinstance(known, Mapping):
-        raise ConfigError([f"data.fields maps names to mappings with {TARGET}, which name fields; found {wrong[:1]}"])
+    groups = list(known.values()) if isinstance(known, Mapping) else [known]
+    several = [
+        list(group.values()) if isinstance(group, Mapping) and TARGET not in group else [group] for group in groups
+    ]
+    found = [section for group in several for section in group if section is not None]
+    if not isinstance(known, Mapping) or not all(isinstance(section, Mapping) for section in found):
+        raise ConfigError([f"data.fields={known} must map names to fields, each a mapping with {TARGET}"])
     return found
 
 
 def take_fields(data: dict[str, Any]) -> list[SampleField]:
     """Build the fields of a data section, and take them and their switches out of it.
 
-    `fields` maps a name to the mapping of a field (`_target_` and settings), to a list of them, or to null. A key of
+    `fields` maps a name to the mapping of a field (`_target_` and settings), or to several of them by name. A key of
     the section with that name, where there is one, switches it on or off: `data.masks=true`.
 
     Args:

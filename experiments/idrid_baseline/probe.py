@@ -21,7 +21,7 @@ from sklearn.svm import SVR
 
 from retinai.config.compose import compose
 from retinai.data.datamodule import FundusDataModule
-from retinai.encoders.backbone import Backbone, build_backbone
+from retinai.encoders.encoder import Encoder, build_encoder
 from retinai.run.factories import make_datamodule, plain
 
 SETTINGS = ((384, False), (512, False), (640, False), (640, True))
@@ -36,7 +36,7 @@ def main(overrides: list[str]) -> None:
         options = [f"backbone.input_size={size}", f"data.preprocess.ben_graham={str(graham).lower()}", *overrides]
         cfg = compose("train", ["data=idrid", "augment=none", f"data.folds={FOLDS}", *options])
         held_out = fold_members(cfg)
-        features, grades = stage_features(build_backbone(plain(cfg.backbone)), make_datamodule(cfg))
+        features, grades = stage_features(build_encoder(plain(cfg.backbone)), make_datamodule(cfg))
         for stage in STAGES:
             predicted = cross_validate(features[stage], grades, held_out)
             kappa = cohen_kappa_score(list(grades.values()), list(predicted.values()), weights="quadratic")
@@ -55,7 +55,7 @@ def fold_members(cfg) -> list[list[str]]:
 
 
 def stage_features(
-    backbone: Backbone, datamodule: FundusDataModule
+    encoder: Encoder, datamodule: FundusDataModule
 ) -> tuple[dict[int, dict[str, np.ndarray]], dict[str, int]]:
     """Return the pooled features of each stage and the grade, by photograph."""
     pooled: dict[int, torch.Tensor] = {}
@@ -67,8 +67,8 @@ def stage_features(
         return hook
 
     for stage in STAGES:
-        backbone.net.blocks[stage].register_forward_hook(keep(stage))
-    backbone.eval().to(memory_format=torch.channels_last)
+        encoder.net.blocks[stage].register_forward_hook(keep(stage))
+    encoder.eval().to(memory_format=torch.channels_last)
     features: dict[int, dict[str, np.ndarray]] = {stage: {} for stage in STAGES}
     grades: dict[str, int] = {}
     datamodule.setup()
@@ -76,7 +76,7 @@ def stage_features(
         for split in ("val", "test", "train"):
             datamodule.batch_size = 1  # the training loader would leave out what does not fill a batch
             for batch in datamodule.loader(split):
-                backbone(batch["image"].contiguous(memory_format=torch.channels_last))
+                encoder(batch["image"].contiguous(memory_format=torch.channels_last))
                 grades |= dict(zip(batch["id"], batch["target"].tolist(), strict=True))
                 for stage in STAGES:
                     features[stage] |= dict(zip(batch["id"], pooled[stage].numpy(), strict=True))

@@ -11,7 +11,7 @@ from torch import nn
 from retinai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from retinai.encoders.backbone import Backbone
+    from retinai.encoders.encoder import Encoder
 
 # Names of timm's projections to queries, keys and values, and back to the tokens.
 _PROJECTIONS = {"qkv", "q", "k", "v", "kv", "q_proj", "k_proj", "v_proj", "proj", "out_proj"}
@@ -42,33 +42,33 @@ _WORDS: dict[str, Callable[[Sequence[str], nn.Module], bool]] = {
 }
 
 
-def choose_layers(backbone: Backbone, targets: str | Sequence[str]) -> list[str]:
-    """Return the names of the layers that targets mean, inside the backbone's `.net`, in the network's order.
+def choose_layers(encoder: Encoder, targets: str | Sequence[str]) -> list[str]:
+    """Return the names of the layers that targets mean, inside the encoder's `.net`, in the network's order.
 
     Only linear layers and convolutions without groups take adapters, so depthwise convolutions never do. The words
     leave out the stem; a regular expression is matched against whole names, the stem's too.
 
     Args:
-        backbone: The encoder.
+        encoder: The encoder.
         targets: One or several of: `attention` (projections to queries, keys and values, and back), `mlp` (the
             linear layers, or 1x1 convolutions, after the attention), `conv` (convolutions), `conv1x1` (those with a
             kernel of one cell), a regular expression such as `blocks.1[01].attn.qkv`, or `auto` alone: `attention`
-            where the backbone has it, else `conv` and `mlp`.
+            where the encoder has it, else `conv` and `mlp`.
 
     Raises:
-        ConfigError: If a target matches no layer; names what the backbone has.
+        ConfigError: If a target matches no layer; names what the encoder has.
     """
-    able = {name: layer for name, layer in backbone.net.named_modules() if _takes_adapter(layer)}
-    found = {word: _of_word(backbone, able, word) for word in _WORDS}
+    able = {name: layer for name, layer in encoder.net.named_modules() if _takes_adapter(layer)}
+    found = {word: _of_word(encoder, able, word) for word in _WORDS}
     if targets == "auto":
         chosen = found["attention"] or [*found["conv"], *found["mlp"]]
         if not chosen:
-            raise ConfigError([f"tuning=lora finds no layer in backbone {backbone.name}; {_existing(found, able)}"])
+            raise ConfigError([f"tuning=lora finds no layer in backbone {encoder.name}; {_existing(found, able)}"])
         return [name for name in able if name in chosen]
     wanted = [targets] if isinstance(targets, str) else list(targets)
     matched = {t: found[t] if t in found else [n for n in able if re.fullmatch(t, n)] for t in wanted}
     problems = [
-        f"tuning.targets={target} matches no layer of backbone {backbone.name}; {_existing(found, able)}"
+        f"tuning.targets={target} matches no layer of backbone {encoder.name}; {_existing(found, able)}"
         for target, names in matched.items()
         if not names
     ]
@@ -85,8 +85,8 @@ def _takes_adapter(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear)
 
 
-def _of_word(backbone: Backbone, able: dict[str, nn.Module], word: str) -> list[str]:
-    depths = backbone.layer_ids()
+def _of_word(encoder: Encoder, able: dict[str, nn.Module], word: str) -> list[str]:
+    depths = encoder.depths()
     return [
         name
         for name, layer in able.items()

@@ -7,26 +7,23 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from retinai.encoders.adapter_targets import choose_layers
-from retinai.encoders.tuning import Tuning, TuningReport, report_tuning
+from retinai.encoders.encoder import Encoder
+from retinai.encoders.tuning import EncoderTuning
 from retinai.errors import ConfigError, MissingExtraError
 
-if TYPE_CHECKING:
-    from retinai.encoders.backbone import Backbone
-    from retinai.modules.image_classifier import ImageClassifier
-
-# The attribute of a backbone under which PEFT's model is kept; it shares the backbone's layers.
+# The attribute of an encoder under which PEFT's model is kept; it shares the encoder's layers.
 _ADAPTERS = "adapters"
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class LoraTuning(Tuning):
+class LoraTuning(EncoderTuning):
     """Low-rank adapters on chosen layers of an encoder; its own weights are frozen, the head always trains.
 
     The matrices A (rank x inputs) and B (outputs x rank) are matrices of the layer beside which they stand: they
@@ -70,33 +67,26 @@ class LoraTuning(Tuning):
         if problems:
             raise ConfigError(problems)
 
-    def apply(self, network: ImageClassifier) -> TuningReport:
-        """Freeze the encoder of a network and put adapters on its layers, in place.
+    def adapt(self, encoder: Encoder) -> tuple[list[str], str]:
+        """Freeze an encoder and put adapters on its layers; see `EncoderTuning.adapt`.
 
         The first weights of A come from torch's generator.
 
-        Args:
-            network: A network whose backbone has its weights already.
-
-        Returns:
-            Counts, and the keys of the frozen weights.
-
         Raises:
-            ConfigError: If a target matches no layer, or the backbone reads the weights of one without calling it.
+            ConfigError: If a target matches no layer, or the encoder reads the weights of one without calling it.
             MissingExtraError: If PEFT is not installed.
         """
-        layers = choose_layers(network.backbone, self.targets)
-        _insert(network.backbone, self, layers)
-        network.use_memory_format(network.memory_format)  # the new matrices too
-        net: nn.Module = network.backbone.net
+        layers = choose_layers(encoder, self.targets)
+        _insert(encoder, self, layers)
+        encoder.to(memory_format=encoder.memory_format)  # the new matrices too
         if self.norms:
-            for part in net.modules():
+            for part in encoder.net.modules():
                 if "norm" in type(part).__name__.lower():  # timm has several besides PyTorch's
                     for parameter in part.parameters(recurse=False):
                         parameter.requires_grad_(True)
-        trained = {name for name, part in net.named_modules() if any(_trained(part))}
-        frozen = [key for key in net.state_dict() if key.rpartition(".")[0] not in trained]
-        return report_tuning(network, frozen, f"LoRA of rank {self.rank} on {len(layers)} layers")
+        trained = {name for name, part in encoder.net.named_modules() if any(_trained(part))}
+        frozen = [key for key in encoder.net.state_dict() if key.rpartition(".")[0] not in trained]
+        return frozen, f"LoRA of rank {self.rank} on {len(layers)} layers"
 
 
 def _is_number(value: Any) -> bool:
@@ -120,7 +110,7 @@ def _target_problems(targets: Any) -> list[str]:
     return problems
 
 
-def _insert(backbone: Backbone, tuning: LoraTuning, layers: Sequence[str]) -> None:
+def _insert(encoder: Encoder, tuning: LoraTuning, layers: Sequence[str]) -> None:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -134,58 +124,65 @@ def _insert(backbone: Backbone, tuning: LoraTuning, layers: Sequence[str]) -> No
     )
     # PEFT changes the layers of the net in place. Its model is kept beside the net, for merging, and not as a part of
     # it: the net's tensors would have two names each.
-    object.__setattr__(backbone, _ADAPTERS, get_peft_model(backbone.net, config))
-    unread = _unread(backbone, layers)
+    object.__setattr__(encoder, _ADAPTERS, get_peft_model(encoder.net, config))  # type: ignore[arg-type]
+    unread = _unread(encoder, layers)
     if unread:
         raise ConfigError(
             [
-                f"tuning=lora has no effect on {len(unread)} layers of backbone {backbone.name}, which reads their "
+                f"tuning=lora has no effect on {len(unread)} layers of backbone {encoder.name}, which reads their "
                 f"weights without calling them (first {unread[0]!r}); choose other tuning.targets"
             ]
         )
 
 
-def _unread(backbone: Backbone, layers: Sequence[str]) -> list[str]:
+def _unread(encoder: Encoder, layers: Sequence[str]) -> list[str]:
     """Return the layers whose adapters a photograph does not pass through."""
     passed: set[str] = set()
-    parts = {name: backbone.net.get_submodule(f"{name}.lora_A") for name in layers}
+    parts = {name: encoder.net.get_submodule(f"{name}.lora_A") for name in layers}
     hooks = [
         child.register_forward_hook(lambda *_, name=name: passed.add(name))
         for name, part in parts.items()
         for child in part.children()
     ]
-    training = backbone.training
+    training, side = encoder.training, encoder.preprocessing.input_size
     try:
         with torch.no_grad():
-            backbone.eval()
-            backbone.pool(backbone(torch.zeros(1, 3, backbone.input_size, backbone.input_size)))
+            encoder.eval().embed(torch.zeros(1, 3, side, side))
     finally:
-        backbone.train(training)
+        encoder.train(training)
         for hook in hooks:
             hook.remove()
     return [name for name in layers if name not in passed]
 
 
 def _adapters(module: nn.Module) -> Any:
-    """Return PEFT's model of a module's backbone; None where it has no adapters of this kind."""
+    """Return PEFT's model of the encoder of a module; None where it has no adapters of this kind."""
     network: Any = getattr(module, "network", None)
-    return getattr(network, "backbone", None) and network.backbone.__dict__.get(_ADAPTERS)
+    encoder = getattr(network, "encoder", None)
+    return None if encoder is None else encoder.__dict__.get(_ADAPTERS)
+
+
+def merge_adapters(encoder: Encoder) -> None:
+    """Add the adapters of an encoder to its weights, in place; an encoder without adapters stays as it is.
+
+    It then has the names and the number of weights that it had without adapters.
+    """
+    adapters = encoder.__dict__.pop(_ADAPTERS, None)
+    if adapters is not None:
+        adapters.merge_and_unload()
 
 
 def merged(module: _Module) -> _Module:
     """Return a copy of a module with the adapters added to the encoder's weights; without adapters the module itself.
 
-    The copy is an ordinary network of timm, with the names and the number of weights that it had without adapters.
-
     Args:
-        module: A LightningModule with `.network.backbone`.
+        module: A LightningModule with `.network.encoder`.
     """
     if _adapters(module) is None:
         return module
     changed = copy.deepcopy(module)
-    _adapters(changed).merge_and_unload()
     network: Any = changed.network
-    del network.backbone.__dict__[_ADAPTERS]
+    merge_adapters(network.encoder)
     return changed
 
 

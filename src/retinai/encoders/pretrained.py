@@ -1,10 +1,11 @@
-"""Where a backbone's weights come from: a pip package, the Hugging Face hub, or a local file."""
+"""Where the weights of a network of timm come from: a pip package, the Hugging Face hub, or a local file."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
-from retinai.encoders.weights import LoadReport, load_weights, read_checkpoint, unwrap_state
+from retinai.encoders.checkpoint_encoder import encoder_of_content
+from retinai.encoders.checkpoint_metadata import KEY
+from retinai.encoders.weights import Convert, LoadReport, load_weights, read_checkpoint, unwrap_state
 from retinai.errors import CheckpointError, ConfigError, MissingExtraError, UserError
 
 _HUB_FILE = "model.safetensors"
@@ -20,19 +23,20 @@ _HUB_SECONDS = 5.0
 _LITE0 = "tf_efficientnet_lite0"
 
 
-def load_backbone_weights(net: nn.Module, name: str, weights: str) -> LoadReport | None:
+def load_encoder_weights(net: nn.Module, name: str, weights: str) -> LoadReport | None:
     """Load the weights that a backbone section asks for.
 
     Args:
         net: A timm network without classifier.
-        name: Name of the backbone, for errors.
-        weights: `none`, `pretrained` (hub), `package` (pip package) or the path of a local file.
+        name: Name of the encoder, for errors.
+        weights: `none`, `pretrained` (hub), `package` (pip package) or the path of a local file: weights in the
+            layouts that timm knows, or a checkpoint of retinai with an encoder of the same architecture.
 
     Returns:
         The load report; None for `none`.
 
     Raises:
-        ConfigError: If the backbone has no weights in a pip package.
+        ConfigError: If the encoder has no weights in a pip package.
         CheckpointError: If a local file is missing, unreadable, or of another network.
         UserError: If the hub cannot be reached and the file is not in its cache.
     """
@@ -50,19 +54,29 @@ def load_backbone_weights(net: nn.Module, name: str, weights: str) -> LoadReport
         path = Path(weights).expanduser()
         if not path.is_file():
             raise CheckpointError(
-                f"backbone.weights={weights} is no file; give the path of a .pth or .safetensors file, "
-                "or one of none, pretrained, package"
+                f"backbone.weights={weights} is no file; give the path of a .pth or .safetensors file or of a "
+                "checkpoint of retinai, or one of none, pretrained, package"
             )
         source = str(path)
-    state = _without_pretraining_parts(unwrap_state(read_checkpoint(path), source))
-    tokens = int(getattr(net, "num_prefix_tokens", 0))
-    # DINOv2's register models keep position embeddings for patches only.
-    tokens = 0 if getattr(net, "no_embed_class", False) else tokens
-    return load_weights(net, state, source=source, rename=rename, ignore=_heads(net), num_prefix_tokens=tokens)
+    content = read_checkpoint(path)
+    if KEY in content:
+        return load_weights(net, encoder_of_content(content, source).net.state_dict(), source=source)
+    state = _without_pretraining_parts(unwrap_state(content, source))
+    return load_weights(net, state, source=source, rename=rename, convert=_conversion(net), ignore=_heads(net))
+
+
+def _conversion(net: nn.Module) -> Convert | None:
+    """Return timm's conversion of published layouts for a network, which it keeps beside the network's class.
+
+    It renames what owners named otherwise (DINOv2, DeiT, ConvNeXt, CLIP), interpolates position embeddings and
+    tables of relative positions to the network's grid, and patches to its patch size.
+    """
+    found: Convert | None = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    return found
 
 
 def _without_pretraining_parts(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out the projection heads of DINO checkpoints, which no backbone has."""
+    """Leave out the projection heads of DINO checkpoints, which no encoder has."""
     return {k: v for k, v in state.items() if not k.startswith(("dino_head.", "ibot_head."))}
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from retinai.encoders.encoder import Encoder
 from retinai.errors import ConfigError
 
-if TYPE_CHECKING:
-    from retinai.modules.image_classifier import ImageClassifier
-
 _NAMES = ("full", "head", "partial")
+# Where a network keeps its encoder, and the encoder its own weights.
+ENCODER = "encoder."
+NET = f"{ENCODER}net."
 
 
 class Tuning:
@@ -25,14 +27,39 @@ class Tuning:
     name: str
 
 
+class EncoderTuning(Tuning, ABC):
+    """A tuning of any encoder; what stands on the encoder (attention, branches, head) always trains."""
+
+    @abstractmethod
+    def adapt(self, encoder: Encoder) -> tuple[list[str], str]:
+        """Freeze what does not train in an encoder, and add to it what trains besides; in place.
+
+        Args:
+            encoder: With its start weights.
+
+        Returns:
+            The keys of `encoder.net.state_dict()` that training cannot change (parameters and buffers), and what
+            else a user should know.
+
+        Raises:
+            ConfigError: If the tuning does not suit the encoder.
+        """
+
+    def apply(self, network: nn.Module) -> TuningReport:
+        """Adapt the encoder of a network, `network.encoder`, and count what trains in the network."""
+        encoder: Any = network.encoder
+        frozen, note = self.adapt(encoder)
+        return report_tuning(network, frozen, note)
+
+
 @dataclass(frozen=True)
-class TuningSettings(Tuning):
+class TuningSettings(EncoderTuning):
     """What trains.
 
     Args:
         name: `full`, `head` (attention and head only) or `partial` (the last blocks as well).
-        blocks: For `partial`: how many of the backbone's last blocks train.
-        freeze_norm: Batch normalisation of the backbone keeps its statistics, scales and shifts;
+        blocks: For `partial`: how many of the encoder's last blocks train.
+        freeze_norm: Batch normalisation of the encoder keeps its statistics, scales and shifts;
             useful with small batches and few photographs.
     """
 
@@ -48,9 +75,22 @@ class TuningSettings(Tuning):
         if self.name != "partial" and self.blocks is not None:
             raise ConfigError([f"tuning.blocks means nothing with tuning={self.name}; choose tuning=partial"])
 
-    def apply(self, network: ImageClassifier) -> TuningReport:
-        """Freeze what does not train; see `apply_tuning`."""
-        return apply_tuning(network, self)
+    def adapt(self, encoder: Encoder) -> tuple[list[str], str]:
+        """Freeze the blocks below those that train; see `EncoderTuning.adapt`."""
+        depth = encoder.num_blocks
+        if self.name == "partial" and self.blocks is not None and self.blocks > depth:
+            raise ConfigError([f"tuning.blocks={self.blocks} is more than backbone {encoder.name} has ({depth})"])
+        first = {"full": 0, "head": depth + 2, "partial": depth + 1 - (self.blocks or 0)}[self.name]
+        frozen = [key for keys in encoder.blocks()[:first] for key in keys]
+        parameters = dict(encoder.net.named_parameters())
+        for key in frozen:
+            if key in parameters:
+                parameters[key].requires_grad_(False)
+        if self.freeze_norm:
+            for module in encoder.modules():
+                if isinstance(module, _BatchNorm):
+                    module.requires_grad_(False)
+        return frozen, ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +100,7 @@ class TuningReport:
     Args:
         trainable: Number of parameters that train.
         frozen: Number of parameters that do not.
-        frozen_keys: Keys of the network's state dict in the backbone's frozen layers: parameters and
+        frozen_keys: Keys of the network's state dict in the encoder's frozen layers: parameters and
             buffers that training cannot change.
         note: What else a user should know of it.
     """
@@ -76,47 +116,17 @@ class TuningReport:
         return f"{told}; {self.note}" if self.note else told
 
 
-def apply_tuning(network: ImageClassifier, settings: TuningSettings) -> TuningReport:
-    """Decide which parameters of a network get gradients.
-
-    Args:
-        network: The network; its `requires_grad` flags are set.
-        settings: What trains.
-
-    Returns:
-        Counts, and the keys of the layers that stay whole.
-
-    Raises:
-        ConfigError: If more blocks are asked for than the backbone has.
-    """
-    backbone = network.backbone
-    depth = len(backbone.blocks())
-    if settings.name == "partial" and settings.blocks is not None and settings.blocks > depth:
-        raise ConfigError([f"tuning.blocks={settings.blocks} is more than backbone {backbone.name} has ({depth})"])
-    first = {"full": 0, "head": depth + 2, "partial": depth + 1 - (settings.blocks or 0)}[settings.name]
-    frozen_keys = [key for key, layer in backbone.layer_ids().items() if layer < first]
-    parameters = dict(backbone.net.named_parameters())
-    for key in frozen_keys:
-        if key in parameters:
-            parameters[key].requires_grad_(False)
-    if settings.freeze_norm:
-        for module in backbone.modules():
-            if isinstance(module, _BatchNorm):
-                module.requires_grad_(False)
-    return report_tuning(network, frozen_keys)
-
-
-def report_tuning(network: ImageClassifier, frozen_keys: Iterable[str], note: str = "") -> TuningReport:
+def report_tuning(network: nn.Module, frozen_keys: Iterable[str], note: str = "") -> TuningReport:
     """Count what trains in a network.
 
     Args:
         network: The network, its `requires_grad` flags set.
-        frozen_keys: Keys of the state dict of `backbone.net` that training cannot change.
+        frozen_keys: Keys of `network.encoder.net.state_dict()` that training cannot change.
         note: What else a user should know.
     """
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
-    return TuningReport(trainable, frozen, tuple(f"backbone.net.{key}" for key in frozen_keys), note)
+    return TuningReport(trainable, frozen, tuple(f"{NET}{key}" for key in frozen_keys), note)
 
 
 def keep_frozen_in_eval(module: nn.Module) -> None:

@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from retinai.encoders.checkpoint_content import first_not_finite, take_hash
+from retinai.encoders.checkpoint_metadata import KEY
 from retinai.errors import CheckpointError
 
 # Fewer tensors of the network than this in a file means that the file is of another network.
 MINIMUM_MATCH = 0.95
 # Wrappers that training scripts put around a state dict, and prefixes that they put before its keys.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "teacher", "net", "state_dict_ema")
-_PREFIXES = ("", "module.", "model.", "backbone.", "module.model.", "module.backbone.", "model.backbone.",
-             "network.backbone.net.")  # fmt: skip
+_PREFIXES = ("", "module.", "model.", "backbone.", "module.model.", "module.backbone.", "model.backbone.")
 # Tensors that older files carry although today's networks compute them, and one that only pre-training uses.
 _COMPUTED = ("relative_position_index", "attn_mask")
 _PRETRAINING_ONLY = ("mask_token",)
-# What only a checkpoint of retinai has.
-_OWN = "retinai"
+# Names and tensors of a file in those of a network: timm's `checkpoint_filter_fn`.
+Convert = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
 
 @dataclass
@@ -38,7 +37,8 @@ class LoadReport:
         source: Where the weights came from.
         matched: Keys whose tensor was taken as it was (renamed ones included).
         renamed: Key in the file to key in the network, where they differ.
-        resized: Keys whose tensor was interpolated (position embeddings), with old and new shape.
+        resized: Keys whose tensor was computed from the file's (interpolated position embeddings), with old and new
+            shape.
         ignored: Keys of the file that were left out on purpose, with the reason.
         missing: Keys of the network that the file does not hold; only explained ones remain here.
         unexpected: Keys of the file that nothing explains; empty once loading has succeeded.
@@ -94,7 +94,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(content).__name__} instead of a dictionary of weights")
-    return take_hash(content, f"checkpoint {path}") if _OWN in content else content
+    return take_hash(content, f"checkpoint {path}") if KEY in content else content
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -144,23 +144,24 @@ def load_weights(
     *,
     source: str,
     rename: Callable[[str], str] | None = None,
+    convert: Convert | None = None,
     ignore: Iterable[str] = (),
     may_miss: Iterable[str] = (),
-    num_prefix_tokens: int = 0,
 ) -> LoadReport:
     """Load weights into a network and report each tensor; whatever has no explanation raises.
 
-    Prefixes such as `module.` or `backbone.` are taken off, position embeddings and relative
-    position biases are interpolated to the network's grid, heads named in `ignore` are left out.
+    Prefixes such as `module.` or `backbone.` are taken off, then `convert` gives names and shapes of the network,
+    and heads named in `ignore` are left out. timm's own `load_checkpoint` converts in the same way, but says nothing
+    of what it left out, and can only accept every missing tensor or none.
 
     Args:
         module: The network.
         state: State dict from elsewhere.
         source: Where it came from, for the report and the error.
         rename: Key in the file to key in the network.
+        convert: Named tensors of a file, without prefix, and the network to the network's own.
         ignore: Prefixes of keys to leave out (classification heads).
         may_miss: Prefixes of keys that the file may lack and that then stay as initialised.
-        num_prefix_tokens: Class and register tokens that lie before the patch tokens.
 
     Returns:
         The report, with nothing unexpected in it.
@@ -171,26 +172,25 @@ def load_weights(
     """
     own = module.state_dict()
     report = LoadReport(source)
-    prefix = "" if rename else _best_prefix(state, own)
+    given, old_keys = _plain_names(state, own, rename, report)
+    found = _converted(given, module, convert, report)
     chosen: dict[str, Tensor] = {}
     shapes: list[str] = []
-    for old, value in state.items():
-        key = rename(old) if rename else old.removeprefix(prefix)
-        explained = _why_ignored(key, old, prefix, tuple(ignore), own)
+    for key, value in found.items():
+        old = old_keys.get(id(value)) or old_keys.get(id(given.get(key))) or key
+        explained = _why_ignored(key, tuple(ignore), own)
         if explained:
             report.ignored[old] = explained
-        elif key not in own or key in chosen:
+        elif key not in own:
             report.unexpected.append(old)
+        elif value.shape != own[key].shape:
+            shapes.append(f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}")
         else:
-            fitted = _fit(key, value, own[key], num_prefix_tokens)
-            if fitted is None:
-                shapes.append(f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}")
-                continue
-            chosen[key] = fitted
-            if fitted.shape != value.shape:
-                report.resized[key] = f"{tuple(value.shape)} to {tuple(fitted.shape)}"
-            else:
+            chosen[key] = value
+            if id(value) in old_keys:
                 report.matched.append(key)
+            else:
+                report.resized[key] = f"{tuple(given.get(key, value).shape)} to {tuple(value.shape)}"
             if key != old:
                 report.renamed[old] = key
     broken = first_not_finite(chosen)
@@ -204,43 +204,55 @@ def load_weights(
     return report
 
 
+def _plain_names(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], rename: Callable[[str], str] | None, report: LoadReport
+) -> tuple[dict[str, Tensor], dict[int, str]]:
+    """Return the tensors by their name without prefix, and the name in the file of each tensor by its identity."""
+    prefix = "" if rename else _best_prefix(state, own)
+    given: dict[str, Tensor] = {}
+    old_keys: dict[int, str] = {}
+    for old, value in state.items():
+        key = rename(old) if rename else old.removeprefix(prefix)
+        if not old.startswith(prefix):
+            report.ignored[old] = f"outside {prefix!r}"
+        elif key in given:
+            report.unexpected.append(old)
+        else:
+            given[key] = value
+            old_keys[id(value)] = old
+    return given, old_keys
+
+
+def _converted(
+    given: dict[str, Tensor], module: nn.Module, convert: Convert | None, report: LoadReport
+) -> dict[str, Tensor]:
+    """Return the tensors under the network's names; what the conversion leaves out is reported."""
+    if convert is None:
+        return given
+    try:
+        found = convert(dict(given), module)  # a copy: timm takes out of it what it has used
+    except Exception:  # whatever timm makes of the tensors of another network; their names say it better
+        return given
+    kept = {id(value) for value in found.values()}
+    for key, value in given.items():
+        if key not in found and id(value) not in kept:
+            report.ignored[key] = "has no place in this architecture, by timm"
+    return found
+
+
 def _best_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """Return the usual prefix under which most of the network's keys are found."""
     return max(_PREFIXES, key=lambda prefix: sum(prefix + key in state for key in own))
 
 
-def _why_ignored(key: str, old: str, prefix: str, ignore: tuple[str, ...], own: Mapping[str, Tensor]) -> str:
+def _why_ignored(key: str, ignore: tuple[str, ...], own: Mapping[str, Tensor]) -> str:
     if ignore and key.startswith(ignore) and key not in own:
         return "classification head"
     if key not in own and key.rpartition(".")[2] in _COMPUTED:
         return "computed by the network"
     if key not in own and key in _PRETRAINING_ONLY:
         return "used in pre-training only"
-    if prefix and not old.startswith(prefix):
-        return f"outside {prefix!r}"
     return ""
-
-
-def _fit(key: str, value: Tensor, target: Tensor, num_prefix_tokens: int) -> Tensor | None:
-    """Return `value` in the shape of `target`: as it is, interpolated where that has a meaning, or None."""
-    if value.shape == target.shape:
-        return value
-    if key.endswith("pos_embed") and value.ndim == target.ndim == 3 and value.shape[2] == target.shape[2]:
-        return _resize_positions(value, target, num_prefix_tokens)
-    if key.endswith("relative_position_bias_table") and value.shape[1:] == target.shape[1:]:
-        side = round((target.shape[0] ** 0.5 + 1) / 2)
-        return resize_rel_pos_bias_table(value, new_window_size=(side, side), new_bias_shape=tuple(target.shape))
-    return None
-
-
-def _resize_positions(value: Tensor, target: Tensor, num_prefix_tokens: int) -> Tensor | None:
-    """Interpolate position embeddings (1, N, C); the tokens before the patches keep theirs."""
-    for prefix in (num_prefix_tokens, 1, 0):
-        old, new = (value.shape[1] - prefix) ** 0.5, (target.shape[1] - prefix) ** 0.5
-        if old.is_integer() and new.is_integer():
-            size = [int(new), int(new)]
-            return resample_abs_pos_embed(value, size, old_size=[int(old), int(old)], num_prefix_tokens=prefix)
-    return None
 
 
 def _judge(

@@ -42,7 +42,7 @@ def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
 
         model = convert(graph, folder)
         if calibration is not None:
-            attends = bool(getattr(graph.module.network.backbone, "tokens", False))
+            attends = graph.module.network.encoder.tokens
             reduced = bool(cfg.int8_reduce_range)
             model = quantise_openvino(model, calibration, transformer=attends, reduce_range=reduced)
         # bfloat16 keeps 8 bits of what float16 stores, so the file is half the size and nothing is lost.

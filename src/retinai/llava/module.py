@@ -122,6 +122,11 @@ class LlavaGrader(FundusModule):
         """Return the findings of the masks, where it writes what it sees."""
         return [FindingsField()] if self.tells_findings else []
 
+    @property
+    def start_weights(self) -> str:
+        """Where the base network's weights come from."""
+        return self.network.backbone.load_report
+
     # The hooks.
 
     def build_network(self) -> nn.Module:

@@ -98,7 +98,7 @@ class FundusModule(LightningModule):
     # The three hooks.
 
     def build_network(self) -> nn.Module:
-        """Return the network, with `.backbone` (a `Backbone`) and `num_outputs` of the criterion."""
+        """Return the network, with `.encoder` (an `Encoder`) and `num_outputs` of the criterion."""
         raise NotImplementedError
 
     def build_loss(self) -> Criterion:
@@ -129,7 +129,12 @@ class FundusModule(LightningModule):
     @property
     def backbone_name(self) -> str:
         """Name of the backbone's configuration."""
-        return str(self.network.backbone.name)
+        return str(self.hparams["backbone"]["name"])
+
+    @property
+    def start_weights(self) -> str:
+        """Where the weights came from that training starts with."""
+        return str(self.network.encoder.load_report or "none (fresh)")
 
     @property
     def frozen_keys(self) -> frozenset[str]:
@@ -315,7 +320,7 @@ class FundusModule(LightningModule):
     def _hash_frozen(self) -> str | None:
         """SHA-256 of the frozen weights that the backbone section can load again; None if it cannot."""
         keys = self.frozen_keys
-        if not keys or self.network.backbone.load_report is None:
+        if not keys or self.network.encoder.load_report is None:
             return None
         return hash_tensors(self.state_dict(), keys)
 
@@ -339,10 +344,9 @@ def describe_training(module: FundusModule) -> list[tuple[str, str]]:
     report, criterion, settings = module.tuning_report, module.criterion, module.optimizer_settings
     counts = zip(module.task.classes, module.class_counts, strict=True)
     rows = [("backbone", f"{module.backbone_name}, {module.preprocessing.input_size} px")]
-    backbone = module.network.backbone
     if module.topology is not None:
         rows.append(("topology", str(module.topology)))
-    rows.append(("start weights", str(backbone.load_report or "none (fresh)")))
+    rows.append(("start weights", module.start_weights))
     rows.append(("parameters", str(report)))
     rows.append(("loss", str(module.hparams["loss"].get("name") or type(criterion).__name__)))
     rows.append(("class counts", ", ".join(f"{name} {n}" for name, n in counts)))

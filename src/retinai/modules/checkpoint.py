@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 import retinai
-from retinai.config.records import CheckpointRecord, check_record
 from retinai.encoders.checkpoint_content import STATES, refuse_not_finite
+from retinai.encoders.checkpoint_metadata import FORMAT, KEY, read_metadata
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import CheckpointError
 from retinai.topology.settings import TopologySettings
 
 if TYPE_CHECKING:
     from retinai.modules.base import FundusModule
-
-KEY = "retinai"
-FORMAT = 2  # 2: a hash of the content
 
 
 def write_metadata(module: FundusModule, checkpoint: dict[str, Any]) -> None:
@@ -167,42 +164,6 @@ def check_state_dict(state: Mapping[str, Tensor], own: Mapping[str, Tensor], met
             f"the checkpoint (model {metadata['model']!r}, backbone {metadata['backbone']!r}) is of another network: "
             f"{'; '.join(faults)}; use the settings that it was trained with"
         )
-
-
-def read_metadata(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return retinai's part of a checkpoint.
-
-    Args:
-        checkpoint: What was read from the file.
-        name: The file, for the error.
-
-    Raises:
-        CheckpointError: If it is not a checkpoint of retinai, of another format, or says what makes no sense.
-    """
-    metadata = checkpoint.get(KEY)
-    if not isinstance(metadata, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(
-            f"{name} is no retinai checkpoint; give one that `retinai train` wrote "
-            "(weights from elsewhere go into backbone.weights=)"
-        )
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{name} has checkpoint format {metadata.get('format')!r}, this retinai ({retinai.__version__}) reads "
-            f"format {FORMAT}; use the version that wrote it ({metadata.get('version')})"
-        )
-    try:
-        check_record(CheckpointRecord, metadata)
-        _check_states(checkpoint)
-    except ValueError as error:
-        raise CheckpointError(f"{name} cannot be used ({error}); use one that retinai wrote") from error
-    return metadata
-
-
-def _check_states(checkpoint: Mapping[str, Any]) -> None:
-    for name in STATES:
-        state = checkpoint.get(name, {})
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise ValueError(f"{name} holds more than tensors")
 
 
 def plain(value: Any) -> Any:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from retinai.config.build import show_base_options
 from retinai.data.loading.fields import SampleField
 from retinai.encoders.attention import AttentionSettings
-from retinai.encoders.backbone import build_backbone
-from retinai.encoders.lora import LoraTuning
-from retinai.encoders.tuning import Tuning, TuningReport, TuningSettings
+from retinai.encoders.encoder import build_encoder
+from retinai.encoders.tuning import EncoderTuning, Tuning, TuningReport, TuningSettings
 from retinai.errors import ConfigError, DataError
 from retinai.losses.divergence import symmetric_kl
 from retinai.modules.base import FundusModule, settings_from
@@ -88,13 +87,13 @@ class Classifier(FundusModule):
         show_base_options(cls)
 
     def build_network(self) -> nn.Module:
-        """Return the backbone with attention, pooling, topology where it is on, dropout and a linear head."""
+        """Return the encoder with attention, pooling, topology where it is on, dropout and a linear head."""
         attention: AttentionSettings = settings_from(self.hparams["attention"], AttentionSettings)
-        backbone = build_backbone(self.hparams["backbone"])
+        encoder = build_encoder(self.hparams["backbone"])
         topology = TopologySettings.from_dict(self.hparams.get("topology") or {"name": "none"})
         self.topology = topology if topology.on else None
         outputs, dropout = self.criterion.num_outputs, float(self.hparams["dropout"])
-        return ImageClassifier(backbone, attention, outputs, dropout, self.topology)
+        return ImageClassifier(encoder, attention, outputs, dropout, self.topology)
 
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is, and add what it adds.
@@ -103,7 +102,7 @@ class Classifier(FundusModule):
             ConfigError: If the section is of a language model, or does not suit the backbone.
         """
         settings = settings_from(self.hparams["tuning"], TuningSettings, Tuning)
-        if not isinstance(settings, TuningSettings | LoraTuning):
+        if not isinstance(settings, EncoderTuning):
             raise ConfigError([f"tuning={settings.name} is of a language model; use lora, full, head or partial"])
         return settings.apply(self.network)
 

@@ -1,4 +1,4 @@
-"""The grader: backbone, attention, pooling, where it is on topology, dropout, one linear layer."""
+"""The grader: encoder with attention, where it is on topology, dropout, one linear layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from retinai.encoders.attention import AttentionSettings
-from retinai.encoders.backbone import Backbone
+from retinai.encoders.encoder import Encoder
 from retinai.errors import ConfigError
 from retinai.topology.branch import TopologyReader
 from retinai.topology.settings import TopologySettings
@@ -18,46 +18,46 @@ _NO_BRANCH = "the network was trained without topology, so it takes no persisten
 class ImageClassifier(nn.Module):
     """A network that turns photographs into logits.
 
-    Convolutional backbones run in the channels-last memory format, which is faster on CPUs and on
-    tensor cores; transformers do not.
+    Network and photographs are kept in the memory format in which the encoder computes fastest: convolutional
+    networks have their channels last, which is faster on CPUs and on tensor cores.
 
     Args:
-        backbone: The feature extractor.
-        attention: What follows it.
+        encoder: Turns photographs into features.
+        attention: What weights its feature map before the pooling.
         num_outputs: Logits per photograph, as the loss asks for.
         dropout: Probability of dropping a feature before the head while training.
         topology: With topology on: the network then takes persistence images too; None for none.
 
     Raises:
-        ConfigError: If the attention would have no effect, because the backbone pools its class token.
+        ConfigError: If the attention would have no effect, because the encoder pools its class token.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
+        encoder: Encoder,
         attention: AttentionSettings,
         num_outputs: int,
         dropout: float = 0.0,
         topology: TopologySettings | None = None,
     ) -> None:
         super().__init__()
-        if attention.name != "none" and backbone.pools_class_token:
+        if attention.name != "none" and not encoder.pools_map:
             raise ConfigError(
                 [
-                    f"attention={attention.name} weights the map of patch tokens, but backbone {backbone.name} reads "
+                    f"attention={attention.name} weights the map of patch tokens, but backbone {encoder.name} reads "
                     "its class token only; set backbone.pooling=avg, or attention=none"
                 ]
             )
-        self.backbone = backbone
-        self.attention = attention.build(backbone.net.num_features)  # type: ignore[arg-type]
-        self.topology = None if topology is None else TopologyReader(topology, backbone.num_features)
-        width = backbone.num_features if self.topology is None else self.topology.num_features
+        self.encoder = encoder
+        self.attention = attention.build(encoder.num_channels)
+        self.topology = None if topology is None else TopologyReader(topology, encoder.num_features)
+        width = encoder.num_features if self.topology is None else self.topology.num_features
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_outputs)
         # Small weights and no bias: the first predictions are even, whatever the features' scale.
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-        self.use_memory_format(torch.channels_last if backbone.convolutional else torch.contiguous_format)
+        self.use_memory_format(encoder.memory_format)
 
     def use_memory_format(self, memory_format: torch.memory_format) -> None:
         """Keep weights and photographs in a memory format; an exported graph is written without channels last."""
@@ -92,10 +92,7 @@ class ImageClassifier(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """Return the pooled features of the photographs alone, shape (B, num_features)."""
-        features = self.backbone(images.contiguous(memory_format=self.memory_format))
-        if self.attention is not None:
-            features = self.backbone.from_map(self.attention(self.backbone.to_map(features)), features)
-        return self.backbone.pool(features)
+        return self.encoder.embed(images.contiguous(memory_format=self.memory_format), self.attention)
 
     @property
     def last_attention(self) -> dict[str, Tensor]:

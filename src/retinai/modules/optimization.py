@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from retinai.encoders.encoder import Encoder
+from retinai.encoders.tuning import NET
 from retinai.errors import ConfigError, MissingExtraError
 
 
@@ -38,7 +40,7 @@ class OptimizerSettings:
     Args:
         name: `adamw` (decoupled weight decay), `adam` (decay added to the gradient) or `adamw_8bit`
             (AdamW with moments in 8 bits).
-        lr: Learning rate of the backbone's last layers.
+        lr: Learning rate of the encoder's last layers.
         weight_decay: Decay of weights; norms, biases and position embeddings have none.
         betas: Adam's decay rates.
         eps: Adam's epsilon.
@@ -148,21 +150,20 @@ def parameter_groups(
     """Return parameter groups by depth and by whether weight decay applies.
 
     A parameter of depth d (0: stem, N + 1: tail) has the rate lr * layer_decay ** (N + 1 - d).
-    Vectors (norms, biases, scales) and what timm names (position embeddings, tokens) have no decay.
+    Vectors (norms, biases, scales) and what the encoder names (position embeddings, tokens) have no decay.
 
     Args:
-        network: A network with `.backbone` (a `Backbone`); the other parts count as fresh.
+        network: A network; beside its `.encoder` (an `Encoder`), where it has one, the other parts count as fresh.
         settings: Rates and decays.
         extra: More parameters that train, such as an ordinal loss's thresholds.
 
     Returns:
         Groups with `params`, `lr`, `weight_decay` and `name`, in a fixed order.
     """
-    backbone: Any = network.backbone
-    ids = backbone.layer_ids()
-    last = len(backbone.blocks()) + 1
-    named_by_timm = backbone.net.no_weight_decay() if hasattr(backbone.net, "no_weight_decay") else ()
-    undecayed = {key.rpartition(".")[2] for key in named_by_timm}
+    encoder: Encoder | None = getattr(network, "encoder", None)
+    depths = {} if encoder is None else encoder.depths()
+    last = 0 if encoder is None else encoder.num_blocks + 1
+    undecayed = set() if encoder is None else encoder.undecayed()
     groups: dict[str, dict[str, Any]] = {}
 
     def add(parameter: nn.Parameter, place: str, lr: float, decays: bool) -> None:
@@ -175,13 +176,16 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         decays = parameter.ndim > 1 and key.rpartition(".")[2] not in undecayed
-        inner = key.removeprefix("backbone.net.")
-        if inner == key:
+        inner = key.removeprefix(NET)
+        if encoder is None:
+            add(parameter, "network", settings.lr, decays)
+        elif inner == key:
             add(parameter, "head", settings.lr * settings.head_lr_multiplier, decays)
         elif settings.layer_decay == 1.0:
             add(parameter, "backbone", settings.lr, decays)
         else:
-            add(parameter, f"layer_{ids[inner]}", settings.lr * settings.layer_decay ** (last - ids[inner]), decays)
+            depth = depths[inner]
+            add(parameter, f"layer_{depth}", settings.lr * settings.layer_decay ** (last - depth), decays)
     for parameter in extra:
         if parameter.requires_grad:
             add(parameter, "head", settings.lr * settings.head_lr_multiplier, False)

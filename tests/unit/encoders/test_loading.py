@@ -9,8 +9,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
+from timm.models.swin_transformer import checkpoint_filter_fn as filter_swin
+from timm.models.vision_transformer import checkpoint_filter_fn as filter_vit
 
-from retinai.encoders.backbone import build_backbone
+from retinai.encoders.encoder import build_encoder
 from retinai.encoders.weights import load_weights
 from retinai.errors import CheckpointError
 
@@ -28,23 +30,23 @@ def test_prefixes_containers_and_heads_are_explained(tmp_path: Path, prefix: str
     source = timm.create_model("resnet18", num_classes=7)
     state = {prefix + k: v for k, v in source.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "w.pth")
-    backbone = build_backbone(spec(tmp_path / "w.pth"))
-    report = backbone.load_report
+    encoder = build_encoder(spec(tmp_path / "w.pth"))
+    report = encoder.load_report
     assert report is not None and len(report.ignored) == 2 and not report.missing
     assert len(report.renamed) == (len(report.matched) if prefix else 0)
-    assert torch.equal(backbone.net.conv1.weight, source.conv1.weight)
+    assert torch.equal(encoder.net.conv1.weight, source.conv1.weight)
 
 
 def test_safetensors(tmp_path: Path) -> None:
     source = timm.create_model("resnet18", num_classes=0)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
-    backbone = build_backbone(spec(tmp_path / "w.safetensors"))
-    assert torch.equal(backbone.net.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
+    encoder = build_encoder(spec(tmp_path / "w.safetensors"))
+    assert torch.equal(encoder.net.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
 
 
 def test_position_embeddings_are_resized_as_timm_does() -> None:
     source, target = small(), timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64, depth=2)
-    report = load_weights(target, source.state_dict(), source="a file", num_prefix_tokens=1)
+    report = load_weights(target, source.state_dict(), source="a file", convert=filter_vit)
     assert list(report.resized) == ["pos_embed"] and "(1, 5, 192) to (1, 17, 192)" in report.resized["pos_embed"]
     torch.testing.assert_close(target.pos_embed, resample_abs_pos_embed(source.pos_embed, [4, 4], num_prefix_tokens=1))
 
@@ -54,7 +56,7 @@ def test_relative_positions_are_resized() -> None:
     target = timm.create_model(
         "swin_tiny_patch4_window7_224", num_classes=0, depths=(1, 1), num_heads=(3, 6), img_size=32
     )
-    report = load_weights(target, source.state_dict(), source="a file")
+    report = load_weights(target, source.state_dict(), source="a file", convert=filter_swin)
     assert all(k.endswith("relative_position_bias_table") for k in report.resized) and not report.missing
 
 
@@ -82,7 +84,7 @@ def test_a_failed_load_leaves_the_network_as_it_was() -> None:
 def test_files_without_weights_and_of_another_network(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match="holds no weights"):
-        build_backbone(spec(tmp_path / "none.pth"))
+        build_encoder(spec(tmp_path / "none.pth"))
     torch.save(small().state_dict(), tmp_path / "vit.pth")
     with pytest.raises(CheckpointError, match="do not fit this network"):
-        build_backbone(spec(tmp_path / "vit.pth"))
+        build_encoder(spec(tmp_path / "vit.pth"))

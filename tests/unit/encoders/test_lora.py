@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from retinai.encoders.adapter_targets import choose_layers
 from retinai.encoders.attention import AttentionSettings
-from retinai.encoders.backbone import build_backbone
+from retinai.encoders.encoder import build_encoder
 from retinai.encoders.lora import LoraTuning, merged
-from retinai.encoders.tuning import TuningSettings, apply_tuning, keep_frozen_in_eval
+from retinai.encoders.tuning import keep_frozen_in_eval
 from retinai.errors import ConfigError
 from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, parameter_groups
@@ -36,8 +36,8 @@ LAYERS = {"vit_small": 24, "swin_tiny": 24, "efficientnet_lite0": 32}
 def untouched(name: str) -> ImageClassifier:
     architecture, side = ARCHITECTURES[name]
     torch.manual_seed(0)
-    backbone = build_backbone({"name": name, "architecture": architecture, "input_size": side})
-    return ImageClassifier(backbone, AttentionSettings("none"), 5).eval()
+    encoder = build_encoder({"name": name, "architecture": architecture, "input_size": side})
+    return ImageClassifier(encoder, AttentionSettings("none"), 5).eval()
 
 
 class Module(nn.Module):
@@ -64,7 +64,7 @@ def photographs() -> Tensor:
 
 def targeted(name: str) -> dict[str, nn.Module]:
     """The layers that the default means, picked by plain Python from the untouched network."""
-    parts = dict(untouched(name).backbone.net.named_modules())
+    parts = dict(untouched(name).encoder.net.named_modules())
     if name == "efficientnet_lite0":
         return {k: m for k, m in parts.items() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)}
     return {k: m for k, m in parts.items() if k.endswith(("attn.qkv", "attn.proj"))}
@@ -90,7 +90,7 @@ def test_the_number_of_trained_parameters_is_that_of_two_matrices_per_layer_and_
     assert len(layers) == LAYERS[name]
     expected = sum(4 * (inputs + outputs) for inputs, outputs in widths)  # type: ignore[operator]
     assert report.trainable == expected + sum(p.numel() for p in network.head.parameters())
-    assert report.frozen == sum(p.numel() for p in untouched(name).backbone.parameters())
+    assert report.frozen == sum(p.numel() for p in untouched(name).encoder.parameters())
     share = report.trainable / (report.trainable + report.frozen)
     assert f"({share:.2%})" in str(report) and f"rank 4 on {LAYERS[name]} layers" in str(report)
 
@@ -99,9 +99,9 @@ def test_the_number_of_trained_parameters_is_that_of_two_matrices_per_layer_and_
 def test_merging_adds_alpha_over_rank_times_b_a(name: str) -> None:
     network = adapted(name, values=0.1, rank=4, alpha=6)
     whole = merged(Module(network)).network
-    parts, before = dict(network.backbone.net.named_modules()), dict(untouched(name).backbone.net.named_parameters())
+    parts, before = dict(network.encoder.net.named_modules()), dict(untouched(name).encoder.net.named_parameters())
     assert set(whole.state_dict()) == set(untouched(name).state_dict())
-    for key, after in whole.backbone.net.named_parameters():
+    for key, after in whole.encoder.net.named_parameters():
         expected = before[key].detach().clone()
         layer = key.removesuffix(".weight")
         if layer in targeted(name):
@@ -126,9 +126,9 @@ def test_what_trains_has_a_gradient_and_nothing_else(name: str, norms: bool) -> 
     network.train()
     keep_frozen_in_eval(network)
     network(photographs()).square().sum().backward()
-    own = dict(untouched(name).backbone.net.named_modules())
+    own = dict(untouched(name).encoder.net.named_modules())
     for key, parameter in network.named_parameters():
-        layer = own.get(key.removeprefix("backbone.net.").rpartition(".")[0])
+        layer = own.get(key.removeprefix("encoder.net.").rpartition(".")[0])
         trains = "lora_" in key or key.startswith("head.") or (norms and "Norm" in type(layer).__name__)
         assert parameter.requires_grad == trains == (parameter.grad is not None), key
     moved = [k for k, v in network.state_dict().items() if not torch.equal(v, frozen[k])]
@@ -140,7 +140,7 @@ def test_what_trains_has_a_gradient_and_nothing_else(name: str, norms: bool) -> 
 def test_frozen_keys_are_what_training_cannot_change(norms: bool) -> None:
     network = copy.deepcopy(untouched("efficientnet_lite0"))
     frozen = set(LoraTuning(norms=norms).apply(network).frozen_keys)
-    names = {key.removeprefix("backbone.net.") for key in frozen}
+    names = {key.removeprefix("encoder.net.") for key in frozen}
     assert frozen <= set(network.state_dict()) and not any("lora_" in key for key in names)
     assert "blocks.1.0.conv_pw.base_layer.weight" in names and "conv_stem.weight" in names
     for key in ("bn1.weight", "bn1.running_mean", "blocks.1.0.bn2.num_batches_tracked"):
@@ -155,10 +155,10 @@ def test_adapters_have_the_rate_of_their_layer_and_weight_decay(name: str) -> No
     place = {id(p): group for group in groups for p in group["params"]}
     trained = {k: p for k, p in network.named_parameters() if p.requires_grad}
     assert len(place) == len(trained) == sum(len(group["params"]) for group in groups)
-    plain, last = untouched(name).backbone, len(untouched(name).backbone.blocks()) + 1
-    depths = plain.layer_ids()
+    plain, last = untouched(name).encoder, untouched(name).encoder.num_blocks + 1
+    depths = plain.depths()
     for key, parameter in trained.items():
-        group, inner = place[id(parameter)], key.removeprefix("backbone.net.")
+        group, inner = place[id(parameter)], key.removeprefix("encoder.net.")
         if key.startswith("head."):
             assert group["lr"] == 3.0
             continue
@@ -184,9 +184,9 @@ def test_adapters_have_the_rate_of_their_layer_and_weight_decay(name: str) -> No
     ],
 )
 def test_targets(name: str, targets: str | list[str], count: int, last: str) -> None:
-    layers = choose_layers(untouched(name).backbone, targets)
+    layers = choose_layers(untouched(name).encoder, targets)
     assert (len(layers), layers[-1]) == (count, last)
-    parts = dict(untouched(name).backbone.net.named_modules())
+    parts = dict(untouched(name).encoder.net.named_modules())
     assert all(getattr(parts[layer], "groups", 1) == 1 for layer in layers)
 
 
@@ -195,7 +195,7 @@ def test_convolutions_larger_than_a_cell() -> None:
     with torch.no_grad():
         whole = merged(Module(network)).network
         torch.testing.assert_close(whole(photographs()), network(photographs()), rtol=1e-5, atol=1e-5)
-    matrices = network.backbone.net.layer4[1].conv2
+    matrices = network.encoder.net.layer4[1].conv2
     assert sum(p.numel() for p in matrices.parameters() if p.requires_grad) == 2 * (512 * 3 * 3 + 512)
 
 
@@ -233,8 +233,3 @@ def test_targets_that_the_backbone_lacks_are_refused(name: str, settings: dict[s
 def test_values_out_of_range_are_refused(settings: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         LoraTuning(**settings)  # type: ignore[arg-type]
-
-
-def test_other_tunings_are_as_before() -> None:
-    network = copy.deepcopy(untouched("resnet18"))
-    assert apply_tuning(network, TuningSettings("head")) == TuningSettings("head").apply(network)

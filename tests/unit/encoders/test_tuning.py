@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from retinai.encoders.attention import AttentionSettings
-from retinai.encoders.backbone import build_backbone
-from retinai.encoders.tuning import TuningSettings, apply_tuning, hash_tensors, keep_frozen_in_eval
+from retinai.encoders.encoder import build_encoder
+from retinai.encoders.tuning import TuningSettings, hash_tensors, keep_frozen_in_eval
 from retinai.errors import ConfigError
 from retinai.modules.image_classifier import ImageClassifier
 
 
 @pytest.fixture
 def network() -> ImageClassifier:
-    backbone = build_backbone({"name": "r18", "architecture": "resnet18", "input_size": 32})
-    return ImageClassifier(backbone, AttentionSettings("se"), 3)
+    encoder = build_encoder({"name": "r18", "architecture": "resnet18", "input_size": 32})
+    return ImageClassifier(encoder, AttentionSettings("se"), 3)
 
 
 def trains(network: ImageClassifier) -> set[str]:
@@ -24,21 +24,21 @@ def trains(network: ImageClassifier) -> set[str]:
 
 def test_full_head_and_partial(network: ImageClassifier) -> None:
     total = sum(p.numel() for p in network.parameters())
-    assert apply_tuning(network, TuningSettings("full")).trainable == total
-    report = apply_tuning(network, TuningSettings("partial", blocks=2))
+    assert TuningSettings("full").apply(network).trainable == total
+    report = TuningSettings("partial", blocks=2).apply(network)
     prefixes = {n.split(".layer")[0] + ".layer" + n.split(".layer")[1][0] for n in trains(network) if ".layer" in n}
-    assert prefixes == {"backbone.net.layer4"} and report.trainable + report.frozen == total
-    assert "backbone.net.layer3.1.bn2.running_var" in report.frozen_keys
-    report = apply_tuning(network, TuningSettings("head"))
+    assert prefixes == {"encoder.net.layer4"} and report.trainable + report.frozen == total
+    assert "encoder.net.layer3.1.bn2.running_var" in report.frozen_keys
+    report = TuningSettings("head").apply(network)
     assert all(n.startswith(("head.", "attention.")) for n in trains(network))
 
 
 def test_the_frozen_prefix_keeps_no_graph_and_rests(network: ImageClassifier) -> None:
-    apply_tuning(network, TuningSettings("partial", blocks=2))
+    TuningSettings("partial", blocks=2).apply(network)
     network.train()
     keep_frozen_in_eval(network)
     seen: dict[str, torch.Tensor] = {}
-    net = network.backbone.net
+    net = network.encoder.net
     net.layer3.register_forward_hook(lambda m, i, o: seen.update(frozen=o))
     net.layer4.register_forward_hook(lambda m, i, o: seen.update(trained=o))
     network(torch.randn(2, 3, 32, 32))
@@ -47,11 +47,11 @@ def test_the_frozen_prefix_keeps_no_graph_and_rests(network: ImageClassifier) ->
 
 
 def test_frozen_norms(network: ImageClassifier) -> None:
-    report = apply_tuning(network, TuningSettings("full", freeze_norm=True))
+    report = TuningSettings("full", freeze_norm=True).apply(network)
     network.train()
     keep_frozen_in_eval(network)
     assert report.frozen > 0 and not any("bn" in n for n in trains(network))
-    assert not network.backbone.net.layer1[0].bn1.training and network.dropout.training
+    assert not network.encoder.net.layer1[0].bn1.training and network.dropout.training
 
 
 def test_senseless_settings(network: ImageClassifier) -> None:
@@ -63,7 +63,7 @@ def test_senseless_settings(network: ImageClassifier) -> None:
         with pytest.raises(ConfigError, match=message):
             TuningSettings(**values)
     with pytest.raises(ConfigError, match=r"more than backbone r18 has \(8\)"):
-        apply_tuning(network, TuningSettings("partial", blocks=9))
+        TuningSettings("partial", blocks=9).apply(network)
 
 
 def test_hash_sees_values_names_and_shapes_but_not_the_memory_format() -> None:

@@ -80,14 +80,14 @@ def test_frozen_parts_do_not_move(tuning: str, changes: Any) -> None:
     assert "network.head.weight" in moved and not moved & module.frozen_keys
     if tuning == "full":
         assert not {k for k in moved if "running" in k or ".bn" in k}
-        assert "network.backbone.net.conv_stem.weight" in moved
+        assert "network.encoder.net.conv_stem.weight" in moved
     elif tuning == "partial":
-        assert "network.backbone.net.blocks.6.0.conv_pw.weight" in moved
-        assert "network.backbone.net.blocks.6.0.bn1.running_mean" in moved
+        assert "network.encoder.net.blocks.6.0.conv_pw.weight" in moved
+        assert "network.encoder.net.blocks.6.0.bn1.running_mean" in moved
     else:
         assert moved == {"network.head.weight", "network.head.bias"}
     module.train()
-    norms = [m for m in module.network.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [m for m in module.network.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert module.network.training and any(m.training for m in norms) == (tuning == "partial")
 
 

@@ -56,13 +56,13 @@ def test_frozen_weights_that_can_be_had_again_are_left_out(tmp_path: Path, tunin
 
 def test_frozen_weights_that_cannot_be_had_again_are_kept(tmp_path: Path) -> None:
     fresh = save(make_classifier(tuning=section("tuning", "head")), tmp_path / "fresh")
-    assert "network.backbone.net.conv1.weight" in torch.load(fresh)["state_dict"]
+    assert "network.encoder.net.conv1.weight" in torch.load(fresh)["state_dict"]
     changed = make_classifier(backbone=PACKAGE, tuning=section("tuning", "head"))
     with torch.no_grad():
-        changed.network.backbone.net.conv_stem.weight.mul_(2)  # as start weights of another run would
+        changed.network.encoder.net.conv_stem.weight.mul_(2)  # as start weights of another run would
     path = save(changed, tmp_path / "changed")
     loaded = load_module(path)
-    assert torch.equal(loaded.network.backbone.net.conv_stem.weight, changed.network.backbone.net.conv_stem.weight)
+    assert torch.equal(loaded.network.encoder.net.conv_stem.weight, changed.network.encoder.net.conv_stem.weight)
 
 
 def test_another_task_is_refused_and_both_are_named(checkpoint: Path) -> None:

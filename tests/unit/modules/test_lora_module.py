@@ -74,7 +74,7 @@ def test_a_base_that_cannot_be_had_again_is_kept(tmp_path: Path) -> None:
     path = save(module, tmp_path)
     content = torch.load(path)
     assert content["retinai"]["frozen"] is None
-    assert "network.backbone.net.layer1.0.conv1.base_layer.weight" in content["state_dict"]
+    assert "network.encoder.net.layer1.0.conv1.base_layer.weight" in content["state_dict"]
     assert torch.equal(probability(load_module(path)), probability(module))
 
 

@@ -9,24 +9,24 @@ import torch
 from timm.optim import param_groups_layer_decay
 
 from retinai.encoders.attention import AttentionSettings
-from retinai.encoders.backbone import build_backbone
+from retinai.encoders.encoder import build_encoder
 from retinai.errors import ConfigError
 from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
 
 
 def test_layer_decay_is_timms_for_a_vision_transformer() -> None:
-    backbone = build_backbone({"name": "v", "architecture": "vit_tiny_patch16_224", "input_size": 32})
-    network = ImageClassifier(backbone, AttentionSettings(), 3)
+    encoder = build_encoder({"name": "v", "architecture": "vit_tiny_patch16_224", "input_size": 32})
+    network = ImageClassifier(encoder, AttentionSettings(), 3)
     settings = OptimizerSettings(lr=1e-3, weight_decay=0.05, layer_decay=0.7, head_lr_multiplier=5.0)
     ours = {}
     for group in parameter_groups(network, settings):
         ours |= {id(p): (group["lr"] / 1e-3, group["weight_decay"]) for p in group["params"]}
-    excluded = list(backbone.net.no_weight_decay())
-    for group in param_groups_layer_decay(backbone.net, 0.05, excluded, layer_decay=0.7):
+    excluded = list(encoder.net.no_weight_decay())
+    for group in param_groups_layer_decay(encoder.net, 0.05, excluded, layer_decay=0.7):
         for parameter in group["params"]:
             # timm puts the final norm into the last block's group; BEiT and RETFound count it with the head.
-            norm = any(parameter is p for p in backbone.net.norm.parameters())
+            norm = any(parameter is p for p in encoder.net.norm.parameters())
             scale = group["lr_scale"] if norm else group["lr_scale"] * 0.7
             assert ours[id(parameter)] == pytest.approx((scale, group["weight_decay"]))
     assert ours[id(network.head.weight)] == pytest.approx((5.0, 0.05)) and ours[id(network.head.bias)][1] == 0
@@ -34,9 +34,9 @@ def test_layer_decay_is_timms_for_a_vision_transformer() -> None:
 
 
 def test_frozen_parameters_are_in_no_group_and_thresholds_are() -> None:
-    backbone = build_backbone({"name": "r", "architecture": "resnet18", "input_size": 32})
-    network = ImageClassifier(backbone, AttentionSettings(), 3)
-    backbone.requires_grad_(False)
+    encoder = build_encoder({"name": "r", "architecture": "resnet18", "input_size": 32})
+    network = ImageClassifier(encoder, AttentionSettings(), 3)
+    encoder.requires_grad_(False)
     threshold = torch.nn.Parameter(torch.zeros(2))
     groups = parameter_groups(network, OptimizerSettings(), [threshold])
     assert sum(len(g["params"]) for g in groups) == 3

@@ -18,7 +18,7 @@ CASES = [(task, name) for task in (DR_GRADE, ODIR_COURSE) for name in losses_for
 def test_losses_see_float32_under_bf16_mixed(task, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = make_classifier(task, loss=section("loss", name), num_samples=16)
     seen: list[torch.dtype] = []
-    forward, convolve = type(module.criterion).forward, module.network.backbone.register_forward_hook
+    forward, convolve = type(module.criterion).forward, module.network.encoder.register_forward_hook
     insides: list[torch.dtype] = []
     convolve(lambda _, __, features: insides.append(features.dtype))
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from retinai.encoders.attention import AttentionSettings
-from retinai.encoders.backbone import Backbone
-from retinai.encoders.tuning import TuningSettings, apply_tuning
+from retinai.encoders.timm_encoder import TimmEncoder
+from retinai.encoders.tuning import TuningSettings
 from retinai.errors import ConfigError
 from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, parameter_groups
@@ -20,10 +20,10 @@ SETTINGS = TopologySettings(resolution=8, hidden=(16,), width=6)
 
 def make_grader(fusion: str | None) -> ImageClassifier:
     torch.manual_seed(0)
-    backbone = Backbone("test", "test_resnet", input_size=32)
+    encoder = TimmEncoder("test", "test_resnet", input_size=32)
     values = SETTINGS.to_dict() | {"fusion": fusion}
     topology = None if fusion is None else TopologySettings.from_dict(values)
-    return ImageClassifier(backbone, AttentionSettings(), 5, dropout=0.1, topology=topology)
+    return ImageClassifier(encoder, AttentionSettings(), 5, dropout=0.1, topology=topology)
 
 
 def inputs(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,8 +40,8 @@ def test_both_inputs_reach_the_logits_and_every_parameter_learns(fusion: str) ->
     logits.square().sum().backward()
     assert all(p.grad is not None for p in grader.parameters())
     still = [k for k, p in grader.named_parameters() if not p.grad.abs().sum() > 0]
-    assert not [k for k in still if not k.startswith("backbone.")]  # timm's residual blocks begin at zero
-    assert "backbone.net.conv1.0.weight" not in still and "backbone.net.conv1.weight" not in still
+    assert not [k for k in still if not k.startswith("encoder.")]  # timm's residual blocks begin at zero
+    assert "encoder.net.conv1.0.weight" not in still and "encoder.net.conv1.weight" not in still
     grader.eval()
     with torch.no_grad():
         first = grader(images, topology)
@@ -83,7 +83,7 @@ def test_the_branch_is_the_layers_that_the_settings_name() -> None:
 @pytest.mark.parametrize("fusion", ["concat", "gated"])
 def test_head_tuning_trains_the_branch_as_a_fresh_part(fusion: str) -> None:
     grader = make_grader(fusion)
-    apply_tuning(grader, TuningSettings("head"))
+    TuningSettings("head").apply(grader)
     trained = {k for k, p in grader.named_parameters() if p.requires_grad}
     assert trained == {k for k, _ in grader.named_parameters() if k.startswith(("topology.", "head."))}
     groups = parameter_groups(grader, OptimizerSettings(lr=1e-3, head_lr_multiplier=10.0))

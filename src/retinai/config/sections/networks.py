@@ -62,7 +62,7 @@ class Llava(BuiltSection):
 class Backbone(BuiltSection):
     """A network of timm."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.backbone.Backbone",)
+    builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.timm_encoder.TimmEncoder",)
     name: Name = UNSET
     architecture: Text = UNSET
     weights: Path = UNSET

@@ -160,7 +160,8 @@ def parameter_groups(
     Returns:
         Groups with `params`, `lr`, `weight_decay` and `name`, in a fixed order.
     """
-    encoder: Encoder | None = getattr(network, "encoder", None)
+    found = getattr(network, "encoder", None)
+    encoder = found if isinstance(found, Encoder) else None
     depths = {} if encoder is None else encoder.depths()
     last = 0 if encoder is None else encoder.num_blocks + 1
     undecayed = set() if encoder is None else encoder.undecayed()

@@ -7,8 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import group_with_matcher
-from timm.models._manipulate import MATCH_PREV_GROUP
+from timm.models._manipulate import MATCH_PREV_GROUP, group_with_matcher
 from torch import Tensor, nn
 
 from retinai.data.photographs.preprocessing import Preprocessing

@@ -68,9 +68,9 @@ class Encoder(nn.Module, ABC):
         and tail may be empty. Adapters that were put beside a layer are in its group.
         """
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return `embed(images)`."""
-        return self.embed(images)
+    def forward(self, images: Tensor, attention: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return `embed(images, attention)`; networks call this, so that hooks of PyTorch see it."""
+        return self.embed(images, attention)
 
     def undecayed(self) -> set[str]:
         """Return the last parts of the names of parameters without weight decay, besides vectors."""

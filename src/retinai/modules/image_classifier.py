@@ -92,7 +92,7 @@ class ImageClassifier(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """Return the pooled features of the photographs alone, shape (B, num_features)."""
-        return self.encoder.embed(images.contiguous(memory_format=self.memory_format), self.attention)
+        return self.encoder(images.contiguous(memory_format=self.memory_format), self.attention)
 
     @property
     def last_attention(self) -> dict[str, Tensor]:

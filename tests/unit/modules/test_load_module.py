@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_checkpoint_holds_plain_values_and_loads_by_default(checkpoint: Path) -> None:
     extras = torch.load(checkpoint)["retinai"]
-    assert extras["format"] == 2 and extras["target"] == "retinai.modules.classifier.Classifier"
+    assert extras["format"] == 3 and extras["target"] == "retinai.modules.classifier.Classifier"
     assert extras["task"] == DR_GRADE.to_dict() and extras["preprocessing"]["input_size"] == 32
     assert (extras["backbone"], extras["model"], extras["data"]["name"]) == ("resnet18", "classifier", "aptos")
     module = load_module(checkpoint, DR_GRADE)

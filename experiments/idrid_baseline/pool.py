@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import sys
 
-from retinai.reports.loading import load_runs
-
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.modules.load import load_module
 from retinai.prediction.predictions import concatenate

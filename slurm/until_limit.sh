@@ -11,7 +11,9 @@ run_until_limit() {
   shift
   limit=""
   before=$(last_checkpoint "$run_dir")
-  trap 'limit=reached; echo "time limit: stopping the training"; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+  # A controller that is too busy for scancel must not cost the run: srun passes SIGTERM on as well.
+  trap 'limit=reached; echo "time limit: stopping the training"
+    scancel --signal=TERM "$SLURM_JOB_ID" || kill -TERM "$step"' USR1
   "$@" &
   step=$!
   while true; do # `wait` returns when the signal comes, and the training ends some seconds later
@@ -26,11 +28,14 @@ run_until_limit() {
     echo "error: no epoch was finished within the time limit, so the job is not put back; ask for more --time" >&2
     return 1
   fi
+  # Requeueing ends this shell as well, by SIGTERM, as soon as the controller likes: so it is told before, and SIGTERM
+  # is ignored, because the exit code and an error are still wanted.
+  trap '' TERM
+  echo "time limit: the job is put back in the queue and goes on from $run_dir"
   if ! scontrol requeue "$SLURM_JOB_ID"; then
     echo "error: this site does not requeue jobs; go on with resume=true run_dir=$run_dir in a new job" >&2
     return 1
   fi
-  echo "time limit: the job is back in the queue and goes on from $run_dir"
   return "$code"
 }
 

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from retinai import log
 from retinai.errors import UserError
@@ -94,6 +95,11 @@ def _run(command: str, arguments: list[str]) -> int:
     from retinai.commands.job import Job
     from retinai.config.compose import launch
 
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        fail("the folder in which retinai was started is no longer there; change to one that is (cd) and try again")
+
     words, flags = _split_flags(arguments)
     if command in _WORDS:
         words = _gather_words(words, _WORDS[command])
@@ -101,15 +107,15 @@ def _run(command: str, arguments: list[str]) -> int:
     with stoppable() as stop:
         try:
             launch(Job(command), [*words, *flags])
-        except UserError as error:
+        except BaseException as error:
+            if stop.signum is not None:  # whatever was made of it on the way: an import that it broke is an ImportError
+                log.logger.warning(stop.reason, extra={"plain": True})
+                return stop.code
+            if not isinstance(error, UserError):
+                raise
             if _wants_traceback(arguments):
                 traceback.print_exc()
             fail(str(error))
-        except (KeyboardInterrupt, SystemExit):
-            if stop.signum is None:
-                raise
-            log.logger.warning(stop.reason, extra={"plain": True})
-            return stop.code
     return 0
 
 

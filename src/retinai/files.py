@@ -90,6 +90,8 @@ def _too_large(max_bytes: int) -> str:
 UNWRITABLE = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
+# A YAML file with more is not read: the time for brackets within brackets grows with the square of their number.
+_MOST_BRACKETS = 5000
 _NAME_LIMIT = 255  # bytes of a file name, on all common file systems
 
 
@@ -177,7 +179,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         UserError: If the file cannot be read or holds no JSON object; says which file and why.
     """
     try:
-        content = json.loads(_read_text(path))
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable as JSON: {_first_line(error)}") from error
     if not isinstance(content, dict):
@@ -220,7 +222,7 @@ def read_csv(path: str | Path, escaped: bool = True) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text = _read_text(path)
+    text = read_text(path)
     if "\0" in text:
         raise UserError(f"{path} is not readable as a table: it holds zero bytes")
     try:
@@ -241,13 +243,42 @@ def read_csv(path: str | Path, escaped: bool = True) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=pd.Index([read(name) for name in header], dtype=object), dtype=object)
 
 
-def _read_text(path: str | Path) -> str:
+def read_text(path: str | Path) -> str:
+    """Return a text file (UTF-8) whole.
+
+    Raises:
+        UserError: If it is missing, no regular file, too large, or no text; says which file and why.
+    """
     try:
         return read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig")
     except UnreadableError as error:
         raise UserError(f"{path}: {error.reason}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not readable: it is no text in UTF-8") from error
+
+
+def read_yaml(path: str | Path) -> str:
+    """Return the text of a YAML file that retinai wrote, once it is known to be YAML that can be loaded.
+
+    References (`*name`) are refused: retinai writes none, and some lines of them unfold into gigabytes.
+
+    Raises:
+        UserError: As `read_text`, or if it is no YAML or holds references.
+    """
+    import yaml
+
+    text = read_text(path)
+    if sum(map(text.count, "[{")) > _MOST_BRACKETS:
+        raise UserError(f"{path} is not readable: it opens more lists and mappings than any configuration has")
+    try:
+        refers = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        if not refers:
+            yaml.compose(text, Loader=yaml.SafeLoader)  # nested too deeply, it is refused here
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} is not readable as YAML: {_first_line(error)}") from error
+    if refers:
+        raise UserError(f"{path} is not readable: it holds references, which retinai never writes")
+    return text
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import Any
 
+from retinai.errors import printable
+
 logger = logging.getLogger("retinai")
 NOTE = 25  # what a user should know and need not act on; between INFO and WARNING
 _WORDS = {NOTE: ("note", "cyan"), logging.WARNING: ("warning", "yellow"), logging.ERROR: ("error", "bold red")}
@@ -54,7 +56,7 @@ class PlainHandler(logging.Handler):
             if word and not getattr(record, "plain", False):
                 text.append(word if is_first_process() else f"{word} (process {_rank()})", style)
                 text.append(": ")
-            text.append(record.getMessage())
+            text.append(printable(record.getMessage()))
             Console(file=stream).print(text, soft_wrap=True)
         except Exception:
             self.handleError(record)

@@ -148,21 +148,24 @@ def whole_folder(out: Path, key: str = "out") -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path, name: str) -> int:
+def remove_leftovers(folder: Path, name: str | None) -> int:
     """Remove what killed processes left of their temporary files and folders for one place.
 
     A leftover of this host goes when its process is no more; one of another host when it is a day old.
 
     Args:
         folder: Where they lie.
-        name: The name of the file (without suffix) or folder that they were to become.
+        name: The name of the file (without suffix) or folder that they were to become; None: of any.
 
     Returns:
         How many were removed.
     """
-    begin, removed = short_name(name, ""), 0
+    begin, removed = "." if name is None else short_name(name, ""), 0
     for path in _hidden(folder):
-        if path.name.startswith(begin) and _is_left(path, path.name[len(begin) - 1 :]):
+        rest = path.name[len(begin) - 1 :]
+        if name is None:  # where the name ends is known by the host that follows
+            rest = rest[max(rest.rfind(f".{socket.gethostname()}-"), 0) :]
+        if path.name.startswith(begin) and _is_left(path, rest):
             removed += 1
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

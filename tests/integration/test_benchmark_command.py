@@ -61,7 +61,11 @@ def test_a_quick_benchmark_leaves_rows_ratio_table_and_figure(
 
 
 def test_the_users_faults_are_one_sentence(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    tiny_checkpoint: Path,
+    synthetic_odir_course: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -78,6 +82,8 @@ def test_the_users_faults_are_one_sentence(
         ([f"run_dir={file}"], "choose a folder"),
         (["ckpt=nowhere.ckpt"], "nowhere.ckpt"),
         (["images=nowhere"], "nowhere"),
+        ([f"ckpt={tiny_checkpoint}", "data=odir", f"data.root={synthetic_odir_course}"], "data= of the same task"),
+        ([f"ckpt={tiny_checkpoint}", "data=aptos", "data.root=nowhere"], "nowhere of aptos does not exist"),
     ]
     for words, part in cases:
         assert command("benchmark", *words) == 2, words

@@ -86,6 +86,9 @@ FILES: list[tuple[str, Any, str]] = [
     ("config.yaml broken", b"a: [1", "config.yaml is not readable"),
     ("config.yaml list", b"- 1\n- 2\n", "config.yaml is not readable"),
     ("config.yaml no text", b"\xff", "config.yaml is not readable"),
+    ("config.yaml pipe", PIPE, "config.yaml: a named pipe, not a file"),
+    ("config.yaml references", b"a: &a [1]\nb: [*a, *a]\n", "holds references"),
+    ("config.yaml nested", b"[" * 100_000, "config.yaml is not readable"),
     ("predictions.csv missing", ..., "predictions.csv: no such file"),
     ("predictions.csv empty", b"", "predictions.csv is empty"),
     ("predictions.csv header", keep(0), "holds 0 photographs"),
@@ -95,6 +98,11 @@ FILES: list[tuple[str, Any, str]] = [
     ("predictions.csv columns", swap(b"p_mild", b"p_wild"), "lacks the columns p_mild"),
     ("predictions.csv probabilities", swap(b",0.", b",7."), "not from 0 to 1"),
     ("predictions.csv words", swap(b",0.", b",zero"), "predictions.csv is not readable"),
+    (
+        "predictions.csv id twice",
+        lambda content: content.replace(content.split()[2][:12], content.split()[1][:12]),
+        "twice",
+    ),
     ("predictions.csv unlabelled", "target", "holds no targets"),
 ]
 
@@ -145,3 +153,15 @@ def test_a_report_of_damaged_runs_alone_is_refused(
     assert command("report", bad, f"out={tmp_path / 'out'}") == 2
     assert "none of the runs can be compared" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_run_says_of_itself_does_not_command_the_terminal(
+    command: Command, tiny_runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = copy_of(tiny_runs[0], tmp_path / "bad")
+    record = json.loads((bad / "run.json").read_text())
+    (bad / "run.json").write_text(json.dumps({**record, "data": "a\x1b[2J\nb", "model": "m\x07"}))
+    assert command("runs", f"root={bad}") == 0
+    assert command("report", bad, f"out={tmp_path / 'out'}", "resamples=10") == 0
+    said = capsys.readouterr().out + (tmp_path / "out" / "report.md").read_text()
+    assert "\x1b" not in said and "\x07" not in said and "a\\x1b[2J b" in said

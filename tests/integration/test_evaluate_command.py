@@ -70,7 +70,10 @@ def test_the_users_faults_are_one_sentence_and_write_nothing(
     torn = tmp_path / "torn.ckpt"
     torn.write_bytes(tiny_checkpoint.read_bytes()[:5000])
     cases = [
-        (["ckpt=nowhere.ckpt", out], "nowhere.ckpt"),
+        (["ckpt=nowhere.ckpt", out], "nowhere.ckpt does not exist"),
+        ([f"ckpt={tmp_path}", out], "is no file"),
+        ([f"ckpt={tiny_checkpoint}", "data.batch_size=4", out], "no data section without data="),
+        ([f"ckpt={tiny_checkpoint}", "data=aptos", "data.preprocess.crop=none", out], "trained with crop=fov"),
         ([f"ckpt={torn}", out], "torn.ckpt"),
         ([f"ckpt={tiny_checkpoint}", "data=odir", f"data.root={synthetic_odir_course}", out], "dr_grade"),
         ([f"ckpt={tiny_checkpoint}", "split=validation", out], "valid: train, val, test, predict"),

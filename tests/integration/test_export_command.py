@@ -209,6 +209,7 @@ def test_the_users_faults_are_one_sentence(
         (["max_drop=-1"], "max_drop=-1"),
         (["int8_photographs=0"], "int8_photographs=0"),
         (["split=predict"], "no labels"),
+        (["merge=true"], "merge=true is of format=hf"),
     ]
     for words, part in cases:
         assert export(command, tiny_checkpoint, tmp_path / "new", *words) == 2

@@ -201,3 +201,21 @@ def test_writing_to_a_place_that_is_gone_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"a\.txt cannot be written: file exists"):
         write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_command_that_is_started_in_a_folder_that_is_gone_says_so(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert command("runs", f"root={tmp_path}") == 2
+    assert "no longer there" in capsys.readouterr().err
+
+
+def test_leftovers_of_any_name_are_found_by_the_host(tmp_path: Path, dead: int) -> None:
+    host = socket.gethostname()
+    for name in (f".a-n9.{host}-{dead}-x_1", f".b.{host}-{os.getpid()}-x_1", ".hidden", ".c.elsewhere-9-1"):
+        (tmp_path / name).mkdir()
+    assert remove_leftovers(tmp_path, None) == 1
+    assert not (tmp_path / f".a-n9.{host}-{dead}-x_1").exists()

@@ -131,3 +131,8 @@ def test_table_of_duplicates_by_hand():
         [2, "near", 2, "a|c", "2|", "false", "train|predict"],
         [3, "near", 2, "d|d", "0 1|0 1", "false", "|"],
     ]
+
+
+def test_the_synthetic_cohort_needs_no_folder(tmp_path, monkeypatch, capsys):
+    run_here("data=synthetic", "data.n=10", "data.size=64", SIZE, cwd=tmp_path, monkeypatch=monkeypatch)
+    assert "photographs: " in capsys.readouterr().out

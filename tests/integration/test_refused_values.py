@@ -46,6 +46,9 @@ def test_a_training_tells_all_bad_values_at_once_and_makes_nothing(
     [
         (["predict", "ckpt=x.ckpt", "images=", "out=x.csv"], "images="),
         (["runs", "limit=-1"], "limit=-1"),
+        (["train", "data.split_file=gone.csv"], "the split file gone.csv does not exist"),
+        (["train", "attention=cbam", "attention.kernel_size=4"], "attention.kernel_size=4 is even"),
+        (["train", "+callbacks.mine={_target_:retinai.callbacks.progress.EpochProgress}"], "one of each class"),
         (["report", "some", "resamples=0"], "resamples=0"),
         (["report", "some", "out=file"], "is a file"),
         (["report", "some", "out=comparison.md"], "folder"),

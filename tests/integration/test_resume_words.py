@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,12 +111,16 @@ def test_other_data_is_refused_and_moved_data_is_not(
     assert content(run) == before
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "list"])
+@pytest.mark.parametrize("damage", ["missing", "text", "list", "references", "pipe"])
 def test_a_configuration_that_cannot_be_read_is_named(
     run: Path, command: Command, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = run / "config.yaml"
-    config.unlink() if damage == "missing" else config.write_text({"text": "a: [", "list": "- a\n"}[damage])
+    config.unlink()
+    if damage == "pipe":
+        os.mkfifo(config)
+    elif damage != "missing":
+        config.write_text({"text": "a: [", "list": "- a\n", "references": "a: &a [1]\nb: [*a, *a]\n"}[damage])
     assert command("train", "resume=true", f"run_dir={run}") == 2
     assert "config.yaml" in capsys.readouterr().err
 

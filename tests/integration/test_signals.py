@@ -102,6 +102,23 @@ def test_of_two_processes_one_says_that_they_were_stopped(synthetic_aptos: Path,
     assert error.count("stopped (SIGTERM)") == 1 and error.count("the run can go on with") == 1, error
 
 
+@pytest.mark.usefixtures("heeding_ctrl_c")
+def test_ctrl_c_in_an_import_that_makes_another_error_of_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(cfg: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:  # as the C code of OpenVINO does
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr("retinai.commands.runs.run", interrupted)
+    assert command("runs", f"root={tmp_path}") == 130
+    error = capsys.readouterr().err
+    assert error.endswith("interrupted (Ctrl-C)\n") and "Traceback" not in error
+
+
 def test_a_second_training_in_the_folder_is_refused_and_a_killed_one_leaves_no_lock(
     synthetic_aptos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,7 +84,16 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
                 f"ckpt={path} is a checkpoint of model {module.model_name!r}, which has no form without PyTorch; "
                 "benchmark takes checkpoints of graders with a convolutional or transformer backbone"
             )
+        _check_data(cfg, module, path)
     return _describe(module, path, f"{module.backbone_name} student", "student", trained=cfg.ckpt is not None)
+
+
+def _check_data(cfg: DictConfig, module: FundusModule, path: Path) -> None:
+    """Refuse data of another task and labels that cannot be read, before hours are spent on networks beside."""
+    from retinai.run.opening import open_data
+
+    if cfg.get("data") is not None:
+        open_data(cfg, module, path)[0].checked_table()
 
 
 def make_twin(student: Network, scratch: Path) -> Network:

@@ -161,10 +161,10 @@ def read_labels(datamodule: FundusDataModule, folder: Path) -> pd.DataFrame:
     from retinai.errors import DataError
     from retinai.files import write_csv
 
-    _ = datamodule.root  # a folder that is not there leaves nothing behind
     try:
         return datamodule.checked_table()
     except DataError as error:
+        _ = datamodule.root  # raises where there is no folder: that leaves nothing behind
         row = {"path": str(datamodule.source.label_file), "id": "", "problem": str(error)}
         write_csv(folder / "problems.csv", pd.DataFrame([row]))
         logger.info(folder)

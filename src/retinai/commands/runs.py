@@ -44,6 +44,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from retinai.errors import printable
     from retinai.run.records import DAMAGED
 
     table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -60,8 +61,8 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
         minutes = "-" if seconds is None else f"{seconds / 60:.1f}"
         numbers = [_text(record.get(key)) for key in ("seed", "fold", "epochs")]
         cells = [str(record["reason"]) if status == DAMAGED else what, key_metric(record), *numbers, minutes]
-        state = f"[{_COLOURS.get(status, 'white')}]{escape(status)}[/]"
-        table.add_row(str(number), state, *map(escape, cells))
+        state = f"[{_COLOURS.get(status, 'white')}]{escape(printable(status))}[/]"
+        table.add_row(str(number), state, *(escape(printable(cell)) for cell in cells))
     return table
 
 

@@ -78,13 +78,16 @@ def _fit_and_test(
     from retinai.callbacks import make_callbacks
     from retinai.run import factories as assemble
     from retinai.run.console import print_start
+    from retinai.run.restoring import restoring
     from retinai.tracking.wandb import make_logger
 
     logger = make_logger(assemble.plain(cfg.logger), folder, assemble.plain(cfg))
     callbacks = make_callbacks(assemble.plain(cfg.callbacks), datamodule.task, folder)
     trainer = assemble.make_trainer(cfg, folder, callbacks, logger)
     print_start(module, datamodule, trainer, folder)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=_last_checkpoint(folder, cfg), weights_only=True)
+    last = _last_checkpoint(folder, cfg)
+    with restoring(trainer, last):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     record.update(_outcome(trainer))
     if cfg.calibrate and trainer.is_global_zero:
         notes += _calibrate(folder, datamodule)

@@ -178,6 +178,9 @@ def _key_checker(command: str, arguments: list[str], options: dict[str, list[str
         for depth, part in enumerate(parts := name.split(".")):
             if not isinstance(node, dict):
                 return f"{name}: {'.'.join(parts[:depth])} is a value, not a section"
+            if part not in node and depth == 0 and part in options:
+                valid = ", ".join(options[part])
+                return f"{name}: there is no {part} section without {part}=; choose one too (valid: {valid})"
             if part not in node:
                 where = ".".join(parts[:depth]) or f"retinai {command}"
                 return f"{name}: {where} has no key {hint(part, map(str, node))}"

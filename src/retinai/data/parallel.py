@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
@@ -95,7 +97,9 @@ def _pooled(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
     waiting, running = iter(jobs), set[Future[Result]]()
     try:
         while True:
-            running |= {pool.submit(function, job) for job in islice(waiting, 4 * workers - len(running))}
+            jobs_now = list(islice(waiting, 4 * workers - len(running)))
+            with _signals_held():
+                running |= {pool.submit(function, job) for job in jobs_now}
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -108,6 +112,33 @@ def _pooled(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold SIGTERM back while processes start: one whose parent leaves at that moment ends with a traceback.
+
+    Ctrl-C is ignored meanwhile, which the processes inherit: a terminal sends it to them too, and it is their parent
+    that ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    came: list[int] = []
+    former = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    if None in former.values():  # set outside of Python, so it could not be put back
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if former[signal.SIGTERM] is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda signum, frame: came.append(signum))
+    try:
+        yield
+    finally:
+        for signum, handler in former.items():
+            signal.signal(signum, handler)
+        for signum in came:
+            os.kill(os.getpid(), signum)
 
 
 def _start_worker() -> None:

@@ -30,6 +30,8 @@ class AttentionSettings:
     def __post_init__(self) -> None:
         if self.name not in _NAMES:
             raise ConfigError([f"attention.name={self.name} is unknown; valid: {', '.join(_NAMES)}"])
+        if self.kernel_size % 2 == 0:
+            raise ConfigError([f"attention.kernel_size={self.kernel_size} is even; an odd one has a middle"])
 
     def build(self, channels: int) -> Attention | None:
         """Return the attention for a map of C channels; None for `none`."""

@@ -61,6 +61,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 tensors and plain values, or weights that are no finite numbers.
         """
         refuse = weights_only is not False
+        if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path} is no file; give a checkpoint, such as RUN/checkpoints/best.ckpt")
         try:
             content = torch.load(path, map_location=map_location, weights_only=refuse)
         except FileNotFoundError:

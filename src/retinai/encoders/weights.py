@@ -76,7 +76,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist; check the path")
+        reason = "is no file; give one, such as RUN/checkpoints/best.ckpt" if path.exists() else "does not exist"
+        raise CheckpointError(f"checkpoint {path} {reason}{'' if path.exists() else '; check the path'}")
     if path.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {path} is an empty file; copy or train it again")
     try:

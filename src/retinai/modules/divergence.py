@@ -40,8 +40,10 @@ def stop_if_diverged(module: FundusModule, loss: Tensor, name: str, batch: int) 
     rate = f", learning rate {max(rates):.3g}" if rates else ""
     value = float(loss.detach())
     shown = f"{value:g}" if not torch.isfinite(torch.tensor(value)) else "not finite in another process"
+    advice = "a lower optimizer.lr, trainer.gradient_clip_val=1, or "
+    if trainer.global_step == 0:  # no rate has moved anything yet
+        advice = "other backbone.mean and backbone.std, start weights, teachers or settings of the loss, or "
     raise DivergedError(
         f"{name} is {shown} at step {trainer.global_step} (epoch {module.current_epoch + 1}, batch {batch + 1}{rate}), "
-        f"so training was stopped; try a lower optimizer.lr, trainer.gradient_clip_val=1, or "
-        f"trainer.precision=32-true (now {trainer.precision})"
+        f"so training was stopped; try {advice}trainer.precision=32-true (now {trainer.precision})"
     )

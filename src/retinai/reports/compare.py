@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retinai.errors import UserError
+from retinai.errors import UserError, printable
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.paired import paired_differences
 from retinai.prediction.predictions import Predictions, concatenate
@@ -227,7 +227,8 @@ def to_markdown(rows: Sequence[Row]) -> str:
     headers, body = _text_table(rows)
     numbers = ["---:" if header == "n" else "---" for header in headers]
     bold = [[f"**{c}**" if c and row.is_summary else c for c in cells] for row, cells in zip(rows, body, strict=True)]
-    lines = [headers, numbers, *([text.replace("|", "\\|") for text in line] for line in bold)]
+    plain = [[printable(" ".join(text.splitlines())).replace("|", "\\|") for text in line] for line in bold]
+    lines = [headers, numbers, *plain]
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", NOTE, ""])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.files import write_csv, write_json, write_text
+from retinai.files import read_text, write_csv, write_json, write_text
 from retinai.prediction.calibration.fitting import calibration_results
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.predictions import Predictions
@@ -75,7 +75,7 @@ def write_evaluation(
         details=details,
         figures=shown,
         mistakes=mistakes,
-        config=config.read_text(encoding="utf-8") if config.exists() else "",
+        config=read_text(config) if config.exists() else "",
         sections=sections,
     )
     write_text(folder / "report.html", page)

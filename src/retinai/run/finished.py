@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from retinai.errors import UserError
-from retinai.files import read_csv, read_json
+from retinai.files import read_csv, read_json, read_yaml
 from retinai.metrics.decisions import RULES
 from retinai.prediction.predictions import Predictions
 from retinai.reports.compare import DamagedRun, Run
@@ -99,6 +99,8 @@ def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:
         raise UserError(f"predictions.csv holds {len(predictions)} photographs, metrics.json {metrics['n']}")
     if predictions.targets is None:
         raise UserError("predictions.csv is not readable: it holds no targets")
+    if table["id"].duplicated().any():
+        raise UserError("predictions.csv is not readable: an id stands there twice")
     if not ((predictions.probabilities >= 0) & (predictions.probabilities <= 1)).all():
         raise UserError("predictions.csv is not readable: it holds probabilities that are not from 0 to 1")
     return predictions
@@ -110,7 +112,7 @@ def _group_key(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) ->
     if not config.exists():  # an evaluation stands alone
         return str(folder.resolve())
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(read_yaml(config)) or {}
         content = {key: value for key, value in content.items() if key not in _FREE}
         content["data"] = {key: value for key, value in (content.get("data") or {}).items() if key not in _FREE_DATA}
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError) as error:

@@ -52,6 +52,7 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
         for key in ("batch_size", "num_workers"):
             if cfg.get(key) is not None:
                 cfg.data[key] = cfg[key]
+        _check_preprocessing(cfg, module)
         cfg.seed = int(module.hparams.get("seed", 0))
         known, notes = _training_split(cfg, own, module, checkpoint)
     datamodule = make_datamodule(cfg, module.preprocessing)
@@ -60,6 +61,17 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
     if known is not None:
         datamodule.follow(known)
     return datamodule, notes
+
+
+def _check_preprocessing(cfg: DictConfig, module: FundusModule) -> None:
+    """Refuse words that would prepare photographs otherwise than the training did: the checkpoint decides that."""
+    ours = module.preprocessing.to_dict()
+    other = {key: value for key, value in (cfg.data.get("preprocess") or {}).items() if ours.get(key) != value}
+    asked = [key for key in other if f"data.preprocess.{key}" in _typed_keys()]
+    if asked:
+        had = ", ".join(f"{key}={ours[key]}" for key in asked)
+        words = ", ".join(f"data.preprocess.{key}={other[key]}" for key in asked)
+        raise ConfigError([f"{words} contradicts the checkpoint, which was trained with {had}; leave it out"])
 
 
 def trained_on(section: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ refused. What only says where things lie, which machine computes, or what is don
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from retinai.config.launched import in_multirun, launched_with
 from retinai.config.paths import group_options
 from retinai.errors import UserError
+from retinai.files import read_yaml
 from retinai.log import logger
 from retinai.run.folder import given_folder
 from retinai.run.records import RECORD, read_record
@@ -84,11 +86,11 @@ def read_config(folder: Path) -> DictConfig:
         UserError: If it is missing or damaged.
     """
     file = folder / CONFIG
+    if not os.path.lexists(file):
+        raise UserError(f"{folder} cannot be resumed: {CONFIG}, the configuration of the run, is missing")
     try:
-        config = OmegaConf.load(file)
-    except FileNotFoundError:
-        raise UserError(f"{folder} cannot be resumed: {CONFIG}, the configuration of the run, is missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        config = OmegaConf.create(read_yaml(file))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise UserError(f"{file} is not readable: {str(error).splitlines()[0]}") from error
     if not isinstance(config, DictConfig):
         raise UserError(f"{file} is not readable: it holds no configuration")

@@ -77,7 +77,9 @@ class OnnxEngine:
         try:
             self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # every fault of a graph is an exception class of its own there
-            raise UserError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
+            raise UserError(
+                f"ONNX Runtime cannot load {file}: {_first_line(error)}; copy the folder again, or export it anew"
+            ) from error
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return class probabilities, see `Engine`."""
@@ -121,7 +123,9 @@ class OpenVinoEngine:
             self._model = self._core.read_model(str(file))
             self._request(None)
         except RuntimeError as error:
-            raise UserError(f"OpenVINO cannot load {file}: {_first_line(error)}") from error
+            raise UserError(
+                f"OpenVINO cannot load {file}: {_first_line(error)}; copy the folder again, or export it anew"
+            ) from error
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return class probabilities, see `Engine`."""

@@ -13,6 +13,7 @@ from retinai.data.sources.idrid import IdridSource
 from retinai.data.sources.odir import OdirSource
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, UserError
+from retinai.places import remove_leftovers
 
 # The source that reads a layout, and its options for it.
 _READERS: dict[str, tuple[type[Source], dict[str, str]]] = {
@@ -97,6 +98,7 @@ def cohort_folder(cache: Path, layout: str, n: int, size: int, seed: int) -> Pat
     folder = cache.absolute() / "synthetic" / f"{layout}-n{n}-size{size}-seed{seed}-{_generator_key()}"
     if folder.is_dir():
         return folder
+    remove_leftovers(folder.parent, None)  # of cohorts with other settings as well
     try:
         write_cohort(folder, layout, n, size, seed)
     except UserError:

@@ -135,6 +135,9 @@ def test_what_is_no_grade_and_no_flag(value: str) -> None:
     with pytest.raises(DataError, match=r"row 2 \(a\), D: ") as caught:
         parse_flags(labels, ODIR_COURSE.classes, "id", Path("t.csv"))
     assert len(str(caught.value)) < 200
+    with pytest.raises(DataError) as caught:  # both eyes of a row
+        parse_flags(pd.concat([labels, labels], ignore_index=True), ODIR_COURSE.classes, "id", Path("t.csv"))
+    assert str(caught.value).count("row 2") == 1
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "a/../../../secret", "..", "."])
@@ -142,7 +145,10 @@ def test_ids_that_lead_out_of_the_root_are_refused(tmp_path: Path, name: str) ->
     root = tmp_path / "data"
     rows = pd.DataFrame(
         {"id": ["b", name], "path": [str(root / "sub" / "b"), str(root / name)], "target": as_targets([1, 2])}
-    )
+    ).assign(source=["t.csv", "second.csv"])
     with pytest.raises(DataError, match=r"t\.csv: 1 ids lead out of .*data: "):
         check_paths(rows, root, "t.csv")
+    (tmp_path / "second.csv").touch()
+    with pytest.raises(DataError, match=r"second\.csv: 1 ids lead out of .*data: "):
+        check_paths(rows, root, tmp_path / "t.csv")
     check_paths(rows[:1], root, "t.csv")

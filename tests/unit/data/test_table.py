@@ -89,6 +89,10 @@ def test_an_id_with_two_labels_is_refused_and_a_repeated_row_dropped():
     assert same["id"].tolist() == ["a", "b"]
     with pytest.raises(DataError, match=r"a has the labels 1 and 3 \(rows 2, 4\)"):
         check_table(table(["a", "b", "a"], [1, 2, 3], row=[2, 3, 4]), DR_GRADE, "t.csv")
+    with pytest.raises(DataError, match="a has the patients x and z"):
+        check_table(table(["a", "b", "a"], [1, 2, 1], patient=["x", "y", "z"]), DR_GRADE, "t.csv")
+    with pytest.raises(DataError, match="a has the parts train and val"):
+        check_table(table(["a", "b", "a"], [1, 2, 1], split=["train", "val", "val"]), DR_GRADE, "t.csv")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def test_the_first_loss_that_is_no_number_stops_training(value: float, shown: st
     assert all(torch.isfinite(p).all() for p in module.parameters())  # it never reached the weights
 
 
+def test_before_the_first_step_the_rate_is_not_blamed() -> None:
+    module = make_classifier()
+    with torch.no_grad():
+        module.network.head.bias[0] = float("nan")
+    with pytest.raises(DivergedError, match=r"at step 0 .*backbone\.mean") as caught:
+        fit(module, 1)
+    assert "optimizer.lr" not in str(caught.value)
+
+
 def test_a_validation_loss_that_is_no_number_stops_before_a_checkpoint_is_written(tmp_path: Path) -> None:
     module = make_classifier(optimizer=section("optimizer", "adamw", lr=1e30))
     with pytest.raises(DivergedError, match=r"(train|val)/loss is (nan|inf)"):

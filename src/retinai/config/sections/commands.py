@@ -10,6 +10,7 @@ from pydantic import Field
 from retinai.config.sections.base import (
     UNSET,
     Accelerator,
+    CohortSize,
     Count,
     Name,
     NotNegative,
@@ -94,6 +95,12 @@ class Export(_Command):
     batch_size: _BatchSize | None = UNSET
     num_workers: Workers | None = UNSET
 
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that the other formats have nothing to merge: their graphs hold the adapters already."""
+        if values.get("merge") and values.get("format") in ("onnx", "openvino"):
+            yield f"merge=true is of format=hf; leave it out with format={values['format']}"
+
 
 class Benchmark(_Command):
     """`retinai benchmark`."""
@@ -144,7 +151,7 @@ class Synthesize(_Command):
     """`retinai synthesize`."""
 
     layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
-    n: Count = UNSET
+    n: CohortSize = UNSET
     size: Annotated[int, Field(ge=64, le=4288)] = UNSET
     seed: Seed = UNSET
     out: Path = UNSET

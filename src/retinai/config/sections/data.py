@@ -10,7 +10,7 @@ from pydantic import Field
 from retinai.config.sections.base import (
     UNSET,
     BuiltSection,
-    Count,
+    CohortSize,
     CountOrZero,
     Name,
     OpenShare,
@@ -98,7 +98,7 @@ class Synthetic(Data):
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.synthetic.datamodule.SyntheticDataModule",)
     layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
-    n: Count = UNSET
+    n: CohortSize = UNSET
     size: Annotated[int, Field(ge=64, le=4288)] = UNSET
     cohort_seed: Seed = UNSET
 

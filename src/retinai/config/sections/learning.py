@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -100,6 +101,15 @@ class Callbacks(Section):
     progress: _Callback | None = UNSET
     early_stopping: EarlyStopping | None = UNSET
     averaging: Averaging | None = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the callbacks that stand there twice: Lightning keeps the state of one of a class."""
+        first: dict[str, str] = {}
+        for name, section in values.items():
+            target = section.get("_target_") if isinstance(section, Mapping) else None
+            if isinstance(target, str) and first.setdefault(target, name) != name:
+                yield f"callbacks.{name} and callbacks.{first[target]} are both {target}; a run takes one of each class"
 
 
 MODELS: tuple[type[Section], ...] = (Optimizer, Scheduler)

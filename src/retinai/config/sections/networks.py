@@ -9,7 +9,6 @@ from pydantic import Field
 from retinai.config.sections.base import (
     UNSET,
     BuiltSection,
-    Count,
     Name,
     Path,
     Pixels,
@@ -26,6 +25,8 @@ _Temperature = Annotated[float, Field(ge=0.01, le=100)]
 _Grey = Annotated[float, Field(ge=0, le=255)]
 _TwoGreys = Annotated[list[_Grey], Field(min_length=2, max_length=2)]
 _Deviations = Annotated[list[Positive], Field(min_length=3, max_length=3)]
+# Wider layers than this are a slip that no machine has the memory for.
+_Width = Annotated[int, Field(ge=1, le=2**16)]
 _Phrases = Annotated[list[Text], Field(min_length=1)]
 
 
@@ -113,8 +114,8 @@ class Topology(BuiltSection):
     weight: Literal["linear", "constant"] = UNSET
     min_persistence: Annotated[float, Field(ge=0, lt=255)] = UNSET
     fusion: Literal["concat", "gated"] = UNSET
-    hidden: list[Count] = UNSET
-    width: Count = UNSET
+    hidden: list[_Width] = UNSET
+    width: _Width = UNSET
     dropout: ShareBelowOne = UNSET
 
 

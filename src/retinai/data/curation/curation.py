@@ -149,7 +149,7 @@ class Curation:
             return
         sentence = f"class {few(absent)} is absent from the training part of {self.name}"
         if self.settings.limit is None:
-            raise DataError(f"{sentence}; check the labels, or choose another data.seed or data.split_file")
+            raise DataError(f"{sentence}; check the labels, or choose another data.split_seed or data.split_file")
         self.notes.append(sentence)
 
     def fingerprint(self, table: pd.DataFrame) -> str:

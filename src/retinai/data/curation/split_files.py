@@ -28,6 +28,8 @@ def read_rows(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: As `read_labels`.
     """
+    if not Path(path).exists():
+        raise DataError(f"the split file {path} does not exist; check data.split_file")
     found = read_labels(Path(path), ["id", "split"])
     for column in found.columns.drop("row"):
         found[column] = pd.Series([from_cell(cell) for cell in found[column]], index=found.index, dtype=object)

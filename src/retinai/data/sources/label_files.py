@@ -195,6 +195,7 @@ def parse_flags(labels: pd.DataFrame, columns: Sequence[str], id_column: str, pa
             f"row {labels['row'][row]} ({_short(labels[id_column][row])}), {column}: {_short(labels[column][row])!r}"
             for row, column in zip(*_where(wrong), strict=True)
         ]
+        found = list(dict.fromkeys(found))  # a row of two eyes stands there twice
         raise DataError(f"{path}: labels must be 0 or 1; found {few(found)}")
     return [tuple(int(v) for v in row) for row in numbers.to_numpy()]
 

@@ -68,8 +68,14 @@ def _check_one_label_per_id(table: pd.DataFrame, source_file: str | Path) -> Non
         if len(labels) > 1:
             where = f" (rows {few(list(rows['row']))})" if "row" in rows else ""
             problems.append(f"{name} has the labels {' and '.join(map(str, labels))}{where}")
+        for column, word in (("patient", "patients"), ("split", "parts")):
+            values = list(dict.fromkeys(map(str, rows[column])))
+            if len(labels) == 1 and len(values) > 1:
+                problems.append(f"{name} has the {word} {' and '.join(values)}")
     if problems:
-        raise DataError(f"{source_file}: an id may have one label only: {few(problems)}; keep the right row")
+        raise DataError(
+            f"{source_file}: an id may have one label, patient and part only: {few(problems)}; keep the right row"
+        )
 
 
 def _schema(task: Task) -> pa.DataFrameSchema:
@@ -102,15 +108,17 @@ def check_paths(table: pd.DataFrame, root: Path, source_file: str | Path) -> Non
         DataError: If there are some; names the first five ids and their number.
     """
     inside = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118 (links must not be followed)
-    outside = [
-        name
-        for name, path in zip(table["id"], table["path"], strict=True)
+    outside = {
+        name: str(source)
+        for name, path, source in zip(table["id"], table["path"], table["source"], strict=True)
         if not os.path.normpath(path).startswith(inside)
-    ]
+    }
     if outside:
+        named = Path(source_file).with_name(next(iter(outside.values())))
+        file = named if named.is_file() else source_file
         raise DataError(
-            f"{source_file}: {len(outside)} ids lead out of {root}: {few(outside)}; an id is the name of a "
-            "photograph below that folder, not an absolute path or one with '..'"
+            f"{file}: {len(outside)} ids lead out of {root}: {few(list(outside))}; an id is the name of a photograph "
+            "below that folder, not an absolute path or one with '..'"
         )
 
 

@@ -137,8 +137,8 @@ def _signals_held() -> Iterator[None]:
     finally:
         for signum, handler in former.items():
             signal.signal(signum, handler)
-        for signum in came:
-            os.kill(os.getpid(), signum)
+        for number in came:
+            os.kill(os.getpid(), number)
 
 
 def _start_worker() -> None:

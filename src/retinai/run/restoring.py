@@ -46,7 +46,7 @@ def restoring(trainer: Trainer, checkpoint: str | None) -> Iterator[None]:
         yield
         return
     restored = _Restored(checkpoint)
-    trainer.callbacks.insert(0, restored)
+    trainer.callbacks.insert(0, restored)  # type: ignore[attr-defined]  # a connector of Lightning sets it
     try:
         yield
     except UserError:

@@ -6,7 +6,6 @@ that escapes is a defect of retinai and keeps its traceback.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 
@@ -32,15 +31,6 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be used: truncated, hostile, or of another task or network."""
-
-
-def printable(text: str) -> str:
-    r"""Return a text without the control characters that a terminal obeys, such as `\x1b`; line feeds and tabs stay.
-
-    Files of others are quoted in messages, and what they say must not clear the screen or hide a line.
-    """
-    hidden = ("Cc", "Cf", "Cs")  # control characters, those that turn the direction of writing, halves of characters
-    return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) in hidden and c not in "\n\t" else c for c in text)
 
 
 # Import names of optional packages, and the extra of retinai that brings each.

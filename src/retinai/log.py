@@ -11,9 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import unicodedata
 from typing import Any
-
-from retinai.errors import printable
 
 logger = logging.getLogger("retinai")
 NOTE = 25  # what a user should know and need not act on; between INFO and WARNING
@@ -23,6 +22,15 @@ _WORDS = {NOTE: ("note", "cyan"), logging.WARNING: ("warning", "yellow"), loggin
 def note(sentence: str) -> None:
     """Tell what a user should know of a run and need not act on."""
     logger.log(NOTE, sentence)
+
+
+def printable(text: str) -> str:
+    r"""Return a text without the control characters that a terminal obeys, such as `\x1b`; line feeds and tabs stay.
+
+    Files of others are quoted in messages, and what they say must not clear the screen or hide a line.
+    """
+    hidden = ("Cc", "Cf", "Cs")  # control characters, those that turn the direction of writing, halves of characters
+    return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) in hidden and c not in "\n\t" else c for c in text)
 
 
 def is_first_process() -> bool:

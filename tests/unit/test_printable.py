@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retinai.errors import printable
+from retinai.log import printable
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from retinai.errors import printable
+    from retinai.log import printable
     from retinai.run.records import DAMAGED
 
     table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD, padding=0)

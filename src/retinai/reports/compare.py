@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retinai.errors import UserError, printable
+from retinai.errors import UserError
+from retinai.log import printable
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.paired import paired_differences
 from retinai.prediction.predictions import Predictions, concatenate

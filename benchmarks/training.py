@@ -18,7 +18,7 @@ from benchmarks.watches import LightningWatch, Stopwatch
 from retinai.callbacks.quiet import quiet_lightning
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.modules.base import FundusModule
+from retinai.modules.grading import GradingModule
 
 CLIP = 1.0
 WARM = 2  # first steps of a run, not counted
@@ -41,7 +41,7 @@ class Batches(Dataset[dict[str, Any]]):
         return self.batches[index]
 
 
-def compare_with_bare_loop(module: FundusModule, batches: list[dict[str, Any]], rounds: int) -> Result:
+def compare_with_bare_loop(module: GradingModule, batches: list[dict[str, Any]], rounds: int) -> Result:
     """Time training steps through Lightning and the module against a plain loop over the same network.
 
     Both do forward, loss, backward, clipping, AdamW and one-cycle on the same tensors in the same order.
@@ -80,7 +80,7 @@ def compare_with_bare_loop(module: FundusModule, batches: list[dict[str, Any]], 
 
 
 def compare_with_memory(
-    module: FundusModule,
+    module: GradingModule,
     table: pd.DataFrame,
     cache: PreparedCache,
     preprocessing: Preprocessing,
@@ -113,7 +113,7 @@ def compare_with_memory(
     return Result("training throughput: prepared / in memory", ">= 0.95", ratio, times.seconds, details)
 
 
-def plain_loop(module: FundusModule, batches: Iterable[dict[str, Any]], steps: int) -> Spent:
+def plain_loop(module: GradingModule, batches: Iterable[dict[str, Any]], steps: int) -> Spent:
     """Train without the framework and return what it took after the warm-up.
 
     Args:

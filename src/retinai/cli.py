@@ -93,6 +93,7 @@ def _run(command: str, arguments: list[str]) -> int:
     # step then takes ten times as long. Read when torch is imported, so set before; the user's own value wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from retinai.commands.job import Job
+    from retinai.config.build import import_plugins
     from retinai.config.compose import launch
 
     try:
@@ -106,6 +107,7 @@ def _run(command: str, arguments: list[str]) -> int:
     words = [_spell_out(word, _SPELLED_OUT.get(command, {})) for word in words]
     with stoppable() as stop:
         try:
+            import_plugins()
             launch(Job(command), [*words, *flags])
         except BaseException as error:
             if stop.signum is not None:  # whatever was made of it on the way: an import that it broke is an ImportError

@@ -22,6 +22,7 @@ from retinai.config.paths import conf_dir
 from retinai.config.sections import find
 from retinai.config.sections.base import BuiltSection, Section
 from retinai.config.sections.telling import choices_of, describe, sections_in
+from retinai.config.wiring import is_reference
 from retinai.errors import ConfigError
 
 OPTION_FILES = sorted(conf_dir().glob("*/*.yaml"))
@@ -217,9 +218,12 @@ def test_gpus_are_counted(devices: str, good: bool, monkeypatch: pytest.MonkeyPa
 
 
 def leaves(content: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the keys of a file, down to values; the arguments of a transform are albumentations'."""
+    """Yield the keys of a file, down to values; the arguments of a transform are albumentations'.
+
+    The value of a reference (`loss: ${loss}`) is declared where the section that it names is.
+    """
     for key, value in (content or {}).items():
-        if key in ("defaults", "hydra", "_target_"):
+        if key in ("defaults", "hydra", "_target_") or is_reference(value):
             continue
         if isinstance(value, dict):
             yield from leaves(value, (*prefix, key))

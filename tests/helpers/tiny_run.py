@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from retinai.callbacks import make_callbacks
 from retinai.encoders.checkpoint_io import AtomicCheckpointIO
-from retinai.tasks.known import DR_GRADE
 
 
 class TinyModule(lightning.LightningModule):
@@ -72,7 +71,7 @@ def train(
 
     cfg = compose_sections(overrides)
     module = module or TinyModule()
-    callbacks = [*make_callbacks(OmegaConf.to_container(cfg.callbacks, resolve=True), DR_GRADE, folder), *more]
+    callbacks = [*make_callbacks(OmegaConf.to_container(cfg.callbacks, resolve=True), folder, "val/qwk"), *more]
     arguments: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
     arguments |= {"max_epochs": epochs, "accelerator": "cpu"}
     trainer = lightning.Trainer(

@@ -81,7 +81,7 @@ def test_what_cannot_be_taught_is_refused_before_a_run_folder_is_made(
     other_task = ["data=idrid", f"data.root={synthetic_idrid}", "data.target=dme"]
     cases = [
         (["model=distiller"], ["model=distiller needs a teacher", "teacher.ckpt=RUN"]),
-        ([*taught, *other_task], ["'dr_grade'", "'dme_risk'", "choose a teacher.ckpt of the same task"]),
+        ([*taught, *other_task], ["task dr_grade", "task dme_risk", "choose a teacher.ckpt of the same task"]),
         ([*taught, "loss=corn"], ["loss=corn", "class logits"]),
         ([*taught, "data.preprocess.crop=none"], ["data.preprocess.crop=none", "trained with fov"]),
         ([*taught, "model.alpha_end=1.5"], ["model.alpha_end=1.5", "0 to 1"]),

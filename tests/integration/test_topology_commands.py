@@ -14,6 +14,7 @@ from retinai.data.photographs.arrays import write_array
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.modules.load import load_module
+from retinai.topology.branch import topology_of
 from retinai.topology.cache import TopologyCache
 from retinai.topology.persistence import TopologySettings, persistence_images
 
@@ -51,7 +52,8 @@ def test_the_module_decides_at_evaluation_and_prediction_and_the_cache_changes_n
     checkpoint: Path, place: Path, data: list[str], synthetic_aptos: Path, command: Command
 ) -> None:
     module = load_module(checkpoint)
-    assert module.topology is not None and module.topology.fusion == "gated" and module.topology.size == 64
+    settings = topology_of(module)
+    assert settings is not None and settings.fusion == "gated" and settings.size == 64
     tested = pd.read_csv(place / "run" / "predictions.csv", dtype={"id": str})
     images, out = synthetic_aptos / "train_images", place / "p.csv"
     assert command("predict", f"ckpt={checkpoint}", f"images={images}", f"out={out}", "num_workers=0") == 0
@@ -59,7 +61,7 @@ def test_the_module_decides_at_evaluation_and_prediction_and_the_cache_changes_n
     np.testing.assert_allclose(loose.filter(like="p_"), tested.filter(like="p_"), atol=1e-5)
 
     assert command("prepare", *data, *NETWORK, *TOPOLOGY, f"run_dir={place / 'found'}") == 0
-    cache = TopologyCache(place / "cache", module.preprocessing, module.topology)
+    cache = TopologyCache(place / "cache", module.preprocessing, settings)
     assert cache.size()[0] > 50
     pd.testing.assert_frame_equal(evaluate(command, checkpoint, place / "cached", place / "cache"), tested)
     # Evaluation does read the cache: with other images in it, it says other things.
@@ -83,7 +85,7 @@ def test_a_teacher_with_topology_teaches_a_student_without(
     ]
     assert command("train", *data, *student, *words, f"run_dir={place / 'student'}") == 0
     trained = load_module(place / "student" / "checkpoints" / "best.ckpt")
-    assert trained.topology is None and trained.photograph_fields() == []
+    assert topology_of(trained) is None and trained.photograph_fields() == []
 
 
 def test_prepare_computes_once_draws_and_says_so(

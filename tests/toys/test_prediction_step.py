@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from retinai.data.sources.aptos import AptosDataModule
-from retinai.modules.base import FundusModule
+from retinai.modules.grading import GradingModule
 from retinai.modules.load import load_module
 from retinai.prediction.predictor import Predictor
 from retinai.prediction.splits import predict_split
@@ -25,7 +25,7 @@ class Brightness(PredictionStep):
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def run(self, module: FundusModule, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, module: GradingModule, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         self.sizes.append(len(batch["id"]))
         return {"brightness": batch["image"].mean(dim=(1, 2, 3)), "first_letter": [name[0] for name in batch["id"]]}
 
@@ -34,24 +34,24 @@ class Sensitivity(PredictionStep):
     name = "sensitivity"
     needs_gradients = True
 
-    def run(self, module: FundusModule, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, module: GradingModule, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         image = batch["image"].detach().requires_grad_()
         (gradient,) = torch.autograd.grad(module(image).amax(dim=1).sum(), image)
         return {"gradient_norm": gradient.flatten(1).norm(dim=1), "map": gradient.abs().amax(dim=1)}
 
 
 @pytest.fixture
-def module(tiny_checkpoint: Path) -> FundusModule:
+def module(tiny_checkpoint: Path) -> GradingModule:
     return load_module(tiny_checkpoint)
 
 
 @pytest.fixture
-def data(module: FundusModule, synthetic_aptos: Path, tiny_runs: list[Path]) -> AptosDataModule:
+def data(module: GradingModule, synthetic_aptos: Path, tiny_runs: list[Path]) -> AptosDataModule:
     options: dict[str, Any] = {"cache": tiny_runs[0].parent / "cache", "num_workers": 0, "batch_size": 7}
     return AptosDataModule(root=str(synthetic_aptos), preprocessing=module.preprocessing, **options)
 
 
-def test_what_they_find_stands_in_the_table(module: FundusModule, data: AptosDataModule) -> None:
+def test_what_they_find_stands_in_the_table(module: GradingModule, data: AptosDataModule) -> None:
     brightness = Brightness()
     module.largest_batch = 3
     steps = [Probabilities(), brightness, Sensitivity()]
@@ -68,13 +68,13 @@ def test_what_they_find_stands_in_the_table(module: FundusModule, data: AptosDat
     assert (table["gradient_norm"] > 0).all()
 
 
-def load_module_again(module: FundusModule) -> FundusModule:
+def load_module_again(module: GradingModule) -> GradingModule:
     again = copy.deepcopy(module)
     again.largest_batch = None
     return again
 
 
-def test_gradients_are_those_of_finite_differences(module: FundusModule, data: AptosDataModule) -> None:
+def test_gradients_are_those_of_finite_differences(module: GradingModule, data: AptosDataModule) -> None:
     batch = next(iter(data.loader("test")))
     results = Predictor(module, "cpu", progress=False).run([batch], [Probabilities(), Sensitivity()])
     count, _, side, _ = batch["image"].shape

@@ -15,7 +15,7 @@ from retinai.errors import DataError, UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 ENGINES = ("onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8")
 
@@ -88,7 +88,7 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
     return _describe(module, path, f"{module.backbone_name} student", "student", trained=cfg.ckpt is not None)
 
 
-def _check_data(cfg: DictConfig, module: FundusModule, path: Path) -> None:
+def _check_data(cfg: DictConfig, module: GradingModule, path: Path) -> None:
     """Refuse data of another task and labels that cannot be read, before hours are spent on networks beside."""
     from retinai.run.opening import open_data
 
@@ -127,9 +127,11 @@ def make_beside(student: Network, key: str, scratch: Path) -> Network:
     return _describe(module, scratch / f"{key}.ckpt", BESIDE[key][0], key, trained=False)
 
 
-def _describe(module: FundusModule, path: Path, name: str, key: str, trained: bool) -> Network:
+def _describe(module: GradingModule, path: Path, name: str, key: str, trained: bool) -> Network:
+    from retinai.topology.branch import topology_of
+
     marked = name if trained or key in BESIDE else f"{name} (untrained)"  # of those beside the notes say it once
-    return Network(path, marked, key, trained, module.topology is not None, module.preprocessing.input_size)
+    return Network(path, marked, key, trained, topology_of(module) is not None, module.preprocessing.input_size)
 
 
 def _limit(cfg: DictConfig, own: dict[str, Any], checkpoint: Path) -> None:

@@ -14,18 +14,18 @@ from retinai.benchmark.rows import BESIDE
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 # Photographs of the cohort that an untrained student is exported with.
 _COHORT, _SIDE = 40, 256
 # What a classifier is made of; a student of teachers has more arguments, which only its training needs.
 _CLASSIFIER = (
     "task", "preprocessing", "class_counts", "num_samples", "backbone", "attention", "tuning", "loss", "optimizer",
-    "scheduler", "dropout", "test_time_flips", "seed",
+    "scheduler", "dropout", "test_time_flips", "branches", "seed",
 )  # fmt: skip
 
 
-def untrained_module(cfg: DictConfig) -> FundusModule:
+def untrained_module(cfg: DictConfig) -> GradingModule:
     """Return the untrained student that the configuration asks for; its `data` is filled in where it says none.
 
     Args:
@@ -34,6 +34,8 @@ def untrained_module(cfg: DictConfig) -> FundusModule:
     from omegaconf import OmegaConf, open_dict
 
     from retinai.config.choices import load_option
+    from retinai.errors import ConfigError
+    from retinai.modules.grading import GradingModule
     from retinai.run.factories import make_datamodule, make_module, plain
 
     if cfg.get("data") is None:
@@ -43,21 +45,24 @@ def untrained_module(cfg: DictConfig) -> FundusModule:
     datamodule = make_datamodule(cfg)
     datamodule.setup()
     module = make_module(cfg, datamodule)
+    if not isinstance(module, GradingModule):
+        raise ConfigError([f"model={cfg.model.name} gives no class probabilities, so there is nothing to compare"])
     module.describe_data(plain(cfg.data), model="classifier")
     return module.eval()
 
 
-def twin_module(student: FundusModule) -> FundusModule:
+def twin_module(student: GradingModule) -> GradingModule:
     """Return the student's twin with topology if it has none, and without if it has; untrained."""
-    from retinai.topology.persistence import TopologySettings
+    from retinai.topology.branch import TopologyBranch, topology_of
 
     own = _arguments(student)
     own["backbone"]["weights"] = "none"
-    own["topology"] = TopologySettings().to_dict() if student.topology is None else None
+    section = {"_target_": f"{TopologyBranch.__module__}.{TopologyBranch.__name__}"}
+    own["branches"] = {"topology": section} if topology_of(student) is None else None
     return _build(own, student)
 
 
-def beside_module(student: FundusModule, key: str) -> FundusModule:
+def beside_module(student: GradingModule, key: str) -> GradingModule:
     """Return an untrained network beside the student: same task, loss and pixels, one pass, no attention.
 
     Args:
@@ -70,11 +75,11 @@ def beside_module(student: FundusModule, key: str) -> FundusModule:
     own["backbone"] |= {"name": key, "architecture": BESIDE[key][1], "weights": "none"}
     own["attention"] = {"name": "none"}
     own["tuning"] = {"name": "full"}
-    own["topology"], own["test_time_flips"] = None, False
+    own["branches"], own["test_time_flips"] = None, False
     return _build(own, student)
 
 
-def save(module: FundusModule, path: Path) -> None:
+def save(module: GradingModule, path: Path) -> None:
     """Write a module as a checkpoint of retinai, whole or not at all."""
     from retinai.encoders.checkpoint_io import AtomicCheckpointIO
     from retinai.modules.checkpoint import write_metadata
@@ -84,11 +89,11 @@ def save(module: FundusModule, path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
 
-def _arguments(student: FundusModule) -> dict[str, Any]:
+def _arguments(student: GradingModule) -> dict[str, Any]:
     return {key: copy.deepcopy(value) for key, value in student.hparams.items() if key in _CLASSIFIER}
 
 
-def _build(arguments: dict[str, Any], student: FundusModule) -> FundusModule:
+def _build(arguments: dict[str, Any], student: GradingModule) -> GradingModule:
     from retinai.modules.classifier import Classifier
 
     module = Classifier(**arguments)

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from retinai.tasks.task import Task
-
 # Without these a run has no result to test, no way to go on, and no curve.
 NEEDED = ("best", "last", "metrics_csv")
 
 
-def make_callbacks(nodes: Mapping[str, Any], task: Task, run_folder: str | Path) -> list[Callback]:
+def make_callbacks(nodes: Mapping[str, Any], run_folder: str | Path, monitor: str, mode: str = "max") -> list[Callback]:
     """Build the callbacks of a run from the `callbacks` section.
 
     Args:
         nodes: Name to section with `_target_`, or to null for a callback that is switched off. Where a class
-            takes `run_folder` or `monitor` and the section gives none, it gets the run folder and the task's
-            monitored metric.
-        task: The task, owner of the monitored metric.
+            takes `run_folder`, `monitor` or `mode` and the section gives none, it gets those given here.
         run_folder: The run folder.
+        monitor: Name of the validation metric that chooses the best epoch.
+        mode: Whether a good value is high (`max`) or low (`min`).
 
     Returns:
         The callbacks in the order of the section, checkpoints last, `last` the very last.
@@ -43,7 +41,7 @@ def make_callbacks(nodes: Mapping[str, Any], task: Task, run_folder: str | Path)
     if off:
         raise ConfigError([f"callbacks.{name} cannot be switched off: a run needs it" for name in off])
     quiet_lightning()
-    offered = {"run_folder": str(run_folder), "monitor": task.monitor}
+    offered = {"run_folder": str(run_folder), "monitor": monitor, "mode": mode}
     order = [name for name in nodes if name not in ("best", "last")] + ["best", "last"]
     callbacks = []
     for name in order:

@@ -21,15 +21,16 @@ class RunCheckpoint(ModelCheckpoint):
     Args:
         run_folder: The run folder; files go to `checkpoints/` below it.
         filename: Name without suffix.
-        monitor: Metric whose highest value is kept; None keeps the newest epoch.
+        monitor: Metric whose best value is kept; None keeps the newest epoch.
+        mode: Whether the best value is the highest (`max`) or the lowest (`min`).
     """
 
-    def __init__(self, run_folder: str | Path, filename: str, monitor: str | None = None) -> None:
+    def __init__(self, run_folder: str | Path, filename: str, monitor: str | None = None, mode: str = "max") -> None:
         super().__init__(
             dirpath=Path(run_folder) / "checkpoints",
             filename=filename,
             monitor=monitor,
-            mode="max",
+            mode=mode,
             save_top_k=1,
             auto_insert_metric_name=False,
             enable_version_counter=False,
@@ -58,18 +59,19 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """`best.ckpt`: the epoch with the highest monitored value; of equal ones the earliest.
+    """`best.ckpt`: the epoch with the best monitored value; of equal ones the earliest.
 
     An epoch whose value is not a number (a class absent from a tiny validation part) never replaces
     one that has a value, and the first epoch is kept whatever its value, so that there is a file.
 
     Args:
         run_folder: The run folder.
-        monitor: Name of the validation metric; higher is better.
+        monitor: Name of the validation metric.
+        mode: Whether higher (`max`) or lower (`min`) is better.
     """
 
-    def __init__(self, run_folder: str | Path, monitor: str) -> None:
-        super().__init__(run_folder, "best", monitor)
+    def __init__(self, run_folder: str | Path, monitor: str, mode: str = "max") -> None:
+        super().__init__(run_folder, "best", monitor, mode)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether `current` is better than what is kept."""

@@ -17,12 +17,14 @@ class EpochProgress(Callback):
     On a terminal a bar shows the batches meanwhile; a log file (SLURM) gets the lines only.
 
     Args:
-        monitor: Name of the metric that chooses the best epoch; higher is better.
+        monitor: Name of the metric that chooses the best epoch.
         console: Where to print; None is the standard output.
+        mode: Whether higher (`max`) or lower (`min`) is better.
     """
 
-    def __init__(self, monitor: str, console: Console | None = None) -> None:
+    def __init__(self, monitor: str, console: Console | None = None, mode: str = "max") -> None:
         self.monitor = monitor
+        self.mode = mode
         self.console = console or Console(highlight=False)
         self._best: tuple[float, int] | None = None
         self._bar: Progress | None = None
@@ -74,7 +76,7 @@ class EpochProgress(Callback):
         self._seconds.append(time.monotonic() - self._begin)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         value = metrics.get(self.monitor, math.nan)
-        if not math.isnan(value) and (self._best is None or value > self._best[0]):
+        if not math.isnan(value) and (self._best is None or self._is_better(value, self._best[0])):
             self._best = (value, trainer.current_epoch + 1)
         if trainer.is_global_zero:
             self.console.print(self._line(trainer, metrics), soft_wrap=True)
@@ -82,6 +84,9 @@ class EpochProgress(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
         self._stop_bar()
+
+    def _is_better(self, value: float, than: float) -> bool:
+        return value > than if self.mode == "max" else value < than
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
@@ -92,7 +97,8 @@ class EpochProgress(Callback):
         last = trainer.max_epochs or 0
         epoch = trainer.current_epoch + 1
         parts = [f"epoch {epoch:>{len(str(last))}}/{last}" if last > 0 else f"epoch {epoch}"]
-        parts += [f"{name} {metrics[name]:.4f}" for name in ("train/loss", "val/loss", self.monitor) if name in metrics]
+        shown = dict.fromkeys(("train/loss", "val/loss", self.monitor))
+        parts += [f"{name} {metrics[name]:.4f}" for name in shown if name in metrics]
         if self._best is not None:
             parts.append(f"best {self._best[0]:.4f} (epoch {self._best[1]})")
         parts.append(f"{clock(self._seconds[-1])}")

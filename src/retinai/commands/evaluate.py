@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
     from retinai.prediction.predictions import Predictions
 
 RECORD = "evaluation.json"
@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
     folder = _check_folder(cfg, checkpoint)
     module = load_module(checkpoint)
     if cfg.grading is not None:
-        module.set_grading_mode(str(cfg.grading))
+        module.set_prediction_option("grading", str(cfg.grading))
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)
@@ -70,7 +70,7 @@ def _default_folder(checkpoint: Path, data: str, split: str) -> Path:
 def _write(
     folder: Path,
     cfg: DictConfig,
-    module: FundusModule,
+    module: GradingModule,
     datamodule: FundusDataModule,
     predictions: Predictions,
     notes: list[str],
@@ -102,7 +102,7 @@ def _write(
     print_parts(parts)
 
 
-def _details(cfg: DictConfig, module: FundusModule, datamodule: FundusDataModule) -> dict[str, Any]:
+def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModule) -> dict[str, Any]:
     from retinai import __version__
     from retinai.run.folder import git_revision, package_versions
 

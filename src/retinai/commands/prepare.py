@@ -128,10 +128,11 @@ def prepare_topology(
     Returns:
         What to print; empty where topology is off.
     """
-    from retinai.run.factories import topology_section
+    from retinai.config.build import TARGET
+    from retinai.run.factories import plain
 
-    section = topology_section(cfg)
-    if section is None:
+    section = {key: value for key, value in plain(cfg.topology).items() if key != TARGET}
+    if section["name"] == "none":
         return []
     from retinai.topology.cache import TopologyCache
     from retinai.topology.figure import draw_topology, find_examples

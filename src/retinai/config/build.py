@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 from retinai.errors import ConfigError, missing_extra
 
 TARGET = "_target_"
+# Environment variable: modules, with commas between, whose classes checkpoints may name.
+PLUGINS = "RETINAI_PLUGINS"
 T = TypeVar("T")
 
 
@@ -19,13 +22,13 @@ def build(spec: Mapping[str, Any], expected: type[T], /, trusted: bool = False, 
     """Make an object of the class that `spec` names from the rest of `spec` and `extra`.
 
     Checkpoints carry such mappings, so nothing but classes of the expected kind are called, and by default only
-    those that are defined in the retinai package or in a module that is imported already; a configuration that the
-    user composed may bring classes of its own (`trusted=True`).
+    those of the retinai package and of modules that are imported already (a checkpoint cannot import anything); a
+    configuration that the user composed may bring classes of its own (`trusted=True`).
 
     Args:
         spec: Mapping with `_target_` (a dotted path) and arguments. `extra` wins over it.
         expected: The class that the target has to be, or to be derived from; checked before anything is called.
-        trusted: Import modules outside the retinai package.
+        trusted: Allow targets of modules that are not imported yet.
         **extra: More keyword arguments.
 
     Returns:
@@ -43,13 +46,26 @@ def build(spec: Mapping[str, Any], expected: type[T], /, trusted: bool = False, 
     return target(**arguments)
 
 
+def import_plugins() -> None:
+    """Import the modules that the environment variable RETINAI_PLUGINS names, so that checkpoints may name theirs.
+
+    Raises:
+        ConfigError: If one cannot be imported.
+    """
+    for name in filter(None, map(str.strip, os.environ.get(PLUGINS, "").split(","))):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError([f"{PLUGINS} names {name!r}, which cannot be imported: {error}"]) from error
+
+
 def check_kind(spec: Mapping[str, Any], expected: type[T], trusted: bool = False) -> type[T]:
     """Return the class that `spec["_target_"]` names, once it is known to be of the expected kind; nothing is called.
 
     Args:
         spec: Mapping with `_target_`.
         expected: The class that the target has to be, or to be derived from.
-        trusted: Import modules outside the retinai package.
+        trusted: Allow targets of modules that are not imported yet.
 
     Raises:
         ConfigError: If there is no such thing, it is not allowed, or it is of another kind.
@@ -79,17 +95,19 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
     """Return the class or function that `spec["_target_"]` names.
 
     Raises:
-        ConfigError: If there is no such thing, or it is outside the retinai package, not imported yet and not trusted.
+        ConfigError: If there is no such thing, or it is outside the retinai package, not imported and not trusted.
         MissingExtraError: If it needs an optional package that is not installed.
     """
     path = str(spec.get(TARGET, ""))
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise ConfigError([f"a section without a usable _target_ (got {path!r}); it names what to build"])
-    # What is imported already was chosen by the user, in a configuration or a program; nothing else of a checkpoint is.
     if not trusted and module_name.split(".")[0] != "retinai" and module_name not in sys.modules:
         raise ConfigError(
-            [f"_target_ {path!r} is outside retinai and is not imported for a checkpoint; import {module_name} first"]
+            [
+                f"_target_ {path!r} is outside retinai and is not called from a checkpoint; if you trust the module, "
+                f"have it imported: {PLUGINS}={module_name}"
+            ]
         )
     try:
         found = getattr(importlib.import_module(module_name), name)
@@ -100,7 +118,7 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
         raise ConfigError([f"_target_ {path!r}: module {module_name} has no {name!r}"]) from error
     if not trusted and getattr(found, "__module__", None) != module_name:
         # `retinai.x.os.system` and re-exported outsiders end here.
-        raise ConfigError([f"_target_ {path!r} is not defined in {module_name} and is not called from a checkpoint"])
+        raise ConfigError([f"_target_ {path!r} is not defined there and is not called from a checkpoint"])
     return found
 
 
@@ -134,6 +152,22 @@ def show_base_options(cls: type) -> None:
     base = {n: p for n, p in inspect.signature(cls.__mro__[1]).parameters.items() if n not in named}
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*named.values(), *base.values()]]
     cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+
+def show_options(settings: type) -> Callable[[type[T]], type[T]]:
+    """Return a decorator of a class whose constructor takes the keys of a settings dataclass as `**settings`.
+
+    Args:
+        settings: The dataclass; its keys then show in the class's signature, so that they can be checked.
+    """
+
+    def show(cls: type[T]) -> type[T]:
+        own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
+        both = [*own, *inspect.signature(settings).parameters.values()]
+        cls.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in both])  # type: ignore[attr-defined]
+        return cls
+
+    return show
 
 
 def hint(key: str, valid: Iterable[str]) -> str:

@@ -14,20 +14,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from retinai.config import sections
+from retinai.config import sections, wiring
 from retinai.config.build import TARGET, binding_problems, build, hint, resolve_target
 from retinai.config.paths import conf_dir, group_options, groups_of
 from retinai.errors import ConfigError
 
 # Groups that a command can do without; any other that it chooses from must have an option.
 _OPTIONAL = {"augment", "consistency", "prompt", "sampler", "topology"}
-# What the commands add when they build a section, so it is not asked of the configuration.
-_GIVEN: dict[str, set[str]] = {
-    "data": {"preprocessing", "seed", "cache", "sampler", "augment", "fields"},
-    "model": {"task", "preprocessing", "class_counts", "seed", "backbone", "attention", "tuning", "loss", "optimizer",
-              "prompt", "scheduler", "num_samples", "consistency", "teacher", "topology"},
-    "loss": {"task", "class_counts", "num_samples"},
-}  # fmt: skip
 
 
 def check(command: str, cfg: DictConfig) -> None:
@@ -42,8 +35,11 @@ def check(command: str, cfg: DictConfig) -> None:
     Raises:
         ConfigError: With one sentence for each problem.
     """
-    values, problems = _plain_values(cfg)
-    problems += [*_unknown_top_level(command, cfg), *_missing(cfg), *_without_option(command, values)]
+    missing = wiring.missing_sections(command, cfg)
+    values, problems = _plain_values(cfg, list(missing))
+    # A group that was taken away is told as such.
+    problems += [sentence for name, sentence in missing.items() if name not in groups_of(command)]
+    problems += [*_unknown_top_level(command, cfg), *_missing(cfg, list(missing)), *_without_option(command, values)]
     own = sections.find(command, "", {})
     parts = {"": {key: value for key, value in values.items() if own and key in own.model_fields}}
     parts |= {key: value for key, value in values.items() if isinstance(value, dict) and key not in parts[""]}
@@ -56,7 +52,7 @@ def check(command: str, cfg: DictConfig) -> None:
         problems += faults or _refusals(name, part)
         if model and not faults:
             texts |= {f"{name}.{k}" if name else k: text for k, text in sections.texts(model, part).items()}
-    problems += _senseless_combinations(cfg)
+    problems += _senseless_combinations(command, cfg)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     with open_dict(cfg):
@@ -64,8 +60,13 @@ def check(command: str, cfg: DictConfig) -> None:
             OmegaConf.update(cfg, key, text)
 
 
-def _plain_values(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
-    """Return the configuration as plain values without those that are missing, and what cannot be resolved."""
+def _plain_values(cfg: DictConfig, absent: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the configuration as plain values without those that are missing, and what cannot be resolved.
+
+    Args:
+        cfg: The composed configuration.
+        absent: Sections that the model refers to and that are not there, which is told elsewhere.
+    """
     values: dict[str, Any] = {}
     problems: list[str] = []
     for key in map(str, cfg):
@@ -74,7 +75,8 @@ def _plain_values(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
         try:
             node = cfg[key]
             whole = OmegaConf.is_config(node)
-            values[key] = OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if whole else node
+            resolve = not (key == "model" and absent)
+            values[key] = OmegaConf.to_container(node, resolve=resolve, throw_on_missing=False) if whole else node
         except OmegaConfBaseException as error:
             problems.append(f"{key}: {str(error).splitlines()[0]}")
     for section in values.values():
@@ -102,8 +104,12 @@ def _refusals(name: str, section: dict[str, Any]) -> list[str]:
             from retinai.data.loading.augmentation import build_augmentation
 
             build_augmentation(section)
-        elif TARGET in section and (is_dataclass(resolve_target(section, trusted=True)) or name == "prompt"):
-            build(section, object, trusted=True)
+        elif TARGET in section:
+            target: Any = resolve_target(section, trusted=True)
+            if hasattr(target, "read_section"):
+                target.read_section(section)
+            elif is_dataclass(target) or name == "prompt":
+                build(section, object, trusted=True)
     except ConfigError as error:
         return error.problems
     return []
@@ -118,8 +124,9 @@ def _unknown_top_level(command: str, cfg: DictConfig) -> Iterable[str]:
     return [f"retinai {command} does not know {hint(str(key), valid)}" for key in cfg if key not in valid]
 
 
-def _missing(cfg: DictConfig) -> Iterable[str]:
-    return [f"{key}= is needed and was not given" for key in sorted(OmegaConf.missing_keys(cfg))]
+def _missing(cfg: DictConfig, absent: list[str]) -> Iterable[str]:
+    whole = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "model"]) if absent else cfg
+    return [f"{key}= is needed and was not given" for key in sorted(OmegaConf.missing_keys(whole))]
 
 
 def section_problems(name: str, section: dict[str, Any]) -> list[str]:
@@ -136,7 +143,8 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
         return error.problems
     except (TypeError, ValueError):
         return [f"{name}: {section[TARGET]} has no signature that shows which keys it takes; name another class"]
-    given = {key: None for key in _GIVEN.get(name, set()) if _takes(target, key)}
+    # A class says itself which arguments do not come from its section.
+    given = dict.fromkeys(getattr(target, "given", ()))
     apart = {TARGET, *(["preprocess", *(section.get("fields") or {})] if name == "data" else [])}
     own = {key: value for key, value in section.items() if key not in apart}
     problems = [f"{name}: {p}" for p in binding_problems(target, own | given, str(section[TARGET]).rpartition(".")[2])]
@@ -157,21 +165,16 @@ def _field_problems(data: dict[str, Any]) -> Iterator[str]:
                 yield f"{where}={spec} must be a mapping with {TARGET}, which names the class of a field"
 
 
-def _takes(target: Callable[..., Any], key: str) -> bool:
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return False  # told where the section is bound
-    return any(p.name == key or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-
-
-def _senseless_combinations(cfg: DictConfig) -> Iterable[str]:
+def _senseless_combinations(command: str, cfg: DictConfig) -> Iterable[str]:
     if cfg.get("resume") and not cfg.get("run_dir"):
         yield "resume=true needs run_dir= to say which run goes on"
     yield from _double_balancing(cfg)
-    yield from _teaching(cfg)
-    yield from _language_parts(cfg)
-    yield from _parts_of_model(cfg)
+    yield from wiring.parts_without_place(command, cfg)
+    for name in map(str, cfg):
+        # Classes say what does not go with them, so that no kind of model is known here.
+        problems = getattr(_class_of(cfg, name), "config_problems", None)
+        if problems is not None:
+            yield from problems(cfg)
 
 
 def _double_balancing(cfg: DictConfig) -> Iterable[str]:
@@ -186,59 +189,12 @@ def _double_balancing(cfg: DictConfig) -> Iterable[str]:
         )
 
 
-_OF_LLAVA = {
-    "backbone": "retinai.llava.settings.LlavaSettings",
-    "loss": "retinai.llava.loss.AnswerLikelihood",
-}
-
-
-def _language_parts(cfg: DictConfig) -> Iterable[str]:
-    """A LLaVA has its own backbones, loss, prompts and adapters; each of them goes with model=llava only."""
-    if OmegaConf.select(cfg, "model._target_") is None:
-        return
-    is_llava = cfg.model[TARGET] == "retinai.llava.module.LlavaGrader"
-    for group, target in _OF_LLAVA.items():
-        if (OmegaConf.select(cfg, f"{group}.{TARGET}") == target) == is_llava:
-            continue
-        name = OmegaConf.select(cfg, f"{group}.name")
-        if is_llava:
-            own = {"backbone": "backbone=llava_1_5_7b or llava_tiny", "loss": "loss=answer"}[group]
-            yield f"model=llava goes with {own}, not with {group}={name}"
-        else:
-            yield f"{group}={name} is of a language model; add model=llava"
-    if is_llava and not cfg.get("prompt"):
-        yield "model=llava needs prompt=, the templates of questions and answers"
-    if not is_llava and cfg.get("prompt"):
-        yield "prompt= is of a language model; add model=llava"
-    tuning = OmegaConf.select(cfg, "tuning.name")
-    if is_llava and tuning in ("head", "partial"):
-        yield f"tuning={tuning} does not suit model=llava; choose qlora, lora or full"
-    if not is_llava and tuning == "qlora":
-        yield "tuning=qlora is of a language model; add model=llava, or use lora, full, head or partial"
-
-
-def _teaching(cfg: DictConfig) -> Iterable[str]:
-    """A student needs a teacher."""
-    model = _class_of(cfg, "model")
-    if model is not None and _takes(model, "teacher") and not OmegaConf.select(cfg, "teacher.ckpt"):
-        yield (
-            f"model={cfg.model.get('name')} needs a teacher: add teacher.ckpt=RUN/checkpoints/best.ckpt of a trained "
-            "grader (several: teacher.ckpt=[A,B])"
-        )
-
-
-def _parts_of_model(cfg: DictConfig) -> Iterable[str]:
-    """Parts that are chosen, but that the model has no place for."""
-    model = _class_of(cfg, "model")
-    for group in ("attention", "consistency", "topology"):
-        chosen = OmegaConf.select(cfg, f"{group}.name") or "none"
-        if model is not None and chosen != "none" and not _takes(model, group):
-            yield f"model={cfg.model.get('name')} takes no {group}={chosen}; set {group}=none"
-
-
 def _class_of(cfg: DictConfig, name: str) -> Callable[..., Any] | None:
     """Return what a section builds; None where that is not known, which is told elsewhere."""
-    target = OmegaConf.select(cfg, f"{name}.{TARGET}")
+    section = cfg._get_node(name)
+    if not isinstance(section, DictConfig) or section._is_none() or section._is_missing():
+        return None
+    target = OmegaConf.select(section, TARGET)
     try:
         return None if target is None else resolve_target({TARGET: target}, trusted=True)
     except ConfigError:

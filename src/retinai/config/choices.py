@@ -26,7 +26,7 @@ from retinai.config.paths import conf_dir, group_options
 # Options that are content as a whole: parts of two of them make no third.
 _WHOLE = ("augment", "prompt")
 # Options that may speak of several sections, in the order in which they are merged.
-_WIDE = ("model", "phase", "recipe")
+_WIDE = ("model", "phase", "phase_defaults")
 _STARTS = ("experiment", "init")
 
 
@@ -65,7 +65,7 @@ def settle(command: str, cfg: DictConfig, words: list[str]) -> tuple[DictConfig,
         cfg, after = _compose(command, [*words, *more]), _choices(command, [*words, *more])
         notes += [f"{', '.join(more)}: brought by what the command line chooses, instead of the experiment's"]
     notes += _set_values(cfg, [(g, after[g]) for g in _changed(_WIDE, before, after)], line)
-    for group in _changed([g for g in after if g not in (*_STARTS, "phase", "recipe")], before, after):
+    for group in _changed([g for g in after if g not in (*_STARTS, "phase", "phase_defaults")], before, after):
         taken = _take_out(cfg, group, after[group], line)
         if taken:
             instead = f"{group}={after[group]} was chosen instead of the experiment's {before.get(group)}"
@@ -76,7 +76,7 @@ def settle(command: str, cfg: DictConfig, words: list[str]) -> tuple[DictConfig,
 def _read(command: str, words: list[str]) -> _Words:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    groups = {*group_options(command), "recipe"}
+    groups = {*group_options(command), "phase_defaults"}
     options: dict[str, str] = {}
     keys: list[str] = []
     for override in OverridesParser.create().parse_overrides([w for w in words if not w.startswith("-")]):
@@ -213,3 +213,28 @@ def leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def words_of(group: str, option: str) -> list[str]:
+    """Return what an option of several sections chooses and sets outside of its own section, as words."""
+    content, several = load_option(group, option)
+    if not several:
+        return []
+    values = [f"{k}={shown(v)}" for k, v in leaves(content) if k != group and not k.startswith(f"{group}.")]
+    return [*brought(group, option), *values]
+
+
+def shown(value: Any) -> str:
+    """Return a value as one writes it on the command line."""
+    import yaml
+
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+
+
+def phase_defaults() -> list[tuple[str, str]]:
+    """Return each model and phase for which `conf/phase_defaults` says more than the phase itself."""
+    stems = sorted(path.stem for path in (conf_dir() / "phase_defaults").glob("*.yaml"))
+    phases = sorted(path.stem for path in (conf_dir() / "phase").glob("*.yaml"))
+    return [(stem.removesuffix(f"_{phase}"), phase) for stem in stems for phase in phases if stem.endswith(f"_{phase}")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from retinai.config.choices import phase_defaults, words_of
 from retinai.config.paths import conf_dir, group_options, groups_of
+from retinai.config.wiring import takers
 
 _EXAMPLES: dict[str, list[str]] = {
     "train": [
@@ -40,7 +42,7 @@ _EXAMPLES: dict[str, list[str]] = {
 def command_help(command: str, summary: str) -> str:
     """Return what a command does, the groups it chooses from, its keys, and examples."""
     lines = [f"retinai {command}: {summary}", "", f"usage: retinai {command} [group=option] [key=value] ...", ""]
-    lines += _groups(command)
+    lines += [*_groups(command), *(_models() if command == "train" else [])]
     lines += ["keys (key: default # meaning):", *_keys(command), ""]
     lines += ["examples:", *[f"  {e}" for e in _EXAMPLES.get(command, [])], ""]
     lines += [
@@ -62,6 +64,19 @@ def _groups(command: str) -> list[str]:
         mark = " " if group in defaults else "+"
         shown = " ".join(f"{n}*" if n == defaults.get(group) else n for n in names)
         lines.append(f" {mark}{group:<{width}}  {shown}")
+    return [*lines, ""]
+
+
+def _models() -> list[str]:
+    """Return which sections each model takes, and what a phase sets."""
+    takes = takers()
+    models = sorted({model for names in takes.values() for model in names})
+    lines = ["what a model takes, and what a phase brings:"]
+    lines += [f"  model={model}: {' '.join(name for name in takes if model in takes[name])}" for model in models]
+    for phase in group_options("train")["phase"]:
+        lines.append(f"  phase={phase}: {' '.join(words_of('phase', phase))}")
+        of_models = [model for model, name in phase_defaults() if name == phase]
+        lines += [f"    model={m}: {' '.join(words_of('phase_defaults', f'{m}_{phase}'))}" for m in of_models]
     return [*lines, ""]
 
 

@@ -49,7 +49,7 @@ def group_options(command: str) -> dict[str, list[str]]:
 def groups_of(command: str) -> dict[str, str]:
     """Return group -> default option of a command, read from its defaults list.
 
-    Groups that other choices decide (`recipe`) are left out: nobody chooses them by hand.
+    Groups that other choices decide (`phase_defaults`) are left out: nobody chooses them by hand.
     """
     import yaml
 

@@ -96,13 +96,15 @@ class CheckpointRecord(OpenRecord):
     format: int
     version: Name
     target: Name
+    network: Name
     hparams: dict[str, Any]
-    task: TaskRecord
+    # None, as the calibration: a model that does not grade has none.
+    task: TaskRecord | None = None
     preprocessing: PreprocessingRecord
     backbone: Name
     model: Name
     data: dict[str, Any]
-    calibration: CalibrationRecord | None
+    calibration: CalibrationRecord | None = None
     frozen: FrozenRecord | None
     split: dict[str, str] | None = None
 

@@ -17,10 +17,11 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from retinai.config.choices import brought, leaves, load_option, merge
+from retinai.config.choices import leaves, load_option, merge, phase_defaults, shown, words_of
 from retinai.config.paths import conf_dir, group_options, groups_of
 from retinai.config.sections import COMMANDS, Section, find
 from retinai.config.sections.telling import describe, sections_in
+from retinai.config.wiring import is_reference, takers
 from retinai.errors import UserError
 from retinai.files import write_text
 
@@ -92,7 +93,11 @@ def _keys() -> str:
         rows = [*_rows(f"{group}.", read)]
         if rows:
             parts += [f"### {group}\n", _table(rows)]
+        if group == "model":
+            parts.append(_taken(options))
         wide = [f"| `{group}={name}` | {text} |" for name in options if (text := _of_other_sections(group, name))]
+        if group == "phase":
+            wide += _phase_defaults()
         if wide:
             title = "" if rows else f"### {group}\n\n"
             parts.append("\n".join([f"{title}| option | brings |", "|---|---|", *wide, ""]))
@@ -104,6 +109,22 @@ def _keys() -> str:
         rows = [*_rows("", [_Option(command, content, frozenset(content) | elsewhere, model, _comments(text))])]
         parts += [f"### retinai {command}\n", _table(rows)]
     return "\n".join(parts)
+
+
+def _taken(models: Iterable[str]) -> str:
+    """Return the table of the sections that each model takes."""
+    by_model = {model: [name for name, models in takers().items() if model in models] for model in models}
+    rows = [f"| `model={model}` | {', '.join(f'`{name}`' for name in names)} |" for model, names in by_model.items()]
+    return "\n".join(["| option | takes the sections |", "|---|---|", *rows, ""])
+
+
+def _phase_defaults() -> list[str]:
+    """Return the rows of what a phase means for one model (`conf/phase_defaults`)."""
+    rows = []
+    for model, phase in phase_defaults():
+        told = ", ".join(f"`{word}`" for word in words_of("phase_defaults", f"{model}_{phase}"))
+        rows.append(f"| `phase={phase} model={model}` | {told} as well |")
+    return rows
 
 
 def _table(rows: Iterable[str]) -> str:
@@ -128,7 +149,8 @@ def _read(group: str, name: str) -> Iterator[_Option]:
 
 
 def _own(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in leaves(content) if k.split(".")[-1] not in ("_target_", "name")}
+    keys = {k: v for k, v in leaves(content) if k.split(".")[-1] not in ("_target_", "name")}
+    return {k: v for k, v in keys.items() if not is_reference(v)}  # told as what a model takes
 
 
 def _option_comments(group: str, name: str) -> dict[str, str]:
@@ -170,7 +192,7 @@ def _rows(prefix: str, options: list[_Option]) -> Iterator[str]:
     for key in [*keys, *(key for key in declared if key not in given)]:
         having = [option for option in options if key in option.content]
         every = len(having) == len(options)
-        default = _by_option([(o.label, _shown(o.content[key])) for o in having], every, code=True)
+        default = _by_option([(o.label, shown(o.content[key])) for o in having], every, code=True)
         fields = [field for o in having or options if o.model and (field := _field(o.model, key)) is not None]
         allowed = "; or ".join(dict.fromkeys(describe(field) for field in fields)) or "as its class says"
         said = [(o.label, o.comments[key]) for o in having if key in o.comments]
@@ -192,12 +214,6 @@ def _by_option(values: list[tuple[str, str]], every: bool, code: bool) -> str:
     return "; ".join(f"{', '.join(names)}: {quoted[value]}" for value, names in labels.items())
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
-
-
 def _field(model: type[Section], key: str) -> FieldInfo | None:
     """Return the declaration of a key, such as `preprocess.crop`, or of the one above it that has one."""
     first, _, rest = key.partition(".")
@@ -208,11 +224,7 @@ def _field(model: type[Section], key: str) -> FieldInfo | None:
 
 def _of_other_sections(group: str, name: str) -> str:
     """Return what an option chooses and sets outside of its own section."""
-    content, several = load_option(group, name)
-    if not several:
-        return ""
-    values = [f"{k}={_shown(v)}" for k, v in leaves(content) if k != group and not k.startswith(f"{group}.")]
-    return ", ".join(f"`{word}`" for word in [*brought(group, name), *values])
+    return ", ".join(f"`{word}`" for word in words_of(group, name))
 
 
 def main() -> int:

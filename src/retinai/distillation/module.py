@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from retinai.data.loading.fields import SampleField
-from retinai.distillation.teacher import Teachers, checkpoint_paths, load_teachers
+from retinai.distillation.notes import teacher_notes
+from retinai.distillation.teacher import Teachers, checkpoint_paths, load_teachers, missing_teacher
 from retinai.errors import CheckpointError, ConfigError
 from retinai.losses.base import Criterion
 from retinai.losses.divergence import distillation_loss
 from retinai.modules.checkpoint import KEY
 from retinai.modules.classifier import Classifier
+
+if TYPE_CHECKING:
+    from retinai.data.datamodule import FundusDataModule
 
 
 class Distiller(Classifier):
@@ -71,6 +78,36 @@ class Distiller(Classifier):
                 ]
             )
         return criterion
+
+    @classmethod
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return what is wrong with a classifier's choices, and that a teacher is missing."""
+        yield from super().config_problems(cfg)
+        if not OmegaConf.select(cfg, "teacher.ckpt"):
+            yield (
+                f"model={OmegaConf.select(cfg, 'model.name')} needs a teacher: add "
+                "teacher.ckpt=RUN/checkpoints/best.ckpt of a trained grader (several: teacher.ckpt=[A,B])"
+            )
+
+    @classmethod
+    def check_machine(cls, sections: Mapping[str, Any]) -> None:
+        """Check that the teachers' files are there."""
+        super().check_machine(sections)
+        for path in checkpoint_paths(sections.get("teacher")):
+            if not Path(path).is_file():
+                raise missing_teacher(path)
+
+    def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
+        """Load the teachers and tell who they are."""
+        self.set_teachers()
+        assert self.teachers is not None
+        self.teachers.check_task(datamodule.task)
+        self.teachers.check_preprocessing(datamodule.preprocessing)
+        return [*super().prepare_training(datamodule), *teacher_notes(self.teachers, datamodule)]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the teachers are."""
+        return {**super().facts(), "teacher": self.teachers and self.teachers.describe()}
 
     def set_teachers(self, teachers: Teachers | None = None) -> None:
         """Take the teachers to learn from.

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from retinai.data.curation.known_split import KnownSplit
 from retinai.data.loading.fields import SampleField
 from retinai.data.loading.views import PhotographView, check_views
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.distillation.fields import TeacherField
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import CheckpointError
 from retinai.losses.divergence import soften
 from retinai.modules.classifier import Classifier
 from retinai.modules.load import load_module
 from retinai.tasks.task import Task, check_same_task
-from retinai.topology.field import TopologyField
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from retinai.data.datamodule import FundusDataModule
 
 
 class Teachers:
@@ -73,26 +67,20 @@ class Teachers:
         for module in self.modules:
             images = batch[_view_key(self.views.index(module.preprocessing))].to(next(module.parameters()).dtype)
             own = {**batch, "image": images}
-            if module.topology is not None:
-                own["topology"] = batch[_topology_key(module)]
+            for field in module.photograph_fields():
+                own[field.name] = batch[TeacherField(field, module.preprocessing).name]
             logits = module(*module.network_inputs(own))
             answers.append(soften(module.criterion.class_logits(logits), temperature, self.task.distribution))
         return torch.stack(answers).mean(dim=0)
 
     def fields(self) -> list[SampleField]:
-        """Return what training batches must carry for the teachers: their views, and persistence images, each once.
+        """Return what training batches must carry for the teachers: their views and what they read, each once.
 
-        Both are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size, and a
-        student needs no topology of its own.
+        Both are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size.
         """
         views = [PhotographView(_view_key(i), view, splits=("train",)) for i, view in enumerate(self.views)]
-        wanted = {_topology_key(module): module for module in self.modules if module.topology is not None}
-        images = [
-            TopologyField(m.topology, m.preprocessing, name, splits=("train",))
-            for name, m in wanted.items()
-            if m.topology is not None
-        ]
-        return [*views, *images]
+        own = [TeacherField(f, module.preprocessing) for module in self.modules for f in module.photograph_fields()]
+        return [*views, *{field.name: field for field in own}.values()]
 
     def check_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Refuse teachers that look at another part of a photograph than the student.
@@ -139,12 +127,6 @@ def _view_key(number: int) -> str:
     return f"view_{number}"
 
 
-def _topology_key(module: Classifier) -> str:
-    """Return the batch key of a teacher's persistence images, by all that decides them."""
-    assert module.topology is not None
-    return f"teacher_topology_{module.topology.key()}_{module.preprocessing.pixel_key()}"
-
-
 def checkpoint_paths(section: dict[str, Any] | None) -> list[str]:
     """Return the checkpoints that a `teacher` section names: none, one, or several."""
     given = (section or {}).get("ckpt")
@@ -165,10 +147,7 @@ def load_teachers(paths: Sequence[str | Path]) -> Teachers:
     modules: list[Classifier] = []
     for path in paths:
         if not Path(path).is_file():
-            raise CheckpointError(
-                f"teacher {path} does not exist; check teacher.ckpt= (a student needs it to be trained and to go on "
-                "with resume=true, not to be used)"
-            )
+            raise missing_teacher(path)
         module = load_module(path)
         if not isinstance(module, Classifier):
             raise CheckpointError(
@@ -182,47 +161,12 @@ def load_teachers(paths: Sequence[str | Path]) -> Teachers:
     return teachers
 
 
-def teacher_notes(cfg: DictConfig, teachers: Teachers | None, datamodule: FundusDataModule) -> list[str]:
-    """Return what a user should know of the teachers: who they are, and whether they have seen the exam.
-
-    A teacher that was trained or chosen on photographs of the student's test part knows their answers, and what
-    it knows reaches the student; so folds are taught by teachers of the same fold.
-
-    Args:
-        cfg: Composed training configuration.
-        teachers: Of `assemble.find_teachers`.
-        datamodule: The student's data, set up.
-    """
-    if teachers is None:
-        if checkpoint_paths(cfg.teacher):
-            return [f"teacher.ckpt is not used: model={cfg.model.name} has no teacher (model=distiller has)"]
-        return []
-    notes = [f"teacher: {path} ({record})" for path, record in zip(teachers.paths, teachers.words(), strict=True)]
-    tested = {split: set(datamodule.table.loc[datamodule.table["split"] == split, "id"]) for split in ("test", "val")}
-    for path, module in zip(teachers.paths, teachers.modules, strict=True):
-        seen = _seen_in_training(Path(path), module, datamodule)
-        for split, ids in tested.items():
-            if ids & seen["train"] or (split == "test" and ids & seen["val"]):
-                known = len(ids & (seen["train"] | seen["val"]))
-                notes.append(
-                    f"teacher {path} was trained or chosen on {known} of the {len(ids)} photographs of the {split} "
-                    "split, so results on it are too kind; teach with a teacher of the same split (data.fold, seed)"
-                )
-    return notes
-
-
-def _seen_in_training(checkpoint: Path, module: Classifier, datamodule: FundusDataModule) -> dict[str, set[str]]:
-    """Return the photographs of this data set that a teacher was trained and chosen on, as far as it is known."""
-    file = checkpoint.parent.parent / "split.csv"
-    seen: dict[str, set[str]] = {"train": set(), "val": set()}
-    if module.data_config.get("name") != datamodule.name or (module.split is None and not file.is_file()):
-        return seen
-    known = KnownSplit.of_file(file) if module.split is None else KnownSplit.from_dict(module.split)
-    for name in datamodule.table["id"]:
-        part = known.part_of(name)
-        if part in seen:
-            seen[part].add(name)
-    return seen
+def missing_teacher(path: str | Path) -> CheckpointError:
+    """Return the error of a teacher whose file is not there."""
+    return CheckpointError(
+        f"teacher {path} does not exist; check teacher.ckpt= (a student needs it to be trained and to go on with "
+        "resume=true, not to be used)"
+    )
 
 
 def _content_hash(module: Classifier) -> str:

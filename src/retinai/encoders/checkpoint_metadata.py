@@ -10,10 +10,11 @@ from torch import Tensor
 import retinai
 from retinai.config.records import CheckpointRecord, check_record
 from retinai.encoders.checkpoint_content import STATES
-from retinai.errors import CheckpointError
+from retinai.errors import CheckpointError, UserError
+from retinai.tasks.task import Task
 
 KEY = "retinai"
-FORMAT = 3  # 2: a hash of the content; 3: encoders are kept under `encoder`
+FORMAT = 3  # 2: a hash of the content; 3: encoders and branches are kept under `encoder` and `branches`
 
 
 def read_metadata(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -39,8 +40,10 @@ def read_metadata(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     try:
         check_record(CheckpointRecord, metadata)
+        if metadata.get("task") is not None:
+            Task.from_dict(metadata["task"])
         _check_states(checkpoint)
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         raise CheckpointError(f"{name} cannot be used ({error}); use one that retinai wrote") from error
     return metadata
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
     from retinai.prediction.predictions import Predictions
 
 # precision -> largest difference of a probability, largest loss of the metric. fp32 differs by rounding. bf16 has 8
@@ -62,7 +62,7 @@ class Tolerance:
         return found
 
 
-def compare(folder: Path, module: FundusModule, datamodule: FundusDataModule, split: str) -> dict[str, Any]:
+def compare(folder: Path, module: GradingModule, datamodule: FundusDataModule, split: str) -> dict[str, Any]:
     """Grade a split with the checkpoint and, from the photographs' files on, with the folder.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from retinai.modules.exporter import Exporter
 
 if TYPE_CHECKING:
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 
 def _write_onnx(cfg: Any, module: Any, out: Path) -> None:
@@ -29,6 +29,6 @@ GRAPH_EXPORTERS: dict[str, Exporter] = {
 }
 
 
-def exporters_of(module: FundusModule) -> dict[str, Exporter]:
+def exporters_of(module: GradingModule) -> dict[str, Exporter]:
     """Return what a module can be exported to, by format."""
     return {**(GRAPH_EXPORTERS if module.is_tensor_graph else {}), **module.exporters()}

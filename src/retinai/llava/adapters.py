@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import DictConfig
 from torch import nn
 
 from retinai.config.build import TARGET, check_own_kind
 from retinai.encoders.tuning import Tuning, TuningReport
 from retinai.errors import ConfigError
+from retinai.llava.settings import only_for_llava
 
 PROJECTOR = "multi_modal_projector"
 # CLIP's layers have projections of the same names, so the language model is part of the pattern.
@@ -53,6 +55,11 @@ class LlavaTuning(Tuning):
             problems.append(f"tuning.dropout={self.dropout} is out of range (0 up to, not including, 1)")
         if problems:
             raise ConfigError(problems)
+
+    @classmethod
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return that it was chosen for another kind of model."""
+        return only_for_llava(cfg, "tuning", ", or use lora, full, head or partial")
 
     @property
     def shape(self) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional
 
+from retinai.llava.settings import only_for_llava
 from retinai.losses.base import Criterion
 
 
@@ -26,6 +29,11 @@ class AnswerLikelihood(Criterion):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+
+    @classmethod
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return that it was chosen for another kind of model."""
+        return only_for_llava(cfg, "loss")
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean negative log-probability of the true grade among the candidates, a scalar.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from retinai.data.loading.fields import SampleField
@@ -16,45 +18,43 @@ from retinai.llava.adapters import read_tuning, report_tuning
 from retinai.llava.fingerprint import check_fingerprint
 from retinai.llava.hf_export import export
 from retinai.llava.loading import check_machine
+from retinai.llava.loss import AnswerLikelihood
 from retinai.llava.network import LlavaNetwork, build_llava
 from retinai.llava.prediction import Answers, FreeTextGrades
 from retinai.llava.report import answers_part
-from retinai.llava.settings import read_settings
+from retinai.llava.settings import LlavaSettings, read_settings
 from retinai.llava.text.prompts import PromptTemplates
-from retinai.modules.base import FundusModule, settings_from
+from retinai.llava.warm_start import load_adapters
+from retinai.modules.base import settings_from
 from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
 from retinai.modules.exporter import Exporter
+from retinai.modules.grading import GradingModule
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PredictionStep, Probabilities
 from retinai.reports.parts import ReportPart
 from retinai.tasks.task import Task
 
 _GRADINGS = ("score", "generate")
+# The sections that a LLaVA has of its own kind, and what to choose there.
+_OWN = {"backbone": "backbone=llava_1_5_7b or llava_tiny", "loss": "loss=answer"}
 
 
-class LlavaGrader(FundusModule):
+class LlavaGrader(GradingModule):
     """Grades photographs in words.
 
     Args:
         task: `Task.to_dict()` of the data, of kind `grade`.
-        preprocessing: `Preprocessing.to_dict()`.
-        class_counts: Samples per class in the training split.
         backbone: The `backbone` section of a LLaVA.
         tuning: The `tuning` section: `qlora`, `lora` or `full`.
         prompt: The `prompt` section: templates of questions and answers.
-        loss: The `loss` section.
-        optimizer: The `optimizer` section.
-        scheduler: The `scheduler` section.
         grading: `score`: the probabilities of the grades are the likelihoods of their sentences, so
             that every photograph gets a valid grade; `generate`: free text, and a parser.
         findings: Write findings after the grade when predicting.
         max_answer_tokens: Most tokens of a written answer.
         length_normalised: Divide a candidate's log-likelihood by its number of tokens.
         gradient_checkpointing: Compute activations anew in the backward pass.
-        attention: The `attention` section; a LLaVA takes none.
-        seed: Decides the adapters' first weights and dropout.
-        num_samples: Samples in the training split.
         name: Name of the configuration.
+        **options: Of `GradingModule`.
 
     Raises:
         ConfigError: If sections do not fit the task or each other.
@@ -71,36 +71,19 @@ class LlavaGrader(FundusModule):
         self,
         *,
         task: dict[str, Any],
-        preprocessing: dict[str, Any],
-        class_counts: Sequence[int],
         backbone: dict[str, Any],
         tuning: dict[str, Any],
         prompt: dict[str, Any],
-        loss: dict[str, Any],
-        optimizer: dict[str, Any],
-        scheduler: dict[str, Any],
         grading: str = "score",
         findings: bool = True,
         max_answer_tokens: int = 192,
         length_normalised: bool = False,
         gradient_checkpointing: bool = True,
-        attention: dict[str, Any] | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
         name: str = "llava",
+        **options: Any,
     ) -> None:
-        _check(task, grading, attention, max_answer_tokens)
-        super().__init__(
-            task=task,
-            preprocessing=preprocessing,
-            class_counts=class_counts,
-            loss=loss,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            seed=seed,
-            num_samples=num_samples,
-        )
-        self.model_name = name
+        _check(task, grading, max_answer_tokens)
+        super().__init__(task=task, name=name, **options)
         self.grading = grading
         self.tells_findings = bool(findings)
         self.max_answer_tokens = int(max_answer_tokens)
@@ -109,9 +92,23 @@ class LlavaGrader(FundusModule):
         self.candidates = [self.prompts.grade_text(self.task, grade) for grade in range(self.task.num_classes)]
 
     @classmethod
-    def check_machine(cls, backbone: Mapping[str, Any]) -> None:
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return what is chosen that a language model cannot take, and that the prompt is missing."""
+        yield from super().config_problems(cfg)
+        for group, own in _OWN.items():
+            of_llava = {"backbone": LlavaSettings, "loss": AnswerLikelihood}[group]
+            if OmegaConf.select(cfg, f"{group}._target_") != f"{of_llava.__module__}.{of_llava.__name__}":
+                yield f"model=llava goes with {own}, not with {group}={OmegaConf.select(cfg, f'{group}.name')}"
+        if not cfg.get("prompt"):
+            yield "model=llava needs prompt=, the templates of questions and answers"
+        tuning = OmegaConf.select(cfg, "tuning.name")
+        if tuning in ("head", "partial"):
+            yield f"tuning={tuning} does not suit model=llava; choose qlora, lora or full"
+
+    @classmethod
+    def check_machine(cls, sections: Mapping[str, Any]) -> None:
         """Check that packages and, for a large network, a GPU are there."""
-        check_machine(read_settings(backbone))
+        check_machine(read_settings(sections["backbone"]))
 
     @property
     def states_probabilities(self) -> bool:
@@ -138,17 +135,14 @@ class LlavaGrader(FundusModule):
         """Return what trains; the network decided it when it was built."""
         return report_tuning(self.network)
 
-    def configure_optimizers(self) -> Any:
-        """Return the optimiser over adapters and projector, the latter with the rate of a fresh part."""
+    def parameter_groups(self, more: Iterable[nn.Parameter] = ()) -> list[dict[str, Any]]:
+        """Return adapters and projector, the latter with the rate of a fresh part."""
         settings = self.optimizer_settings
         rates = {"language": settings.lr, "projector": settings.lr * settings.head_lr_multiplier}
-        groups: list[dict[str, Any]] = [
+        return [
             {"params": parameters, "lr": rates[part], "weight_decay": settings.weight_decay, "name": part}
             for part, parameters in self.network.trained_groups().items()
         ]
-        optimizer = settings.build(groups)
-        scheduler = self.scheduler_settings.build(optimizer, self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # Training.
 
@@ -217,13 +211,19 @@ class LlavaGrader(FundusModule):
         """Return the folder that transformers and peft load."""
         return {"hf": Exporter(export, ("fp32",))}
 
+    def set_prediction_option(self, name: str, value: Any) -> None:
+        """Change how it grades (`grading`), see `set_grading_mode`."""
+        if name != "grading":
+            super().set_prediction_option(name, value)
+        self.set_grading_mode(str(value))
+
     def set_grading_mode(self, grading: str) -> None:
         """Grade by `score` or `generate` from now on; a calibration of likelihoods does not suit free text.
 
         Raises:
             ConfigError: If it is neither.
         """
-        _check(self.task.to_dict(), grading, None, self.max_answer_tokens)
+        _check(self.task.to_dict(), grading, self.max_answer_tokens)
         if grading != self.grading:
             self.grading, self.calibration = grading, None
 
@@ -273,18 +273,20 @@ class LlavaGrader(FundusModule):
             )
         check_state_dict(checkpoint["state_dict"], self.state_dict(), metadata)
 
+    def take_start_weights(self, path: Path, checkpoint: dict[str, Any]) -> list[str]:
+        """Take adapters and projector; the base network is the module's own and is not read a second time."""
+        return load_adapters(path, checkpoint, self)
+
     def _hash_frozen(self) -> str | None:
         return self.network.backbone.fingerprint
 
 
-def _check(task: Mapping[str, Any], grading: str, attention: Mapping[str, Any] | None, tokens: int) -> None:
+def _check(task: Mapping[str, Any], grading: str, tokens: int) -> None:
     problems = []
     if "ordered" not in Task.from_dict(task).target_types:
         problems.append(f"model=llava gives grades; task {task['name']!r} has none, use model=classifier")
     if grading not in _GRADINGS:
         problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
-    if attention and attention.get("name", "none") != "none":
-        problems.append(f"attention={attention['name']} does not suit model=llava; use attention=none")
     if tokens < 1:
         problems.append(f"model.max_answer_tokens={tokens} must be 1 or more")
     if problems:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from retinai.config.build import TARGET, check_own_kind
 from retinai.errors import ConfigError
 
 TINY = "tiny"
+LLAVA = "retinai.llava.module.LlavaGrader"
 _TYPES = ("bfloat16", "float16", "float32")
 
 
@@ -45,10 +48,28 @@ class LlavaSettings:
         if self.dtype not in _TYPES:
             raise ConfigError([f"backbone.dtype={self.dtype} is unknown; valid: {', '.join(_TYPES)}"])
 
+    @classmethod
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return that a LLaVA was chosen for another kind of model."""
+        return only_for_llava(cfg, "backbone")
+
     @property
     def is_tiny(self) -> bool:
         """Whether it is the small network that needs no download."""
         return self.weights == TINY
+
+
+def only_for_llava(cfg: DictConfig, group: str, instead: str = "") -> Iterable[str]:
+    """Yield that the option of a group goes with a language model only, where another model was chosen.
+
+    Args:
+        cfg: The composed configuration.
+        group: Name of the group.
+        instead: What to use with other models.
+    """
+    model = OmegaConf.select(cfg, f"model.{TARGET}")
+    if model is not None and model != LLAVA:
+        yield f"{group}={OmegaConf.select(cfg, f'{group}.name')} is of a language model; add model=llava{instead}"
 
 
 def read_settings(section: Mapping[str, Any]) -> LlavaSettings:

@@ -43,6 +43,8 @@ class Criterion(nn.Module):
         ConfigError: If the loss cannot learn from the task's targets.
     """
 
+    # Arguments that the module gives; the others come from the `loss` section.
+    given: ClassVar[tuple[str, ...]] = ("task", "class_counts", "num_samples")
     target_types: ClassVar[tuple[str, ...]] = ("index",)
     trains_classifiers: ClassVar[bool] = True
     balances_classes: ClassVar[bool] = False

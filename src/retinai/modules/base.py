@@ -1,161 +1,165 @@
-"""The base of every LightningModule of retinai: one story in three hooks, and a checkpoint that stands alone."""
+"""The base of every LightningModule of retinai: optimisation, frozen parts, and a checkpoint that stands alone."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from retinai.config.build import TARGET, build
+from retinai.config.build import TARGET, build, show_base_options
 from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.tuning import TuningReport, hash_tensors, keep_frozen_in_eval
 from retinai.errors import UserError
-from retinai.losses.base import Criterion
 from retinai.modules.checkpoint import plain, restore_frozen_weights, write_metadata
 from retinai.modules.divergence import stop_if_diverged
-from retinai.modules.exporter import Exporter
 from retinai.modules.optimization import OptimizerSettings, SchedulerSettings, parameter_groups
-from retinai.prediction.predictions import Predictions
-from retinai.prediction.steps import PredictionStep, Probabilities, run_steps
-from retinai.reports.parts import ReportPart
-from retinai.tasks.task import Task
-from retinai.topology.settings import TopologySettings
 
 if TYPE_CHECKING:
-    from retinai.metrics.validation import ValidationMetrics
+    from omegaconf import DictConfig
+
+    from retinai.data.datamodule import FundusDataModule
+    from retinai.modules.stages import Stage
 
 S = TypeVar("S")
 
 
-class FundusModule(LightningModule):
-    """A module that learns a task from fundus photographs.
+class BaseModule(LightningModule):
+    """A module that learns from retinal photographs; it knows no task, no loss and no labels.
 
-    Subclasses add their own plain arguments, pass these on, and override the hooks that differ; inside
-    a hook every argument is in `self.hparams`.
+    A subclass takes its own plain arguments, passes the others on (`**options` will do), and builds its network in
+    `build_network`; there every argument is in `self.hparams`. It adds `training_step` and, to have something to
+    monitor, a `validation_step` that logs `monitor`.
 
     Args:
-        task: `Task.to_dict()` of the data.
         preprocessing: `Preprocessing.to_dict()`; it travels in the checkpoint.
-        class_counts: Samples (multilabel: positives) per class in the training split.
-        loss: The `loss` section.
         optimizer: The `optimizer` section.
         scheduler: The `scheduler` section.
-        seed: Decides the initial weights and, with the epoch, dropout.
-        num_samples: Samples in the training split, for losses that weigh positives against negatives.
+        seed: Decides the initial weights and, with epoch and batch, what is drawn while training.
+        name: Name of the model's configuration; None: the class's own.
 
     Raises:
-        ConfigError: If sections do not fit the task or each other.
+        ConfigError: If sections do not fit each other.
     """
 
-    network: Any
-    # Which persistence images the network takes beside the photograph; None where it takes none.
-    topology: TopologySettings | None = None
+    # Arguments that come from the data and the run and not from the `model` section; `run.factories` gives them.
+    given: ClassVar[tuple[str, ...]] = ("preprocessing", "seed")
     # Most photographs that it takes at once; `Predictor` divides larger batches. None: as many as asked for.
     largest_batch: int | None = None
-    # Whether photographs become probabilities in one graph of tensors, so that it can run without PyTorch.
-    is_tensor_graph: ClassVar[bool] = True
+    network: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a subclass that takes `**options` show the arguments of the base too, so that keys can be checked."""
+        super().__init_subclass__(**kwargs)
+        show_base_options(cls)
 
     def __init__(
         self,
         *,
-        task: dict[str, Any],
         preprocessing: dict[str, Any],
-        class_counts: Sequence[int],
-        loss: dict[str, Any],
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
         seed: int = 0,
-        num_samples: int | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # the subclass's arguments too
-        self.task = Task.from_dict(dict(task))
+        self.save_hyperparameters(logger=False)  # the subclasses' arguments too
         self.preprocessing = Preprocessing.from_dict(dict(preprocessing))
-        self.class_counts = [int(n) for n in class_counts]
         self.seed = int(seed)
+        self.model_name = name or type(self).__name__.lower()
         self.data_config: dict[str, Any] = {}
         self.split: dict[str, str] | None = None
-        self.calibration: dict[str, Any] | None = None  # of `fit_calibration`; set when a checkpoint is loaded
-        self.model_name = type(self).__name__.lower()
         self.optimizer_settings: OptimizerSettings = settings_from(optimizer, OptimizerSettings)
         self.scheduler_settings: SchedulerSettings = settings_from(scheduler, SchedulerSettings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.criterion = self.build_loss()
-            self.network = self.build_network()
-            self.tuning_report = self.tune()  # adapters have first weights too
-        self.metrics = self.build_metrics()
+            self.build()
         self.fetchable_sha256 = self._hash_frozen()
-        self._validation: list[tuple[Tensor, Tensor]] = []
         self._train_batch = 0  # number in its epoch
         keep_frozen_in_eval(self.network)
 
-    # The three hooks.
+    # What a subclass builds.
+
+    def build(self) -> None:
+        """Build everything that has weights, in an order that the seed's first draws follow."""
+        self.network = self.build_network()
+        self.tuning_report = self.tune()  # adapters have first weights too
 
     def build_network(self) -> nn.Module:
-        """Return the network, with `.encoder` (an `Encoder`) and `num_outputs` of the criterion."""
+        """Return the network; one with `.encoder` (an `Encoder`) can be tuned, and its frozen weights left out."""
         raise NotImplementedError
-
-    def build_loss(self) -> Criterion:
-        """Return the criterion of the `loss` section."""
-        counts, samples = self.class_counts, self.hparams.get("num_samples")
-        return build(self.hparams["loss"], Criterion, task=self.task, class_counts=counts, num_samples=samples)
-
-    def build_metrics(self) -> ValidationMetrics:
-        """Return the validation metrics of the task."""
-        return self.task.validation_metrics(self.decision_rule)
 
     def tune(self) -> TuningReport:
         """Decide what trains and return the report; a subclass with a `tuning` section overrides it."""
         return TuningReport(sum(p.numel() for p in self.network.parameters()), 0, ())
 
-    # What others ask of a module.
+    # What a run asks of a kind of module before it is built.
 
-    @property
-    def decision_rule(self) -> str:
-        """How probabilities become decisions, see `retinai.metrics.decisions.decide`."""
-        return self.criterion.decision_rule
+    @classmethod
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return a sentence for each choice of the whole configuration that makes no sense for this kind of model.
 
-    @property
-    def states_probabilities(self) -> bool:
-        """Whether it gives probabilities that a temperature can scale, and not only decisions."""
-        return True
+        Args:
+            cfg: The composed configuration; other sections may be wrong or missing.
+        """
+        return ()
 
-    @property
-    def backbone_name(self) -> str:
-        """Name of the backbone's configuration."""
-        return str(self.hparams["backbone"]["name"])
+    @classmethod
+    def check_machine(cls, sections: Mapping[str, Any]) -> None:
+        """Check that packages, hardware and files are there, before any data is read.
 
-    @property
-    def start_weights(self) -> str:
-        """Where the weights came from that training starts with."""
-        return str(self.network.encoder.load_report or "none (fresh)")
-
-    @property
-    def frozen_keys(self) -> frozenset[str]:
-        """Keys of the state dict that training cannot change."""
-        return frozenset(f"network.{key}" for key in self.tuning_report.frozen_keys)
-
-    def set_grading_mode(self, grading: str) -> None:
-        """Change how a language model's grades are had.
+        Args:
+            sections: The `model` section with the sections that it takes.
 
         Raises:
-            UserError: If this is no language model.
+            UserError: Says what is missing.
         """
-        raise UserError(f"grading={grading} is for model=llava; this checkpoint is of model {self.model_name!r}")
 
-    def describe_data(
-        self, data: Mapping[str, Any], model: str | None = None, split: Mapping[str, str] | None = None
-    ) -> None:
-        """Keep the data section, the model's name and the split (of `KnownSplit.to_dict`) for the checkpoint."""
-        self.data_config = plain(data)
-        self.split = plain(split)
-        self.model_name = model or self.model_name
+    @classmethod
+    def check_data(cls, datamodule: FundusDataModule) -> None:
+        """Check that this kind of model can learn from the data, before the network is built.
+
+        Args:
+            datamodule: The data, set up.
+
+        Raises:
+            UserError: Says what is missing.
+        """
+
+    # What a run asks of a module.
+
+    @property
+    def monitor(self) -> str:
+        """Name of the logged metric that chooses the best epoch."""
+        return "val/loss"
+
+    @property
+    def mode(self) -> str:
+        """Whether a good value of the monitored metric is high (`max`) or low (`min`)."""
+        return "min"
+
+    def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
+        """Load and check what only training needs, before the run folder is made.
+
+        Args:
+            datamodule: The data, set up; a module may ask it for more (`use_fields`).
+
+        Returns:
+            Sentences that the user should read.
+
+        Raises:
+            UserError: If something is missing or does not fit the data.
+        """
+        return []
+
+    def stages(self) -> Sequence[Stage]:
+        """Return what is done after the training, in order."""
+        return ()
 
     def fields(self) -> list[SampleField]:
         """Return what batches must carry besides photograph and label, in training and wherever it predicts."""
@@ -169,17 +173,69 @@ class FundusModule(LightningModule):
         """Return what an evaluation compares with besides the label, where the data set has it."""
         return []
 
-    def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """Return what of a batch goes into `forward`: the photographs, and what a subclass takes besides."""
-        return (batch["image"],)
+    def set_prediction_option(self, name: str, value: Any) -> None:
+        """Change how predictions are made, for models that leave a choice.
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, shape (B, num_outputs), from normalised photographs (B, 3, S, S)."""
-        return self.network(images)
+        Args:
+            name: Key on the command line, such as `grading`.
+            value: Its value.
+
+        Raises:
+            UserError: If the model has no such choice.
+        """
+        raise UserError(f"{name}={value} means nothing for this checkpoint: model {self.model_name!r} has no {name}=")
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `run.json` tells of the module besides the configuration."""
+        return {}
+
+    def describe_network(self) -> Iterator[tuple[str, str]]:
+        """Yield what is printed of the network before training starts, as (label, value) rows."""
+        side = f"{self.preprocessing.input_size} px"
+        known = "backbone" in self.hparams
+        yield ("backbone" if known else "model", f"{self.backbone_name}, {side}")
+        yield "start weights", self.start_weights
+
+    def describe_learning(self) -> Iterator[tuple[str, str]]:
+        """Yield the rows that tell what is learned, such as the loss."""
+        yield from ()
+
+    @property
+    def backbone_name(self) -> str:
+        """Name of the backbone's configuration; of the model's for one that takes no `backbone` section."""
+        section = self.hparams.get("backbone")
+        return str(section["name"]) if section else self.model_name
+
+    @property
+    def start_weights(self) -> str:
+        """Where the weights came from that training starts with."""
+        return str(self._load_report or "none (fresh)")
+
+    @property
+    def _load_report(self) -> Any:
+        return getattr(getattr(self.network, "encoder", None), "load_report", None)
+
+    @property
+    def network_kind(self) -> str:
+        """Name of the class whose network this one has: start weights go from one kind to the same kind only."""
+        return type(self).__name__
+
+    @property
+    def frozen_keys(self) -> frozenset[str]:
+        """Keys of the state dict that training cannot change."""
+        return frozenset(f"network.{key}" for key in self.tuning_report.frozen_keys)
+
+    def describe_data(
+        self, data: Mapping[str, Any], model: str | None = None, split: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep the data section, the model's name and the split (of `KnownSplit.to_dict`) for the checkpoint."""
+        self.data_config = plain(data)
+        self.split = plain(split)
+        self.model_name = model or self.model_name
 
     # Training.
 
-    def train(self, mode: bool = True) -> FundusModule:
+    def train(self, mode: bool = True) -> BaseModule:
         """Switch to training mode, except for frozen parts: those stay in evaluation mode."""
         super().train(mode)
         if mode:
@@ -215,99 +271,40 @@ class FundusModule(LightningModule):
         """
         stop_if_diverged(self, loss, "train/loss", self._train_batch)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
-        loss = self.criterion(self(*self.network_inputs(batch)), batch["target"])
-        size = len(batch["image"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
-        return loss
-
     def configure_optimizers(self) -> Any:
-        """Return the optimiser over depth-wise groups and a schedule that moves with each step."""
-        groups = parameter_groups(self.network, self.optimizer_settings, self.criterion.parameters())
-        optimizer = self.optimizer_settings.build(groups)
+        """Return the optimiser over `parameter_groups` and a schedule that moves with each step."""
+        optimizer = self.optimizer_settings.build(self.parameter_groups())
         scheduler = self.scheduler_settings.build(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    # Validation.
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget what an interrupted or a sanity validation left."""
-        self._validation.clear()
-        self.metrics.reset()
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Log the loss and keep the logits; after the last batch fit the criterion and score.
-
-        The fit belongs here and not at the epoch's end, because weight averaging swaps the averaged
-        weights out before the module's own epoch end is called.
-        """
-        logits = self(*self.network_inputs(batch))
-        loss = self.criterion(logits, batch["target"])
-        stop_if_diverged(self, loss, "val/loss", batch_idx)
-        self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
-        self._validation.append((logits.float(), batch["target"]))
-        if batch_idx + 1 == self._validation_batches():
-            self._finish_validation()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the whole split."""
-        for name, value in self.metrics.compute().items():
-            self.log(f"val/{name}", value, prog_bar=f"val/{name}" == self.task.monitor, sync_dist=True)
-
-    def _validation_batches(self) -> float:
-        trainer = self.trainer
-        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
-        return batches[0] if isinstance(batches, list) else batches
-
-    def _finish_validation(self) -> None:
-        logits, targets = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
-        self._validation.clear()
-        if not self.trainer.sanity_checking:
-            self.criterion.fit(self._everywhere(logits), self._everywhere(targets))
-        self.metrics.update(self.criterion.probabilities(logits).float(), targets)
-
-    def _everywhere(self, values: Tensor) -> Tensor:
-        """Return the rows of all processes, so that every one fits the same."""
-        if self.trainer.world_size == 1:
-            return values
-        gathered: Any = self.all_gather(values)
-        return gathered.flatten(0, 1)
-
-    # Prediction.
-
-    def prediction_steps(self) -> list[PredictionStep]:
-        """Return what is found out of each photograph of a data set; a subclass with more to tell adds to it."""
-        return [Probabilities()]
-
-    def photograph_steps(self) -> list[PredictionStep]:
-        """Return what is found out of each loose file, which has no labels."""
-        return [Probabilities()]
-
-    def report_parts(self, predictions: Predictions) -> list[ReportPart]:
-        """Return what an evaluation tells of this kind of module beside metrics of the task; nothing here.
+    def parameter_groups(self, more: Iterable[nn.Parameter] = ()) -> list[dict[str, Any]]:
+        """Return what trains, by depth in the network where it has a backbone; see `optimization.parameter_groups`.
 
         Args:
-            predictions: Of labelled photographs, with the columns that `prediction_steps` brought.
+            more: Parameters outside of the network.
         """
-        return []
-
-    def exporters(self) -> dict[str, Exporter]:
-        """Return the formats of its own that a module can be exported to, beside those of any graph of tensors."""
-        return {}
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:
-        """Return `id` (list of str) and what `prediction_steps` find, such as `probability` (B, C), on the CPU."""
-        results: dict[str, Any] = {"id": list(batch["id"])}
-        for found in run_steps(self, batch, self.prediction_steps()):
-            results |= found
-        return results
-
-    def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
-        """Return class probabilities, shape (B, C), from `network_inputs`."""
-        return self.criterion.probabilities(self(images, *more))
+        return parameter_groups(self.network, self.optimizer_settings, more)
 
     # Checkpoints.
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a checkpoint tells of the module: plain values, enough to build it anew."""
+        return {
+            "target": f"{type(self).__module__}.{type(self).__qualname__}",
+            "network": self.network_kind,
+            "hparams": plain(self.hparams),
+            "preprocessing": plain(self.preprocessing.to_dict()),
+            "backbone": self.backbone_name,
+            "model": self.model_name,
+            "data": plain(self.data_config),
+            "split": plain(self.split),
+        }
+
+    def take_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint tells beyond the arguments that the module was built with."""
+        self.data_config = metadata["data"]
+        self.split = metadata.get("split")
+        self.model_name = metadata["model"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the checkpoint alone; leave out frozen weights that can be had again."""
@@ -317,10 +314,37 @@ class FundusModule(LightningModule):
         """Complete the checkpoint with the frozen weights and check that it fits."""
         restore_frozen_weights(self, checkpoint)
 
+    def check_architecture(self, metadata: Mapping[str, Any], name: str) -> None:
+        """Refuse a checkpoint of another architecture in words that say more than the first tensor that differs.
+
+        Args:
+            metadata: Of `read_metadata`.
+            name: The file, for the error.
+
+        Raises:
+            CheckpointError: Says what the checkpoint has and what is asked for.
+        """
+
+    def take_start_weights(self, path: Path, checkpoint: dict[str, Any]) -> list[str] | None:
+        """Take the weights of a checkpoint of the same kind of network and backbone in a way of its own.
+
+        Args:
+            path: The file, for messages.
+            checkpoint: Its content, read and checked.
+
+        Returns:
+            Sentences that say where the weights came from and what stayed fresh; None leaves it to
+            `warm_start.load_start_weights`.
+
+        Raises:
+            CheckpointError: If they do not fit.
+        """
+        return None
+
     def _hash_frozen(self) -> str | None:
         """SHA-256 of the frozen weights that the backbone section can load again; None if it cannot."""
         keys = self.frozen_keys
-        if not keys or self.network.encoder.load_report is None:
+        if not keys or self._load_report is None:
             return None
         return hash_tensors(self.state_dict(), keys)
 
@@ -337,27 +361,3 @@ def settings_from(section: Mapping[str, Any], default: type[S], expected: type[S
         ConfigError: If the section names something else, or an argument does not fit.
     """
     return build({TARGET: f"{default.__module__}.{default.__name__}", **section}, expected or default)
-
-
-def describe_training(module: FundusModule) -> list[tuple[str, str]]:
-    """Return what is printed before training starts, as (label, value) rows."""
-    report, criterion, settings = module.tuning_report, module.criterion, module.optimizer_settings
-    counts = zip(module.task.classes, module.class_counts, strict=True)
-    rows = [("backbone", f"{module.backbone_name}, {module.preprocessing.input_size} px")]
-    if module.topology is not None:
-        rows.append(("topology", str(module.topology)))
-    rows.append(("start weights", module.start_weights))
-    rows.append(("parameters", str(report)))
-    rows.append(("loss", str(module.hparams["loss"].get("name") or type(criterion).__name__)))
-    rows.append(("class counts", ", ".join(f"{name} {n}" for name, n in counts)))
-    weights = criterion.class_weights
-    shown = "none" if weights is None else ", ".join(f"{w:.2f}" for w in weights.tolist())
-    rows.append(("class weights", shown))
-    rate = f"{settings.name}, learning rate {settings.lr:g}, weight decay {settings.weight_decay:g}"
-    if settings.layer_decay != 1.0:
-        rate += f", layer decay {settings.layer_decay:g}"
-    if settings.head_lr_multiplier != 1.0:
-        rate += f", head x {settings.head_lr_multiplier:g}"
-    rows.append(("optimiser", f"{rate}, {module.scheduler_settings.name}"))
-    rows.append(("monitored metric", f"{module.task.monitor} (higher is better)"))
-    return rows

@@ -13,13 +13,12 @@ from retinai.encoders.checkpoint_content import STATES, refuse_not_finite
 from retinai.encoders.checkpoint_metadata import FORMAT, KEY, read_metadata
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import CheckpointError
-from retinai.topology.settings import TopologySettings
 
 if TYPE_CHECKING:
-    from retinai.modules.base import FundusModule
+    from retinai.modules.base import BaseModule
 
 
-def write_metadata(module: FundusModule, checkpoint: dict[str, Any]) -> None:
+def write_metadata(module: BaseModule, checkpoint: dict[str, Any]) -> None:
     """Add what retinai needs to a checkpoint, and take the frozen weights out that can be had again.
 
     Weights that are no finite numbers are refused: such a checkpoint would grade everybody alike.
@@ -38,15 +37,7 @@ def write_metadata(module: FundusModule, checkpoint: dict[str, Any]) -> None:
     checkpoint[KEY] = {
         "format": FORMAT,
         "version": retinai.__version__,
-        "target": f"{type(module).__module__}.{type(module).__qualname__}",
-        "hparams": plain(module.hparams),
-        "task": module.task.to_dict(),
-        "preprocessing": plain(module.preprocessing.to_dict()),
-        "backbone": module.backbone_name,
-        "model": module.model_name,
-        "data": plain(module.data_config),
-        "split": plain(module.split),
-        "calibration": plain(module.calibration),
+        **module.metadata(),
         "frozen": None,
     }
     keys, digest = module.frozen_keys, module.fetchable_sha256
@@ -85,7 +76,7 @@ def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -
     return True
 
 
-def restore_frozen_weights(module: FundusModule, checkpoint: dict[str, Any]) -> None:
+def restore_frozen_weights(module: BaseModule, checkpoint: dict[str, Any]) -> None:
     """Put the left-out frozen weights back into a checkpoint and check that it fits the module.
 
     Args:
@@ -97,7 +88,7 @@ def restore_frozen_weights(module: FundusModule, checkpoint: dict[str, Any]) -> 
             missing, or a shape is of another network.
     """
     metadata = read_metadata(checkpoint, "the checkpoint")
-    check_topology(module, metadata)
+    module.check_architecture(metadata, "the checkpoint")
     own = module.state_dict()
     frozen = metadata.get("frozen")
     if frozen:
@@ -113,32 +104,6 @@ def restore_frozen_weights(module: FundusModule, checkpoint: dict[str, Any]) -> 
     for name in STATES:
         if name in checkpoint:
             check_state_dict(checkpoint[name], own, metadata)
-
-
-def check_topology(module: FundusModule, metadata: Mapping[str, Any], name: str = "the checkpoint") -> None:
-    """Refuse a checkpoint with topology for a module without, the reverse, and one of other images or another branch.
-
-    Args:
-        module: The module that is to take the weights.
-        metadata: Of `read_metadata`.
-        name: The file, for the error.
-
-    Raises:
-        CheckpointError: Says what the checkpoint has and what is asked for.
-    """
-    theirs = TopologySettings.from_dict(metadata["hparams"].get("topology") or {"name": "none"})
-    ours = module.topology
-    if theirs.on and ours is None:
-        raise CheckpointError(
-            f"{name} was trained with topology and this run has none; set topology={theirs.name} as it was trained"
-        )
-    if ours is not None and not theirs.on:
-        raise CheckpointError(f"{name} was trained without topology and has no branch for it; set topology=none")
-    own = ours.to_dict() if ours is not None else {}
-    other = {k: v for k, v in theirs.to_dict().items() if k in own and v != own[k] and k != "dropout"}
-    if other:
-        wanted = " ".join(f"topology.{key}={value}" for key, value in other.items())
-        raise CheckpointError(f"{name} was trained with another topology; set {wanted}")
 
 
 def check_state_dict(state: Mapping[str, Tensor], own: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from retinai.config.build import show_base_options
 from retinai.data.loading.fields import SampleField
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.encoder import build_encoder
 from retinai.encoders.tuning import EncoderTuning, Tuning, TuningReport, TuningSettings
 from retinai.errors import ConfigError, DataError
 from retinai.losses.divergence import symmetric_kl
-from retinai.modules.base import FundusModule, settings_from
+from retinai.modules.base import settings_from
+from retinai.modules.branches import check_same_branches
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
+from retinai.modules.grading import GradingModule
 from retinai.modules.image_classifier import ImageClassifier
-from retinai.topology.settings import TopologySettings
 
 
-class Classifier(FundusModule):
+class Classifier(GradingModule):
     """Grades photographs, or finds several diseases at once.
 
     Args:
-        task: `Task.to_dict()` of the data.
-        preprocessing: `Preprocessing.to_dict()`.
-        class_counts: Samples (multilabel: positives) per class in the training split.
         backbone: The `backbone` section.
         attention: The `attention` section.
         tuning: The `tuning` section.
-        loss: The `loss` section.
-        optimizer: The `optimizer` section.
-        scheduler: The `scheduler` section.
         dropout: Probability of dropping a pooled feature.
         test_time_flips: Predictions are the mean of the probabilities of the photograph and its
             horizontal, vertical and double flip; validation during training does without.
         consistency: The `consistency` section; None for none.
-        topology: The `topology` section where topology is on; None for none.
-        seed: Decides the initial weights and, with the epoch, dropout.
-        num_samples: Samples in the training split.
+        branches: Section of each further input by name, see `modules.branches`; None for photographs alone.
         name: Name of the configuration.
+        **options: Of `GradingModule`.
 
     Raises:
         ConfigError: If sections do not fit the task or each other.
@@ -50,50 +43,26 @@ class Classifier(FundusModule):
     def __init__(
         self,
         *,
-        task: dict[str, Any],
-        preprocessing: dict[str, Any],
-        class_counts: Sequence[int],
         backbone: dict[str, Any],
         attention: dict[str, Any],
         tuning: dict[str, Any],
-        loss: dict[str, Any],
-        optimizer: dict[str, Any],
-        scheduler: dict[str, Any],
         dropout: float = 0.2,
         test_time_flips: bool = False,
         consistency: dict[str, Any] | None = None,
-        topology: dict[str, Any] | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
+        branches: dict[str, Any] | None = None,
         name: str = "classifier",
+        **options: Any,
     ) -> None:
-        super().__init__(
-            task=task,
-            preprocessing=preprocessing,
-            class_counts=class_counts,
-            loss=loss,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            seed=seed,
-            num_samples=num_samples,
-        )
-        self.model_name = name
+        super().__init__(name=name, **options)
         self.test_time_flips = bool(test_time_flips)
         self.consistency: ConsistencySettings = settings_from(consistency or {}, ConsistencySettings)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let a subclass that takes `**options` show the arguments of the base too, so that keys can be checked."""
-        super().__init_subclass__(**kwargs)
-        show_base_options(cls)
-
     def build_network(self) -> nn.Module:
-        """Return the encoder with attention, pooling, topology where it is on, dropout and a linear head."""
+        """Return the encoder with attention, branches, dropout and a linear head."""
         attention: AttentionSettings = settings_from(self.hparams["attention"], AttentionSettings)
         encoder = build_encoder(self.hparams["backbone"])
-        topology = TopologySettings.from_dict(self.hparams.get("topology") or {"name": "none"})
-        self.topology = topology if topology.on else None
         outputs, dropout = self.criterion.num_outputs, float(self.hparams["dropout"])
-        return ImageClassifier(encoder, attention, outputs, dropout, self.topology)
+        return ImageClassifier(encoder, attention, outputs, dropout, self.hparams.get("branches"))
 
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is, and add what it adds.
@@ -109,35 +78,51 @@ class Classifier(FundusModule):
     # What goes in.
 
     def fields(self) -> list[SampleField]:
-        """Return the persistence images that the network takes."""
-        return [] if self.topology is None else list(self.topology.fields())
+        """Return what the branches read."""
+        return [branch.field for branch in self.network.branches.values()]
 
     def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """Return the photographs (B, 3, S, S), and with topology the persistence images (B, 4, R, R).
+        """Return the photographs (B, 3, S, S), and what each branch reads.
 
         Raises:
-            DataError: If the network takes persistence images and the batch has none.
+            DataError: If the batch lacks what a branch reads.
         """
-        if self.topology is None:
-            return (batch["image"],)
-        if "topology" not in batch:
+        names = [branch.field.name for branch in self.network.branches.values()]
+        absent = [name for name in names if name not in batch]
+        if absent:
             raise DataError(
-                "the network has a topology branch, but the batches carry no 'topology'; let them carry what the "
-                "module asks for: datamodule.use_fields(module.fields())"
+                f"the network has a {absent[0]} branch, but the batches carry no {absent[0]!r}; give the datamodule "
+                "the fields of the module: datamodule.use_fields(module.fields())"
             )
-        return batch["image"], batch["topology"]
+        return batch["image"], *(batch[name] for name in names)
 
-    def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, *values: Any) -> Tensor:
         """Return logits, shape (B, num_outputs), from `network_inputs`.
 
         Args:
             images: Normalised photographs, (B, 3, S, S).
-            topology: Their persistence images, (B, 4, R, R), for a network with a topology branch.
+            *values: What each of the branches reads, in their order.
 
         Raises:
-            ConfigError: If persistence images are missing, or given to a network without a branch.
+            ConfigError: If there are more or fewer values than branches.
         """
-        return self.network(images, topology)
+        return self.network(images, *values)
+
+    def describe_network(self) -> Iterator[tuple[str, str]]:
+        """Yield backbone, branches and start weights."""
+        first, *more = super().describe_network()
+        yield first
+        yield from ((name, str(branch.field)) for name, branch in self.network.branches.items())
+        yield from more
+
+    def check_architecture(self, metadata: Mapping[str, Any], name: str) -> None:
+        """Refuse a checkpoint with other branches."""
+        check_same_branches(self.hparams.get("branches"), metadata["hparams"].get("branches"), name)
+
+    @property
+    def network_kind(self) -> str:
+        """A classifier, also for subclasses that train it in another way."""
+        return Classifier.__name__
 
     # Training.
 

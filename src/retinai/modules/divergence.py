@@ -10,14 +10,14 @@ from torch import Tensor
 from retinai.errors import UserError
 
 if TYPE_CHECKING:
-    from retinai.modules.base import FundusModule
+    from retinai.modules.base import BaseModule
 
 
 class DivergedError(UserError):
     """Training whose loss or weights are no finite numbers any more."""
 
 
-def stop_if_diverged(module: FundusModule, loss: Tensor, name: str, batch: int) -> None:
+def stop_if_diverged(module: BaseModule, loss: Tensor, name: str, batch: int) -> None:
     """Raise when a loss is NaN or infinite in any process of the run.
 
     Args:

@@ -1,6 +1,9 @@
-"""The grader: encoder with attention, where it is on topology, dropout, one linear layer."""
+"""The network of a classifier: encoder with attention, branches, dropout, one linear layer."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +11,7 @@ from torch import Tensor, nn
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.encoder import Encoder
 from retinai.errors import ConfigError
-from retinai.topology.branch import TopologyReader
-from retinai.topology.settings import TopologySettings
-
-_NO_IMAGES = "the network has a topology branch and was given photographs alone; give it persistence images as well"
-_NO_BRANCH = "the network was trained without topology, so it takes no persistence images; leave topology= out"
+from retinai.modules.branches import build_branches
 
 
 class ImageClassifier(nn.Module):
@@ -26,7 +25,7 @@ class ImageClassifier(nn.Module):
         attention: What weights its feature map before the pooling.
         num_outputs: Logits per photograph, as the loss asks for.
         dropout: Probability of dropping a feature before the head while training.
-        topology: With topology on: the network then takes persistence images too; None for none.
+        branches: Section of each further input, by name; None for photographs alone.
 
     Raises:
         ConfigError: If the attention would have no effect, because the encoder pools its class token.
@@ -38,7 +37,7 @@ class ImageClassifier(nn.Module):
         attention: AttentionSettings,
         num_outputs: int,
         dropout: float = 0.0,
-        topology: TopologySettings | None = None,
+        branches: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if attention.name != "none" and not encoder.pools_map:
@@ -50,10 +49,10 @@ class ImageClassifier(nn.Module):
             )
         self.encoder = encoder
         self.attention = attention.build(encoder.num_channels)
-        self.topology = None if topology is None else TopologyReader(topology, encoder.num_features)
-        width = encoder.num_features if self.topology is None else self.topology.num_features
+        self.branches = build_branches(branches, encoder.num_features)
+        last: Any = [encoder, *self.branches.values()][-1]
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, num_outputs)
+        self.head = nn.Linear(last.num_features, num_outputs)
         # Small weights and no bias: the first predictions are even, whatever the features' scale.
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -64,17 +63,17 @@ class ImageClassifier(nn.Module):
         self.memory_format = memory_format
         self.to(memory_format=memory_format)
 
-    def forward(self, images: Tensor, topology: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, *values: Any) -> Tensor:
         """Return logits, float32, shape (B, num_outputs), also where the rest computes in 16 bits.
 
         Args:
             images: Normalised photographs, (B, 3, S, S).
-            topology: Their persistence images, (B, 4, R, R), where the network has a topology branch.
+            *values: What each of the branches reads, in their order.
 
         Raises:
-            ConfigError: If persistence images are missing, or given to a network without a branch.
+            ConfigError: If there are more or fewer values than branches.
         """
-        return self._logits(self.dropout(self.fused(self.pooled(images), topology)))
+        return self._logits(self.dropout(self.fused(self.pooled(images), *values)))
 
     def _logits(self, features: Tensor) -> Tensor:
         # bfloat16 tells a grade of 2 from 2.016 at best, too coarse for losses and fitted cut-offs; one layer in
@@ -84,11 +83,14 @@ class ImageClassifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
 
-    def fused(self, features: Tensor, topology: Tensor | None = None) -> Tensor:
-        """Return pooled features, (B, num_features), with what the topology branch adds, where there is one."""
-        if (self.topology is None) != (topology is None):
-            raise ConfigError([_NO_IMAGES if topology is None else _NO_BRANCH])
-        return features if self.topology is None else self.topology(features, topology)
+    def fused(self, features: Tensor, *values: Any) -> Tensor:
+        """Return pooled features, (B, F), with what each branch adds to them, shape (B, G)."""
+        if len(values) != len(self.branches):
+            names = ", ".join(self.branches) or "nothing"
+            raise ConfigError([f"the network reads {names} beside photographs, and was given {len(values)} inputs"])
+        for branch, value in zip(self.branches.values(), values, strict=True):
+            features = branch(features, value)
+        return features
 
     def pooled(self, images: Tensor) -> Tensor:
         """Return the pooled features of the photographs alone, shape (B, num_features)."""

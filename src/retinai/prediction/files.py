@@ -21,7 +21,7 @@ from retinai.prediction.steps import PROBABILITY
 from retinai.prediction.table import prediction_table
 
 if TYPE_CHECKING:
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 Item = tuple[int, dict[str, Any] | None, str]
 
@@ -49,7 +49,7 @@ class _Files(Dataset[Item]):
 
 
 def predict_files(
-    module: FundusModule,
+    module: GradingModule,
     photographs: Photographs,
     *,
     batch_size: int = 32,

@@ -15,7 +15,7 @@ from retinai.errors import UserError
 from retinai.prediction.steps import PROBABILITY, PredictionStep, run_steps, to_array
 
 if TYPE_CHECKING:
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Predictor:
         UserError: If the accelerator is unknown or not there.
     """
 
-    def __init__(self, module: FundusModule, accelerator: str = "auto", progress: bool = True) -> None:
+    def __init__(self, module: GradingModule, accelerator: str = "auto", progress: bool = True) -> None:
         self.device = choose_device(accelerator)
         self.module = module.eval().to(self.device)
         self.progress = progress

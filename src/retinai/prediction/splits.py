@@ -14,11 +14,11 @@ from retinai.prediction.steps import PROBABILITY, PredictionStep
 
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 
 def predict_split(
-    module: FundusModule,
+    module: GradingModule,
     datamodule: FundusDataModule,
     split: str,
     *,
@@ -62,7 +62,7 @@ def _ordered_loader(datamodule: FundusDataModule, split: str) -> DataLoader[Any]
     )
 
 
-def _with_labels(module: FundusModule, datamodule: FundusDataModule, dataset: Any, results: Results) -> Predictions:
+def _with_labels(module: GradingModule, datamodule: FundusDataModule, dataset: Any, results: Results) -> Predictions:
     """Join what was found with what the table says of each photograph."""
     if results.ids != dataset.ids:
         raise RuntimeError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import lightning
 
     from retinai.data.datamodule import FundusDataModule
-    from retinai.modules.base import FundusModule
+    from retinai.modules.base import BaseModule
     from retinai.reports.parts import ReportPart
     from retinai.tasks.task import Task
 
@@ -27,7 +27,7 @@ def print_notes(notes: Iterable[str]) -> None:
         note(sentence)
 
 
-def print_start(module: FundusModule, datamodule: FundusDataModule, trainer: lightning.Trainer, folder: Path) -> None:
+def print_start(module: BaseModule, datamodule: FundusDataModule, trainer: lightning.Trainer, folder: Path) -> None:
     """Print what is about to train: data, parameters, effective batch and learning rate, class weights.
 
     Args:
@@ -36,7 +36,7 @@ def print_start(module: FundusModule, datamodule: FundusDataModule, trainer: lig
         trainer: The trainer that will run it.
         folder: The run folder.
     """
-    from retinai.modules.base import describe_training
+    from retinai.modules.description import describe_training
 
     if not trainer.is_global_zero:
         return
@@ -56,6 +56,19 @@ def print_start(module: FundusModule, datamodule: FundusDataModule, trainer: lig
     for name, value in rows:
         table.add_row(name, value)
     Console(soft_wrap=False).print(table)
+
+
+def print_evaluation(metrics: Mapping[str, Any], task: Task, parts: Iterable[ReportPart]) -> None:
+    """Print the tables of the test split: metrics, calibration, what the kind of module adds.
+
+    Args:
+        metrics: Content of `metrics.json`.
+        task: The task that the metrics are of.
+        parts: Of `module.report_parts`.
+    """
+    print_metrics(metrics, task)
+    print_calibration(metrics)
+    print_parts(parts)
 
 
 def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -> None:

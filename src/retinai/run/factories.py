@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from retinai.config.build import build, resolve_target
+from retinai.config.build import build, check_kind
 from retinai.data.loading.fields import take_fields
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     import lightning
 
     from retinai.data.datamodule import FundusDataModule
-    from retinai.distillation.teacher import Teachers
-    from retinai.modules.base import FundusModule
+    from retinai.modules.base import BaseModule
 
 # What the backbone section says about the input; the rest of `Preprocessing` comes from the data section.
 _BACKBONE_INPUT = ("input_size", "mean", "std", "interpolation")
@@ -39,27 +37,24 @@ def preprocessing_of(backbone: Mapping[str, Any], data: Mapping[str, Any]) -> Pr
     return Preprocessing.from_dict({**values, **(data.get("preprocess") or {})})
 
 
-def topology_section(cfg: DictConfig) -> dict[str, Any] | None:
-    """Return the `topology` section of a configuration; None where topology is off.
+def module_class(cfg: DictConfig) -> type[BaseModule]:
+    """Return the class of the LightningModule of a configuration.
 
     Raises:
-        ConfigError: If a value makes no sense.
+        ConfigError: If the `model` section names none.
     """
-    from retinai.topology.settings import TopologySettings
+    from retinai.modules.base import BaseModule
 
-    settings = TopologySettings.from_dict(plain(cfg.get("topology") or {"name": "none"}))
-    return settings.to_dict() if settings.on else None
+    return check_kind(plain(cfg.model), BaseModule, trusted=True)
 
 
 def check_machine(cfg: DictConfig) -> None:
-    """Ask the module's class whether packages and hardware are there, before any data is read.
+    """Ask the model's class whether packages, hardware and files are there, before any data is read.
 
     Raises:
         UserError: Says what is missing.
     """
-    module_class = resolve_target(plain(cfg.model), trusted=True)
-    if hasattr(module_class, "check_machine"):
-        module_class.check_machine(plain(cfg.backbone))
+    module_class(cfg).check_machine(plain(cfg.model))
 
 
 def check_batches(cfg: DictConfig, datamodule: FundusDataModule) -> None:
@@ -86,32 +81,15 @@ def check_batches(cfg: DictConfig, datamodule: FundusDataModule) -> None:
         raise ConfigError(problems)
 
 
-def find_teachers(cfg: DictConfig) -> Teachers | None:
-    """Load the teachers of a configuration whose model learns from some; None for other models.
-
-    Raises:
-        CheckpointError: If one is missing, unusable, or of another task than the others.
-    """
-    if not _takes(cfg, "teacher"):
-        return None
-    from retinai.distillation.teacher import checkpoint_paths, load_teachers
-
-    return load_teachers(checkpoint_paths(plain(cfg.teacher)))
-
-
-def make_datamodule(
-    cfg: DictConfig, preprocessing: Preprocessing | None = None, teachers: Teachers | None = None
-) -> FundusDataModule:
+def make_datamodule(cfg: DictConfig, preprocessing: Preprocessing | None = None) -> FundusDataModule:
     """Build the datamodule of a configuration; what a module asks for besides comes by its `use_fields`.
 
     Args:
         cfg: Composed configuration with `data`, `paths`, and where they apply `backbone`,
-            `sampler`, `augment`, `topology` and `seed`.
+            `sampler`, `augment` and `seed`.
         preprocessing: Of a trained checkpoint; None takes it from the backbone and data sections.
-        teachers: Who else looks at the training photographs.
     """
     from retinai.data.datamodule import FundusDataModule
-    from retinai.topology.settings import TopologySettings
 
     data = plain(cfg.data)
     if preprocessing is None:
@@ -125,53 +103,30 @@ def make_datamodule(
             extra[key] = plain(cfg[key])
     if cfg.get("seed") is not None:
         extra["seed"] = int(cfg.seed)
-    section = topology_section(cfg)
-    if section is not None:
-        fields += TopologySettings.from_dict(section).fields()  # a missing package is told before photographs are read
-    datamodule = build(data, FundusDataModule, trusted=True, **extra, fields=fields)
-    if teachers is not None:  # before photographs are read
-        teachers.check_preprocessing(preprocessing)
-        teachers.check_task(datamodule.task)
-    return datamodule
+    return build(data, FundusDataModule, trusted=True, **extra, fields=fields)
 
 
-def make_module(cfg: DictConfig, datamodule: FundusDataModule, teachers: Teachers | None = None) -> FundusModule:
-    """Build the LightningModule of a configuration for the task and class counts of its data.
+# What a module's constructor may ask for besides its section (`BaseModule.given`).
+_GIVEN: dict[str, Callable[[DictConfig, FundusDataModule], Any]] = {
+    "preprocessing": lambda cfg, data: data.preprocessing.to_dict(),
+    "seed": lambda cfg, data: int(cfg.seed),
+    "task": lambda cfg, data: data.task.to_dict(),
+    "class_counts": lambda cfg, data: list(data.class_counts),
+    "num_samples": lambda cfg, data: int((data.table["split"] == "train").sum()),
+}
+
+
+def make_module(cfg: DictConfig, datamodule: FundusDataModule) -> BaseModule:
+    """Build the LightningModule of a configuration for its data.
 
     Args:
-        cfg: Composed training configuration.
+        cfg: Composed configuration; its `model` section says which other sections the module takes.
         datamodule: Its data, set up.
-        teachers: Of `find_teachers`.
     """
-    model = plain(cfg.model)
-    sections = {k: plain(cfg[k]) for k in ("backbone", "attention", "tuning", "loss", "optimizer", "scheduler")}
-    if cfg.get("prompt"):
-        sections["prompt"] = plain(cfg.prompt)
-    sections |= {k: plain(cfg[k]) for k in ("consistency", "teacher") if k in cfg and _takes(cfg, k)}
-    topology = topology_section(cfg)
-    if topology is not None:
-        sections["topology"] = topology
-    from retinai.modules.base import FundusModule
+    from retinai.modules.base import BaseModule
 
-    module = build(
-        model,
-        FundusModule,
-        trusted=True,
-        task=datamodule.task.to_dict(),
-        preprocessing=datamodule.preprocessing.to_dict(),
-        class_counts=list(datamodule.class_counts),
-        num_samples=int((datamodule.table["split"] == "train").sum()),
-        seed=int(cfg.seed),
-        **sections,
-    )
-    if teachers is not None:
-        cast(Any, module).set_teachers(teachers)  # a module that takes teachers has it
-    return module
-
-
-def _takes(cfg: DictConfig, argument: str) -> bool:
-    """Whether the configured model's constructor knows an argument."""
-    return argument in inspect.signature(resolve_target(plain(cfg.model), trusted=True)).parameters
+    given = {key: _GIVEN[key](cfg, datamodule) for key in module_class(cfg).given}
+    return build(plain(cfg.model), BaseModule, trusted=True, **given)
 
 
 def _cluster() -> list[Any]:

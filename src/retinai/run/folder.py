@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retinai import __version__
 from retinai.config.launched import job_number, launched_with
+from retinai.config.wiring import as_written
 from retinai.errors import DataError, UserError
 from retinai.files import write_json, write_text
 from retinai.log import is_first_process
@@ -104,7 +105,7 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> Iterator[Path]:
         for name in ("config", "run", "split", "metrics", "predictions", "report"):
             remove_leftovers(folder, name)
         if not (cfg.resume and (folder / RECORD).exists()):
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(as_written(cfg))))
         yield folder
 
 

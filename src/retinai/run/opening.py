@@ -18,13 +18,13 @@ from retinai.run.factories import make_datamodule
 from retinai.tasks.task import check_same_task
 
 if TYPE_CHECKING:
-    from retinai.modules.base import FundusModule
+    from retinai.modules.grading import GradingModule
 
 # Keys of the data section that decide a split, where none is followed.
 _SPLIT_KEYS = ("folds", "fold", "split_seed", "val_fraction", "test_fraction")
 
 
-def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[FundusDataModule, list[str]]:
+def open_data(cfg: DictConfig, module: GradingModule, checkpoint: Path) -> tuple[FundusDataModule, list[str]]:
     """Build the data that is asked for, or that of the training, seen as the module sees it.
 
     On the data set that the module was trained on, also on a copy with other photographs, the split of the
@@ -63,7 +63,7 @@ def open_data(cfg: DictConfig, module: FundusModule, checkpoint: Path) -> tuple[
     return datamodule, notes
 
 
-def _check_preprocessing(cfg: DictConfig, module: FundusModule) -> None:
+def _check_preprocessing(cfg: DictConfig, module: GradingModule) -> None:
     """Refuse words that would prepare photographs otherwise than the training did: the checkpoint decides that."""
     ours = module.preprocessing.to_dict()
     other = {key: value for key, value in (cfg.data.get("preprocess") or {}).items() if ours.get(key) != value}
@@ -95,7 +95,7 @@ def trained_on(section: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     return dict(section)
 
 
-def overlap_notes(module: FundusModule, datamodule: FundusDataModule, split: str) -> list[str]:
+def overlap_notes(module: GradingModule, datamodule: FundusDataModule, split: str) -> list[str]:
     """Say how many photographs of a part the module was trained or chosen on, where the part is not their own."""
     same = datamodule.name == (module.data_config or {}).get("name")
     if module.split is None or not same or split not in ("val", "test"):
@@ -107,7 +107,7 @@ def overlap_notes(module: FundusModule, datamodule: FundusDataModule, split: str
     return [f"{seen} of the {len(ids)} photographs of this part were trained or chosen on: its results are too kind"]
 
 
-def check_task(checkpoint: Path, module: FundusModule, datamodule: FundusDataModule) -> None:
+def check_task(checkpoint: Path, module: GradingModule, datamodule: FundusDataModule) -> None:
     """Refuse data of another task than the module's.
 
     Raises:
@@ -123,7 +123,7 @@ def run_folder_of(checkpoint: Path) -> Path:
 
 
 def _training_split(
-    cfg: DictConfig, own: dict[str, Any], module: FundusModule, checkpoint: Path
+    cfg: DictConfig, own: dict[str, Any], module: GradingModule, checkpoint: Path
 ) -> tuple[KnownSplit | None, list[str]]:
     """Return the split to follow, None for none, and sentences; `cfg.data` is cleared of what counts no more."""
     if any(cfg.data.get(key) != own.get(key) for key in ("name", "target")):
@@ -147,7 +147,7 @@ def _training_split(
     return known, [f"{', '.join(idle)}: not used, since the split of the training is followed (data.split_file=null)"]
 
 
-def _known_split(module: FundusModule, checkpoint: Path) -> KnownSplit | None:
+def _known_split(module: GradingModule, checkpoint: Path) -> KnownSplit | None:
     """Return the split that the checkpoint holds, or, for one of an earlier version, its run folder."""
     file = run_folder_of(checkpoint) / "split.csv"
     if module.split is not None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from retinai.config.build import show_options
+from retinai.modules.branches import Branch
+from retinai.topology.field import TopologyField
 from retinai.topology.settings import CHANNELS, TopologySettings
 
 # The gate starts at sigmoid(2) = 0.88: the network's own features, pretrained most often, have the first word.
 _GATE_START = 2.0
 
 
-class TopologyBranch(nn.Module):
+class PersistenceEncoder(nn.Module):
     """A multilayer perceptron on persistence images: (Linear, LayerNorm, GELU, Dropout) per layer.
 
     The images enter as log(1 + x): noise near the diagonal sums to values a hundred times those of a single
@@ -81,20 +86,50 @@ class GatedFusion(nn.Module):
 FUSIONS: dict[str, type[ConcatFusion] | type[GatedFusion]] = {"concat": ConcatFusion, "gated": GatedFusion}
 
 
-class TopologyReader(nn.Module):
-    """Branch and fusion: what a grader has where topology is on.
+@show_options(TopologySettings)
+class TopologyBranch(Branch):
+    """Persistence images beside the photograph: an encoder of its own, and a fusion.
 
     Args:
-        settings: With topology on.
-        features: Width F of the pooled features.
+        num_features: Width F of the features that it is fused with.
+        **settings: The keys of `TopologySettings`.
+
+    Raises:
+        ConfigError: With one sentence for each value that makes no sense.
     """
 
-    def __init__(self, settings: TopologySettings, features: int) -> None:
+    def __init__(self, num_features: int, **settings: Any) -> None:
         super().__init__()
-        self.branch = TopologyBranch(settings)
-        self.fusion = FUSIONS[settings.fusion](features, settings.width)
+        self.settings = TopologySettings.from_dict(settings)
+        self.branch = PersistenceEncoder(self.settings)
+        self.fusion = FUSIONS[self.settings.fusion](num_features, self.settings.width)
         self.num_features = self.fusion.num_features
 
-    def forward(self, features: Tensor, topology: Tensor) -> Tensor:
-        """Return fused features, (B, num_features), from pooled features (B, F) and images (B, 4, R, R)."""
-        return self.fusion(features, self.branch(topology))
+    @classmethod
+    def read_section(cls, section: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all settings, checked."""
+        return TopologySettings.from_dict(super().read_section(section)).to_dict()
+
+    @classmethod
+    def make_field(cls, section: Mapping[str, Any]) -> TopologyField:
+        """Return persistence images as the section wants them."""
+        return TopologyField(TopologySettings.from_dict(cls.read_section(section)))
+
+    @property
+    def field(self) -> TopologyField:
+        """The persistence images that it reads."""
+        return TopologyField(self.settings)
+
+    def forward(self, features: Tensor, values: Tensor) -> Tensor:
+        """Return fused features, (B, G), from pooled features (B, F) and persistence images (B, 4, R, R)."""
+        return self.fusion(features, self.branch(values))
+
+
+def topology_of(module: Any) -> TopologySettings | None:
+    """Return which persistence images a module reads; None where it reads none.
+
+    Args:
+        module: A LightningModule of retinai.
+    """
+    branches = getattr(module.network, "branches", {}).values()
+    return next((branch.settings for branch in branches if isinstance(branch, TopologyBranch)), None)

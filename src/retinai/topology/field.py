@@ -48,6 +48,9 @@ class TopologyField(SampleField):
         self.preprocessing = Preprocessing.from_dict(dict(given)) if isinstance(given, Mapping) else given
         self.cache: TopologyCache | None = None
 
+    def __str__(self) -> str:
+        return str(self.settings)
+
     def bind(self, data: FieldContext) -> TopologyField:
         """Return the field with the cache of what `retinai prepare` computed."""
         bound = copy.copy(self)

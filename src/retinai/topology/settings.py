@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from retinai.config.build import TARGET, check_own_kind
 from retinai.errors import ConfigError
-
-if TYPE_CHECKING:
-    from retinai.topology.field import TopologyField
 
 # Raised whenever the images that the same settings give change, so that no cache serves old ones.
 TOPOLOGY_VERSION = 1
@@ -86,16 +82,6 @@ class TopologySettings:
         values = {k: v for k, v in asdict(self).items() if k not in _OF_THE_NETWORK}
         return hashlib.sha256(json.dumps([TOPOLOGY_VERSION, values], sort_keys=True).encode()).hexdigest()[:12]
 
-    def fields(self) -> list[TopologyField]:
-        """Return what batches must carry: the images, or nothing where topology is off.
-
-        Raises:
-            MissingExtraError: If gudhi is not installed.
-        """
-        from retinai.topology.field import TopologyField
-
-        return [TopologyField(self)] if self.on else []
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for checkpoints and JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -109,7 +95,7 @@ class TopologySettings:
         """
         check_own_kind(values, cls)
         own = {key: value for key, value in values.items() if key != TARGET}
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = [field.name for field in fields(cls)]
         unknown = [key for key in own if key not in known]
         if unknown:
             raise ConfigError([f"topology does not know {key!r} (valid: {', '.join(known)})" for key in unknown])

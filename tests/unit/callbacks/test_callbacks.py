@@ -16,7 +16,6 @@ from tiny_run import TinyModule, state, train
 from retinai.callbacks import make_callbacks
 from retinai.callbacks.progress import EpochProgress, clock
 from retinai.errors import ConfigError
-from retinai.tasks.known import DR_GRADE
 
 
 class Killed(BaseException):
@@ -204,14 +203,14 @@ def test_average_is_the_recursion_by_hand() -> None:
 
 def test_needed_callbacks_cannot_be_switched_off(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"callbacks\.best cannot be switched off"):
-        make_callbacks({"best": None, "last": {"_target_": "x"}, "metrics_csv": {"_target_": "x"}}, DR_GRADE, tmp_path)
+        make_callbacks({"best": None, "last": {"_target_": "x"}, "metrics_csv": {"_target_": "x"}}, tmp_path, "val/qwk")
 
 
-def test_callbacks_are_ordered_and_typed_after_the_task(tmp_path: Path) -> None:
+def test_callbacks_are_ordered_and_watch_what_the_module_names(tmp_path: Path) -> None:
     from tiny_run import compose_sections
 
     nodes = compose_sections(("callbacks=ema", "callbacks.progress=null"))["callbacks"]
-    built = make_callbacks(nodes, DR_GRADE, tmp_path)
+    built = make_callbacks(nodes, tmp_path, "val/loss", "min")
     names = [type(callback).__name__ for callback in built]
     assert names == ["MetricsCsv", "StopEarly", "AveragedWeights", "BestCheckpoint", "LastCheckpoint"]
-    assert built[3].monitor == "val/qwk"  # type: ignore[attr-defined]
+    assert (built[3].monitor, built[3].mode) == ("val/loss", "min")  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ CASES: list[tuple[Task, dict[str, Any]]] = [
     (DR_GRADE, {"loss": section("loss", "coral")}),
     (DR_GRADE, {"loss": section("loss", "regression")}),
     (ODIR_8, {"attention": section("attention", "se")}),
-    (DR_GRADE, {"topology": section("topology", "cubical", fusion="gated"), "test_time_flips": True}),
+    (DR_GRADE, {"branches": {"topology": section("topology", "cubical", fusion="gated")}, "test_time_flips": True}),
 ]
 
 
@@ -55,7 +55,7 @@ def test_the_graph_is_the_module(task: Task, changes: dict[str, Any], tmp_path: 
 def test_openvino_keeps_the_names_of_both_inputs(flips: bool, tmp_path: Path) -> None:
     """Without flips nothing is repeated, so OpenVINO removes the repetition of the topology, which has a name too."""
     topology = section("topology", "cubical", fusion="gated")
-    module = make_classifier(backbone=TINY, topology=topology, test_time_flips=flips).eval()
+    module = make_classifier(backbone=TINY, branches={"topology": topology}, test_time_flips=flips).eval()
     graph = PixelsToProbabilities(module).eval()
     model = convert(graph, tmp_path)
     assert [port.names for port in model.inputs] == [{"photograph"}, {"topology"}]

@@ -155,7 +155,6 @@ def test_start_weights_may_have_been_trained_beside_weights_kept_otherwise(tmp_p
     [
         (ODIR_8, {}, "use model=classifier"),
         (DR_GRADE, {"grading": "guess"}, "model.grading=guess"),
-        (DR_GRADE, {"attention": {"name": "cbam"}}, "attention=cbam"),
         (DR_GRADE, {"max_answer_tokens": 0}, "max_answer_tokens=0"),
     ],
 )

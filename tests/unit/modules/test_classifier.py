@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
 from retinai.errors import ConfigError
 from retinai.metrics.decisions import decide
-from retinai.modules.base import describe_training
+from retinai.modules.description import describe_training
 from retinai.modules.load import load_module
 from retinai.tasks.known import DME_RISK, DR_GRADE, ODIR_COURSE
 

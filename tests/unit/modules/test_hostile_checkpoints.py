@@ -19,7 +19,7 @@ from retinai.modules.load import load_module
 from retinai.run.opening import trained_on
 
 # Where a classifier's checkpoint names, or may name, what is built of a section.
-PLACES = ["backbone", "attention", "tuning", "loss", "optimizer", "scheduler", "consistency", "topology"]
+PLACES = ["backbone", "attention", "tuning", "loss", "optimizer", "scheduler", "consistency", "branches"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def runs_a_shell(witness: Path) -> dict[str, Any]:
     """A section whose own sections are a user's and may name anything: a shell command, by the old ways."""
     shell = {"_target_": "subprocess.check_call", "popenargs": ["touch", str(witness)]}
     nodes = {"best": {"_target_": "os.system", "command": f"touch {witness}"}, "last": shell, "metrics_csv": shell}
-    return {"_target_": "retinai.callbacks.make_callbacks", "nodes": nodes, "task": None, "run_folder": "."}
+    return {"_target_": "retinai.callbacks.make_callbacks", "nodes": nodes, "run_folder": ".", "monitor": ""}
 
 
 def refused(content: dict[str, Any], path: Path, **changes: Any) -> str:
@@ -61,7 +61,7 @@ def test_nothing_is_called_at_any_place(
     content: dict[str, Any], tmp_path: Path, witness: Path, place: str, section_of: Any
 ) -> None:
     hostile = section_of(witness)
-    hparams = {**content["retinai"]["hparams"], place: hostile}
+    hparams = {**content["retinai"]["hparams"], place: {"topology": hostile} if place == "branches" else hostile}
     said = refused(content, tmp_path / "hostile.ckpt", hparams=hparams)
     assert f"_target_ {hostile['_target_']!r} is no " in said
     assert not witness.exists()
@@ -73,7 +73,7 @@ def test_nothing_is_called_for_the_module_itself(
 ) -> None:
     hostile = section_of(witness)
     target = hostile.pop("_target_")
-    assert "is no FundusModule" in refused(content, tmp_path / "h.ckpt", target=target, hparams=hostile)
+    assert "is no GradingModule" in refused(content, tmp_path / "h.ckpt", target=target, hparams=hostile)
     hparams = {**content["retinai"]["hparams"], **hostile, "_target_": target}
     refused(content, tmp_path / "twice.ckpt", hparams=hparams)
     assert not witness.exists()
@@ -85,7 +85,7 @@ def test_nothing_is_called_for_the_module_itself(
         "os.system",
         "retinai.modules.load.Path",
         "retinai.tasks.task.Task",
-        "retinai.modules.base.FundusModule",  # without a network
+        "retinai.modules.base.BaseModule",  # without a network
         "retinai.modules.nowhere.Classifier",
         "Classifier",
         "",

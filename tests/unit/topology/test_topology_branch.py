@@ -12,7 +12,7 @@ from retinai.encoders.tuning import TuningSettings
 from retinai.errors import ConfigError
 from retinai.modules.image_classifier import ImageClassifier
 from retinai.modules.optimization import OptimizerSettings, parameter_groups
-from retinai.topology.branch import ConcatFusion, GatedFusion, TopologyBranch
+from retinai.topology.branch import ConcatFusion, GatedFusion, PersistenceEncoder
 from retinai.topology.persistence import TopologySettings
 
 SETTINGS = TopologySettings(resolution=8, hidden=(16,), width=6)
@@ -22,8 +22,9 @@ def make_grader(fusion: str | None) -> ImageClassifier:
     torch.manual_seed(0)
     encoder = TimmEncoder("test", "test_resnet", input_size=32)
     values = SETTINGS.to_dict() | {"fusion": fusion}
-    topology = None if fusion is None else TopologySettings.from_dict(values)
-    return ImageClassifier(encoder, AttentionSettings(), 5, dropout=0.1, topology=topology)
+    section = {"_target_": "retinai.topology.branch.TopologyBranch", **values}
+    branches = None if fusion is None else {"topology": section}
+    return ImageClassifier(encoder, AttentionSettings(), 5, dropout=0.1, branches=branches)
 
 
 def inputs(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +74,7 @@ def test_concatenation_keeps_both() -> None:
 
 
 def test_the_branch_is_the_layers_that_the_settings_name() -> None:
-    branch = TopologyBranch(TopologySettings(hidden=[32, 16], width=8))
+    branch = PersistenceEncoder(TopologySettings(hidden=[32, 16], width=8))
     linear = [(m.in_features, m.out_features) for m in branch.modules() if isinstance(m, nn.Linear)]
     assert linear == [(4 * 32 * 32, 32), (32, 16), (16, 8)]
     assert sum(isinstance(m, nn.LayerNorm) for m in branch.modules()) == 3
@@ -85,7 +86,7 @@ def test_head_tuning_trains_the_branch_as_a_fresh_part(fusion: str) -> None:
     grader = make_grader(fusion)
     TuningSettings("head").apply(grader)
     trained = {k for k, p in grader.named_parameters() if p.requires_grad}
-    assert trained == {k for k, _ in grader.named_parameters() if k.startswith(("topology.", "head."))}
+    assert trained == {k for k, _ in grader.named_parameters() if k.startswith(("branches.", "head."))}
     groups = parameter_groups(grader, OptimizerSettings(lr=1e-3, head_lr_multiplier=10.0))
     assert {g["name"] for g in groups} == {"head", "head_no_decay"}
     assert all(g["lr"] == pytest.approx(1e-2) for g in groups)
@@ -93,8 +94,8 @@ def test_head_tuning_trains_the_branch_as_a_fresh_part(fusion: str) -> None:
 
 def test_missing_and_needless_images_are_told() -> None:
     images, topology = inputs()
-    with pytest.raises(ConfigError, match="give it persistence images as well"):
+    with pytest.raises(ConfigError, match="reads topology beside photographs, and was given 0 inputs"):
         make_grader("concat")(images)
-    with pytest.raises(ConfigError, match="trained without topology"):
+    with pytest.raises(ConfigError, match="reads nothing beside photographs, and was given 1 inputs"):
         make_grader(None)(images, topology)
     assert make_grader(None)(images).shape == (3, 5)

@@ -16,14 +16,16 @@ from retinai.data.loading.fields import FieldSample
 from retinai.distillation.module import Distiller
 from retinai.distillation.teacher import Teachers
 from retinai.errors import CheckpointError, DataError
-from retinai.modules.base import describe_training
 from retinai.modules.classifier import Classifier
+from retinai.modules.description import describe_training
 from retinai.modules.load import load_module
 from retinai.modules.warm_start import load_start_weights
+from retinai.topology.branch import topology_of
 from retinai.topology.persistence import TopologySettings
 
 TINY = section("backbone", "resnet18", architecture="test_resnet", weights="none", input_size=32)
 TOPOLOGY = TopologySettings(size=32, resolution=8, hidden=(8,), width=4).to_dict()
+BRANCH = "retinai.topology.branch.TopologyBranch"
 
 
 class WithTopology(Samples):
@@ -44,7 +46,8 @@ def samples_with_topology(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_classifier(topology: dict[str, Any] | None = TOPOLOGY, **changes: Any) -> Classifier:
-    return make_any_classifier(backbone=TINY, topology=topology, **changes)
+    branches = {"topology": {"name": "none"} if topology is None else {"_target_": BRANCH, **topology}}
+    return make_any_classifier(backbone=TINY, branches=branches, **changes)
 
 
 def batch_of(n: int = 4) -> dict[str, Any]:
@@ -61,7 +64,8 @@ def test_it_trains_is_saved_and_loads_with_its_images(tmp_path: Path, fusion: st
     module = make_classifier({**TOPOLOGY, "fusion": fusion}, consistency={"name": "rotation"})
     path = saved(module, tmp_path / "best.ckpt")
     loaded = load_module(path)
-    assert loaded.topology == module.topology and loaded.topology is not None and loaded.topology.fusion == fusion
+    settings = topology_of(loaded)
+    assert settings == topology_of(module) and settings is not None and settings.fusion == fusion
     batch = batch_of()
     expected = module.eval().predict_step(batch)["probability"]
     assert torch.equal(loaded.predict_step(batch)["probability"], expected)
@@ -122,7 +126,7 @@ def test_a_teacher_with_topology_teaches_a_student_without(monkeypatch: pytest.M
     values = {k: v for k, v in make_classifier(None).hparams.items() if k != "name"}
     student = Distiller(**values)
     student.set_teachers(teachers)
-    assert student.topology is None and "train/kd" in fit(student, 1).callback_metrics
+    assert topology_of(student) is None and "train/kd" in fit(student, 1).callback_metrics
 
 
 def test_the_description_of_training_names_it() -> None:

@@ -26,6 +26,7 @@ _BY_NAME: dict[str, type[Section]] = {
     "paths": places.Paths,
     "sampler": learning.Sampler,
     "teacher": places.Teacher,
+    "topology": networks.NoTopology,
     "trainer": trainer.Trainer,
 }
 _BY_TARGET: dict[str, type[Section]] = {

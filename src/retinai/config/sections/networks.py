@@ -103,8 +103,8 @@ class Attention(BuiltSection):
 class Topology(BuiltSection):
     """Persistence images beside the pixels."""
 
-    builds: ClassVar[tuple[str, ...]] = ("retinai.topology.settings.TopologySettings",)
-    name: Literal["none", "cubical"] = UNSET
+    builds: ClassVar[tuple[str, ...]] = ("retinai.topology.branch.TopologyBranch",)
+    name: Literal["cubical"] = UNSET
     channel: Literal["green", "grey"] = UNSET
     size: Pixels = UNSET
     resolution: Annotated[int, Field(ge=2, le=1024)] = UNSET
@@ -117,6 +117,12 @@ class Topology(BuiltSection):
     hidden: list[_Width] = UNSET
     width: _Width = UNSET
     dropout: ShareBelowOne = UNSET
+
+
+class NoTopology(Section):
+    """Photographs alone."""
+
+    name: Literal["none"] = UNSET
 
 
 class Tuning(BuiltSection):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from omegaconf import DictConfig
 
 from retinai.errors import ConfigError
 from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFinding
+from retinai.llava.settings import only_for_llava
 from retinai.llava.text.parsing import named_lesions, parse_grade
 from retinai.llava.text.words import absent_words, area_words, class_words, count_words, lesion_words, quadrant_words
 from retinai.tasks.known import DME_RISK, DR_GRADE
@@ -73,6 +76,11 @@ class PromptTemplates:
             raise ConfigError([f"prompt {name!r}: {problem}" for problem in dict.fromkeys(problems)])
         for part in set(_FIELDS) - {"grade"}:
             setattr(self, part, tuple(getattr(self, part)))
+
+    @classmethod
+    def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
+        """Return that it was chosen for another kind of model."""
+        return only_for_llava(cfg, "prompt")
 
     def question(self, key: str | None = None) -> str:
         """Return the question: the phrasing of a key (a photograph's id), or the first, used for grading."""

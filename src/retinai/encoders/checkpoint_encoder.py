@@ -80,7 +80,7 @@ def encoder_of_content(content: Mapping[str, Any], name: str) -> Encoder:
 
 def _tuning(hparams: Mapping[str, Any]) -> EncoderTuning:
     default = f"{TuningSettings.__module__}.{TuningSettings.__name__}"
-    return build({TARGET: default, **_section(hparams, "tuning")}, EncoderTuning)  # type: ignore[type-abstract]
+    return build({TARGET: default, **_section(hparams, "tuning")}, EncoderTuning)
 
 
 def _section(hparams: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _insert(encoder: Encoder, tuning: LoraTuning, layers: Sequence[str]) -> None
     )
     # PEFT changes the layers of the net in place. Its model is kept beside the net, for merging, and not as a part of
     # it: the net's tensors would have two names each.
-    object.__setattr__(encoder, _ADAPTERS, get_peft_model(encoder.net, config))  # type: ignore[arg-type]
+    object.__setattr__(encoder, _ADAPTERS, get_peft_model(encoder.net, config))
     unread = _unread(encoder, layers)
     if unread:
         raise ConfigError(

@@ -67,9 +67,10 @@ class TimmEncoder(Encoder):
         values = {"input_size": int(input_size), "mean": map(float, mean), "std": map(float, std)}
         self.preprocessing = Preprocessing.from_dict(values | {"interpolation": interpolation})
         rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
-        self.net: Any = _create(name, architecture, int(input_size), pooling, rates)
-        self.num_features = int(getattr(self.net, "head_hidden_size", None) or self.net.num_features)
-        self.num_channels = int(self.net.num_features)
+        net: Any = _create(name, architecture, int(input_size), pooling, rates)
+        self.net: Any = net
+        self.num_features = int(getattr(net, "head_hidden_size", None) or net.num_features)
+        self.num_channels = int(net.num_features)
         # timm marks networks of tokens by their prefix tokens and Swin by its channels-last features.
         self.tokens = hasattr(self.net, "num_prefix_tokens")
         self.channels_last_features = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")

@@ -83,7 +83,7 @@ def test_other_tasks(synthetic_idrid, synthetic_odir, tmp_path, monkeypatch, com
     assert {line["task"] for line in lines} == {"dme_risk"} and max(line["grade"] for line in lines) == 2
     capsys.readouterr()
     assert command("prepare", "data=odir", f"data.root={synthetic_odir}", "format=llava_jsonl") == 2
-    assert "answers are written for tasks of kind grade only" in " ".join(capsys.readouterr().err.split())
+    assert "answers are written for grades only" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "outputs" / "odir").exists()
 
 

@@ -66,4 +66,4 @@ def test_a_loss_that_nobody_imported_is_not_imported_for_a_checkpoint(
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "own.ckpt")
     words = [f"ckpt={tmp_path / 'own.ckpt'}", f"paths.outputs={tmp_path}", f"paths.cache={tmp_path / 'cache'}"]
     assert command("evaluate", *words) == 2
-    assert "import test_nowhere first" in capsys.readouterr().err
+    assert "RETINAI_PLUGINS=test_nowhere" in capsys.readouterr().err

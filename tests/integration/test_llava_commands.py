@@ -128,9 +128,9 @@ def _graded(checkpoint: Path, root: Path, folder: Path) -> tuple[list[float], Pa
     """Return the probabilities that retinai gives to a photograph, and the photograph as its network sees it."""
     import torch
 
-    from retinai.data.photographs.field_of_view import prepare_photograph
     from retinai.data.photographs.images import read_photograph
     from retinai.data.photographs.normalise import normalise
+    from retinai.data.photographs.preparation import prepare_photograph
     from retinai.modules.load import load_module
 
     module = load_module(checkpoint)

@@ -46,5 +46,5 @@ def test_free_text_gets_no_temperature_and_says_why(
         f"paths.cache={tmp_path / 'cache'}",
     ]  # fmt: skip
     assert command("train", *words) == 0
-    assert "no temperature" in capsys.readouterr().out
+    assert "no temperature" in capsys.readouterr().err
     assert load_module(tmp_path / "run" / "checkpoints" / "best.ckpt").calibration is None

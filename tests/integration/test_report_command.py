@@ -73,7 +73,7 @@ def test_a_group_is_compared_with_another_photograph_by_photograph(
     assert difference["accuracy_low"] <= difference["accuracy"] <= difference["accuracy_high"]
     assert "auroc" not in table.columns
     assert "| **difference to " in capsys.readouterr().out
-    assert command("report", *words, "against=elsewhere") == 2
+    assert command("report", *words, "against=elsewhere", "overwrite=true") == 2
     assert "none of the runs" in capsys.readouterr().err
     assert command("report", tiny_runs[0], others[1], f"out={tmp_path / 'no'}", f"against={tiny_runs[0]}") == 2
     assert "same photographs" in capsys.readouterr().err

@@ -90,7 +90,7 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
 
 def _check_data(cfg: DictConfig, module: GradingModule, path: Path) -> None:
     """Refuse data of another task and labels that cannot be read, before hours are spent on networks beside."""
-    from retinai.run.opening import open_data
+    from retinai.run.checkpoint_data import open_data
 
     if cfg.get("data") is not None:
         open_data(cfg, module, path)[0].checked_table()
@@ -138,7 +138,7 @@ def _limit(cfg: DictConfig, own: dict[str, Any], checkpoint: Path) -> None:
     """Let a few photographs of every split do."""
     from omegaconf import OmegaConf, open_dict
 
-    from retinai.run.opening import trained_on
+    from retinai.run.checkpoint_data import trained_on
 
     with open_dict(cfg):
         if cfg.get("data") is None and own:
@@ -206,7 +206,7 @@ def _on_test(cfg: DictConfig, network: Network, folder: Path) -> dict[str, Any]:
     """Return how folder and checkpoint compare on the test photographs, which choose nothing."""
     from retinai.export.check import compare
     from retinai.modules.load import load_module
-    from retinai.run.opening import open_data
+    from retinai.run.checkpoint_data import open_data
 
     module = load_module(network.checkpoint)  # the export changed the first one's memory format
     datamodule, _ = open_data(cfg, module, network.checkpoint)

@@ -28,8 +28,8 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.modules.load import load_module
     from retinai.prediction.splits import predict_split
+    from retinai.run.checkpoint_data import open_data, overlap_notes
     from retinai.run.console import print_notes
-    from retinai.run.opening import open_data, overlap_notes
 
     checkpoint = Path(cfg.ckpt)
     folder = _check_folder(cfg, checkpoint)
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
 
 def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
     """Refuse a folder that cannot be written or holds results, before any work is done."""
-    from retinai.run.opening import run_folder_of
+    from retinai.run.checkpoint_data import run_folder_of
 
     if cfg.run_dir is None:
         check_folder(run_folder_of(checkpoint) / "evaluation", "run_dir")
@@ -61,7 +61,7 @@ def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
 
 
 def _default_folder(checkpoint: Path, data: str, split: str) -> Path:
-    from retinai.run.opening import run_folder_of
+    from retinai.run.checkpoint_data import run_folder_of
 
     name = f"{data}_{split}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     return run_folder_of(checkpoint) / "evaluation" / name
@@ -104,7 +104,7 @@ def _write(
 
 def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModule) -> dict[str, Any]:
     from retinai import __version__
-    from retinai.run.folder import git_revision, package_versions
+    from retinai.run.recording import git_revision, package_versions
 
     return {
         "data": datamodule.name,

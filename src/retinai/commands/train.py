@@ -33,6 +33,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.run import factories
     from retinai.run import folder as run_folder
     from retinai.run.console import print_notes
+    from retinai.run.recording import recording
     from retinai.run.resuming import say_how_to_resume
     from retinai.run.warm_start import start_checkpoint
     from retinai.tracking.wandb import sharing_notes
@@ -64,7 +65,7 @@ def run(cfg: DictConfig) -> float | None:
     with run_folder.open_run_folder(folder, cfg) as folder, say_how_to_resume(folder):
         if is_first_process():
             datamodule.write_splits(folder / "split.csv")
-        with run_folder.recording(folder, **_facts(cfg, datamodule, module)) as record:
+        with recording(folder, **_facts(cfg, datamodule, module)) as record:
             print_notes(notes)
             trainer = _fit(cfg, folder, module, datamodule)
             record.update(_outcome(trainer))

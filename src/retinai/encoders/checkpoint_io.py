@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from retinai.encoders.checkpoint_content import add_hash, take_hash
-from retinai.errors import CheckpointError
+from retinai.encoders.checkpoint_metadata import KEY
+from retinai.encoders.weights import read_checkpoint
 from retinai.files import atomic_path
 
 
@@ -46,37 +46,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self,
         path: Any,
-        map_location: Callable | None = lambda storage, location: storage,
+        map_location: Callable | None = None,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
         """Read a checkpoint without executing anything in it.
 
         Args:
             path: The file.
-            map_location: Where tensors go; the default leaves them on the CPU.
-            weights_only: Anything but False refuses all but tensors and plain values.
+            map_location: Where tensors go; None leaves them on the CPU.
+            weights_only: False is refused; nothing but tensors and plain values is read.
 
         Raises:
             CheckpointError: If the file is missing, damaged (its content is not what was written), holds more than
                 tensors and plain values, or weights that are no finite numbers.
+            ValueError: If `weights_only` is False.
         """
-        refuse = weights_only is not False
-        if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{path} is no file; give a checkpoint, such as RUN/checkpoints/best.ckpt")
-        try:
-            content = torch.load(path, map_location=map_location, weights_only=refuse)
-        except FileNotFoundError:
-            raise CheckpointError(f"{path} does not exist") from None
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(
-                f"{path} is damaged or holds more than tensors and plain values, so it was not loaded; "
-                "use a checkpoint that retinai wrote"
-            ) from error
-        except (RuntimeError, EOFError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged (truncated or no checkpoint); use another one") from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} holds a {type(content).__name__} and no checkpoint; use another one")
-        return take_hash(content, str(path))
+        if weights_only is False:
+            raise ValueError("checkpoints are read without executing anything in them: weights_only=False is refused")
+        content = read_checkpoint(path, map_location)
+        # Of a checkpoint of retinai the hash was compared already; any other one that this class wrote has it too.
+        return content if KEY in content else take_hash(content, str(path))
 
 
 def remove_torn_checkpoints(folder: str | Path) -> int:

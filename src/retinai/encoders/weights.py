@@ -60,14 +60,15 @@ class LoadReport:
         return f"{self.source}: {', '.join(parts)}"
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, map_location: Callable | None = None) -> dict[str, Any]:
     """Read a file of weights with PyTorch's safe loader, or a `.safetensors` file.
 
     Args:
         path: The file.
+        map_location: Where tensors go, as `torch.load` takes it; None leaves them on the CPU.
 
     Returns:
-        Its content, tensors on the CPU.
+        Its content.
 
     Raises:
         CheckpointError: If the file is missing, empty or truncated, is no checkpoint, or asks for
@@ -86,7 +87,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:  # torch, zipfile and safetensors each have their own words for a broken file

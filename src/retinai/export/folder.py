@@ -43,8 +43,8 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
         UserError: If the network has no form in the format, or the folder grades otherwise than the checkpoint by
             more than the tolerance; nothing is left then.
     """
+    from retinai.run.checkpoint_data import open_data
     from retinai.run.console import print_notes
-    from retinai.run.opening import open_data
 
     datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
     datamodule.setup()
@@ -94,7 +94,7 @@ def _facts(
     """Return what `model.json` says before the check."""
     from retinai import __version__
     from retinai.modules.checkpoint import plain
-    from retinai.run.folder import git_revision
+    from retinai.run.recording import git_revision
 
     inputs = PixelsToProbabilities(module).example()
     shapes = {

@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from retinai.data.photographs.field_of_view import FieldOfView, find_field_of_view, same_shape
+from retinai.data.photographs.field_of_view import FieldOfView, find_field_of_view
+from retinai.data.photographs.preparation import same_shape
 from retinai.errors import DataError
 
 # Lesions in the order in which they are told; the names are those of the masks.

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from retinai.data.loading.fields import FieldContext, FieldSample, SampleField
-from retinai.data.photographs.field_of_view import prepare_masks, same_shape
 from retinai.data.photographs.images import read_mask, read_size
+from retinai.data.photographs.preparation import prepare_masks, same_shape
 from retinai.errors import DataError
 from retinai.lesions.findings import LESION_NAMES, OPTIC_DISC
 

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import BadImageError, read_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.metrics.mistakes import Mistakes
 from retinai.prediction.predictions import Predictions

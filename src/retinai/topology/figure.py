@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.reports.figures import readable
 from retinai.reports.style import FAINT, new_figure, save_figure

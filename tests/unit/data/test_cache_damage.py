@@ -18,8 +18,8 @@ from retinai.data.curation.duplicates import find_duplicates
 from retinai.data.curation.file_index import INDEX_NAME, FileIndex
 from retinai.data.photographs.arrays import file_of, read_array, write_array
 from retinai.data.photographs.cache import PreparedCache
-from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 

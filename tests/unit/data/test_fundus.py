@@ -3,14 +3,10 @@ import numpy as np
 import pytest
 from drawn_eye import draw_eye
 
-from retinai.data.photographs.field_of_view import (
-    _percentile,
-    equalise_lightness,
-    find_field_of_view,
-    prepare_masks,
-    prepare_photograph,
-)
+from retinai.data.photographs.contrast import equalise_lightness
+from retinai.data.photographs.field_of_view import _percentile, find_field_of_view
 from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preparation import prepare_masks, prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
 

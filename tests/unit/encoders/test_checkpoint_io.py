@@ -39,7 +39,7 @@ def test_truncated_and_missing_and_foreign_files_are_said(tmp_path: Path) -> Non
     AtomicCheckpointIO().save_checkpoint({"w": torch.zeros(1000)}, whole)
     for size in (0, 10, 500, 2000):
         cut.write_bytes(whole.read_bytes()[:size])
-        with pytest.raises(CheckpointError, match="damaged"):
+        with pytest.raises(CheckpointError, match=r"damaged|an empty file"):
             AtomicCheckpointIO().load_checkpoint(cut)
     cut.write_text("not a checkpoint\n")
     with pytest.raises(CheckpointError, match="damaged"):
@@ -61,7 +61,7 @@ def test_hostile_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     torch.save({"state_dict": Hostile(victim)}, tmp_path / "zip.ckpt")
     (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Hostile(victim)))
     for name in ("zip.ckpt", "plain.ckpt"):
-        with pytest.raises(CheckpointError, match="was not loaded"):
+        with pytest.raises(CheckpointError, match="nothing was executed"):
             AtomicCheckpointIO().load_checkpoint(tmp_path / name)
     assert not victim.exists()
 

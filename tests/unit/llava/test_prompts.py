@@ -166,7 +166,7 @@ def test_grades_with_one_text_and_tasks_without_grades_are_refused():
     assert make().grade_text(twins, 2) == "Grade 2 (c2)."
     with pytest.raises(ConfigError, match="grades 0 and 1 of dr_grade have the same text"):
         _Numberless(**{k: v for k, v in values().items() if k != "_target_"})
-    with pytest.raises(ConfigError, match="tasks of kind grade only"):
+    with pytest.raises(ConfigError, match="answers are written for grades only"):
         make().answer(ODIR_8, 0, None, "a")
 
 

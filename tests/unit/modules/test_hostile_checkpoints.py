@@ -16,7 +16,7 @@ from retinai.llava.text.prompts import PromptTemplates
 from retinai.losses.base import Criterion
 from retinai.modules.base import settings_from
 from retinai.modules.load import load_module
-from retinai.run.opening import trained_on
+from retinai.run.checkpoint_data import trained_on
 
 # Where a classifier's checkpoint names, or may name, what is built of a section.
 PLACES = ["backbone", "attention", "tuning", "loss", "optimizer", "scheduler", "consistency", "branches"]

@@ -13,6 +13,7 @@ from retinai.config.compose import compose
 from retinai.errors import UserError
 from retinai.run import folder as run_folder
 from retinai.run import records as run_records
+from retinai.run.recording import recording
 
 
 def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
-    with run_folder.recording(tmp_path, seed=0):
+    with recording(tmp_path, seed=0):
         pass
     with pytest.raises(UserError, match="resume=true"):
         run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}"]))
@@ -44,7 +45,7 @@ def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 )
 def test_the_record_says_how_a_run_ended(tmp_path: Path, error: BaseException | None, status: str) -> None:
     try:
-        with run_folder.recording(tmp_path, seed=3) as late:
+        with recording(tmp_path, seed=3) as late:
             assert json.loads((tmp_path / "run.json").read_text())["status"] == "running"
             late["best_score"] = 0.5
             if error:
@@ -100,7 +101,7 @@ def test_a_folder_that_another_process_holds_is_refused_until_that_process_ends(
 def test_a_run_that_came_and_went_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     cfg = compose("train", [f"run_dir={tmp_path}"])
     folder = run_folder.choose_run_folder(cfg)
-    with run_folder.recording(tmp_path, seed=0):
+    with recording(tmp_path, seed=0):
         pass
     with pytest.raises(UserError, match="already holds a run"), run_folder.open_run_folder(folder, cfg):
         pass

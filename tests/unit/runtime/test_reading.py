@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.runtime.exported_model import _batches

@@ -16,7 +16,7 @@ from gudhi.representations import PersistenceImage
 
 from retinai.config.build import build
 from retinai.data.loading.fields import FieldSample, SampleField
-from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, MissingExtraError
 from retinai.topology import persistence as topology

@@ -17,8 +17,8 @@ import numpy as np
 
 from retinai.data.curation.checked_lines import LineFile
 from retinai.data.parallel import choose_workers, run_parallel
-from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import MAX_PIXELS, BadImageError, decode_photograph, read_bytes
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 INDEX_NAME = "file_index.jsonl"

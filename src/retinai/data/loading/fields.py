@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinai.config.build import TARGET, build
-from retinai.data.photographs.field_of_view import prepare_photograph
 from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.errors import ConfigError
 
 if TYPE_CHECKING:

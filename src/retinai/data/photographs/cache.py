@@ -13,7 +13,7 @@ import numpy as np
 from retinai.data.curation.file_index import Entry, FileIndex, FileRecord, examine
 from retinai.data.parallel import run_parallel
 from retinai.data.photographs.arrays import file_of, read_array, write_array
-from retinai.data.photographs.field_of_view import prepare_photograph
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from retinai.data.photographs.field_of_view import find_field_of_view, prepare_photograph
+from retinai.data.photographs.field_of_view import find_field_of_view
 from retinai.data.photographs.images import BadImageError
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 NOT_A_RETINA = "not a retina: no field of view was found"

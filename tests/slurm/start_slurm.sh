@@ -54,7 +54,8 @@ start_munge() {
   munged --force --pid-file="$place/munged.pid" --socket=/run/munge/munge.socket.2 >/dev/null 2>&1
 }
 
-answers() { scontrol ping 2>/dev/null | grep -q " is UP" && sinfo -h -o %T 2>/dev/null | grep -Eq "idle|mixed|allocated"; }
+# Without a configuration scontrol would look for one for a minute.
+answers() { [[ -f $SLURM_CONF ]] && scontrol ping 2>/dev/null | grep -q " is UP" && sinfo -h -o %T 2>/dev/null | grep -Eq "idle|mixed|allocated"; }
 
 if [[ ${1:-} == stop ]]; then
   stop

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinai.runtime.folder import PHOTOGRAPH
+from retinai.runtime.signal_stack import kept_signal_stack
 
 # Operations that carry weights, in the words of ONNX and of OpenVINO.
 _WEIGHTS = ("Conv", "Gemm", "MatMul", "Convolution", "GroupConvolution")
@@ -147,7 +148,7 @@ def quantise_openvino(
     preset = presets.PERFORMANCE if _SKEWED.isdisjoint(activations) else presets.MIXED  # zero points cost time
     overflow = nncf.OverflowFix.ENABLE if reduce_range else nncf.OverflowFix.DISABLE
     exact = nncf.IgnoredScope(names=[*first_weights(model), *end], validate=False)
-    with _quiet():
+    with _quiet(), kept_signal_stack():
         return nncf.quantize(
             model,
             nncf.Dataset(kept),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from retinai.config.machine import available_cores
 from retinai.errors import MissingExtraError, UserError
 from retinai.runtime.folder import PHOTOGRAPH, PROBABILITY
+from retinai.runtime.signal_stack import kept_signal_stack
 
 # Name -> `type` (as numpy calls it) and `shape`; the first side is `batch` where it may be of any length.
 Tensors = dict[str, dict[str, Any]]
@@ -118,6 +119,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._core = openvino.Core()
+        load_cpu(self._core)
         self._requests: dict[int | None, Any] = {}
         try:
             self._model = self._core.read_model(str(file))
@@ -164,7 +166,13 @@ def cpu_computes_bf16() -> bool:
         import openvino
     except ModuleNotFoundError:
         raise MissingExtraError("openvino", "runtime") from None
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in load_cpu(openvino.Core())
+
+
+def load_cpu(core: Any) -> Sequence[str]:
+    """Let an `openvino.Core` load what computes on CPUs, without a trace in the process, and return what that can."""
+    with kept_signal_stack():
+        return core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _onnx_tensor(node: Any) -> dict[str, Any]:

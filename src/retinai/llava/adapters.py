@@ -145,3 +145,20 @@ def report_tuning(model: nn.Module) -> TuningReport:
 def _count(parameter: nn.Parameter) -> int:
     quantised = getattr(parameter, "quant_state", None)
     return quantised.shape.numel() if quantised is not None else parameter.numel()
+
+
+def keep_trained(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Leave frozen weights out of a state dict, after it was made: a hook of a module with `_trained`, its names."""
+    kept = {prefix + name for name in module._trained}  # type: ignore[union-attr]
+    for key in [k for k in state if k.startswith(prefix) and k not in kept]:
+        del state[key]
+
+
+def forgive_frozen(module: nn.Module, incompatible: Any) -> None:
+    """Report no frozen weights as missing, after a state dict was loaded: it never holds them."""
+    trained = module._trained
+    incompatible.missing_keys[:] = [
+        key
+        for key in incompatible.missing_keys
+        if any(key.endswith(name) for name in trained)  # type: ignore[union-attr]
+    ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from retinai.llava import likelihood
-from retinai.llava.adapters import LlavaTuning, apply_llava_tuning
+from retinai.llava.adapters import LlavaTuning, apply_llava_tuning, forgive_frozen, keep_trained
 from retinai.llava.encoding import Conversations
 from retinai.llava.loading import load_llava
 from retinai.llava.settings import LlavaSettings, read_settings
@@ -65,8 +65,8 @@ class LlavaNetwork(nn.Module):
         if gradient_checkpointing:
             loaded.model.activation_checkpointing_enable({"use_reentrant": False})
         self._trained = frozenset(n for n, p in self.named_parameters() if p.requires_grad)
-        self.register_state_dict_post_hook(_keep_trained)
-        self.register_load_state_dict_post_hook(_forgive_frozen)
+        self.register_state_dict_post_hook(keep_trained)
+        self.register_load_state_dict_post_hook(forgive_frozen)
 
     @property
     def pad(self) -> int:
@@ -130,22 +130,6 @@ def _leave_types_to_autocast(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False
-
-
-def _keep_trained(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    kept = {prefix + name for name in module._trained}  # type: ignore[union-attr]
-    for key in [k for k in state if k.startswith(prefix) and k not in kept]:
-        del state[key]
-
-
-def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
-    """Frozen weights are never in a state dict, so that they are missing is no fault."""
-    trained = module._trained
-    incompatible.missing_keys[:] = [
-        key
-        for key in incompatible.missing_keys
-        if any(key.endswith(name) for name in trained)  # type: ignore[union-attr]
-    ]
 
 
 def build_llava(backbone: Mapping[str, Any], tuning: LlavaTuning, gradient_checkpointing: bool) -> LlavaNetwork:

@@ -61,7 +61,7 @@ def measure(idrid: Path, out: Path, quick: bool) -> list[str]:
     more = ["quick=true"] if quick else []
     retinai("benchmark", f"ckpt='{best}'", f"images='{idrid / _PHOTOGRAPHS}'",
             f"run_dir='{out / 'efficientnet_lite0'}'", *more)  # fmt: skip
-    retinai("benchmark", "backbone=efficientnet_b2", "beside=[resnet101]", "twins=[]",
+    retinai("benchmark", "backbone=efficientnet_b2", "baselines=[resnet101]", "untrained=[]",
             f"run_dir='{out / 'efficientnet_b2'}'", *more)  # fmt: skip
     return ["efficientnet_lite0", "efficientnet_b2"]
 

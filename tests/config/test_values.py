@@ -301,7 +301,7 @@ def words_of(command: str, group: str, key: str) -> set[str]:
 
 def test_choices_are_those_of_the_code_that_takes_them() -> None:
     from retinai.benchmark.networks import ENGINES
-    from retinai.benchmark.rows import BESIDE
+    from retinai.benchmark.rows import BASELINES
     from retinai.data.sources.label_table import SPLITS
     from retinai.export.formats import GRAPH_EXPORTERS
     from retinai.llava.module import LlavaGrader
@@ -313,7 +313,7 @@ def test_choices_are_those_of_the_code_that_takes_them() -> None:
     precisions = {precision for exporter in exporters.values() for precision in exporter.precisions}
     for (command, group, key), taken in {
         ("benchmark", "", "students"): ENGINES,
-        ("benchmark", "", "beside"): BESIDE,
+        ("benchmark", "", "baselines"): BASELINES,
         ("export", "", "format"): exporters,
         ("export", "", "precision"): precisions,
         ("evaluate", "", "split"): SPLITS,

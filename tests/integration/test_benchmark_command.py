@@ -19,8 +19,8 @@ def test_a_quick_benchmark_leaves_rows_ratio_table_and_figure(
     tiny_checkpoint: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "speed"
-    words = ["quick=true", "students=[onnx-fp32]", "beside=[resnet101]", "reference=[onnx-fp32]"]
-    words += ["twins=[]", f"run_dir={out}"]
+    words = ["quick=true", "students=[onnx-fp32]", "baselines=[resnet101]", "reference=[onnx-fp32]"]
+    words += ["untrained=[]", f"run_dir={out}"]
     assert command("benchmark", f"ckpt={tiny_checkpoint}", *words, f"paths.cache={tmp_path / 'cache'}") == 0
     printed = capsys.readouterr().out
     result = json.loads((out / "benchmark.json").read_text())
@@ -72,9 +72,9 @@ def test_the_users_faults_are_one_sentence(
     cases = [
         (["students=[onnx-int4]"], "valid: a list of onnx-fp32"),
         (["students=[onnx-fp32,onnx-fp32]"], "twice"),
-        (["beside=[resnet9]"], "valid: a list of resnet101"),
+        (["baselines=[resnet9]"], "valid: a list of resnet101"),
         (["reference=[pytorch]"], "valid: a list of onnx-fp32"),
-        (["beside_engines=[onnx]"], "valid: a list of onnx-fp32"),
+        (["baseline_engines=[onnx]"], "valid: a list of onnx-fp32"),
         (["split=test"], "choose nothing"),
         (["int8_reduce_range=2"], "int8_reduce_range"),
         (["threads=0"], "threads"),

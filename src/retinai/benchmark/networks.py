@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinai.benchmark.rows import BESIDE, Row, row_key, row_name
+from retinai.benchmark.rows import BASELINES, Row, row_key, row_name
 from retinai.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Network:
     Args:
         checkpoint: Its file.
         name: What people call it.
-        key: `student`, `twin` or a key of `BESIDE`.
+        key: `student`, `twin` or a key of `BASELINES`.
         trained: Whether its agreement with the graders means anything.
         topology: Whether it reads persistence images.
         input_size: Side of its input in pixels.
@@ -42,8 +42,8 @@ class Network:
 
     @property
     def role(self) -> str:
-        """`student`, `twin` or `beside`."""
-        return "beside" if self.key in BESIDE else self.key
+        """`student`, `twin` or `baseline`."""
+        return "baseline" if self.key in BASELINES else self.key
 
     def row(self, engine: str, precision: str, source: Path) -> Row:
         """Return its row in an engine."""
@@ -111,12 +111,12 @@ def make_twin(student: Network, scratch: Path) -> Network:
     return _describe(twin, scratch / "twin.ckpt", f"{twin.backbone_name} twin", "twin", trained=False)
 
 
-def make_beside(student: Network, key: str, scratch: Path) -> Network:
+def make_baseline(student: Network, key: str, scratch: Path) -> Network:
     """Make a network that the student is compared with, untrained, for its times only.
 
     Args:
         student: A student.
-        key: Of `BESIDE`.
+        key: Of `BASELINES`.
         scratch: Folder for the checkpoint.
     """
     from retinai.benchmark.untrained import beside_module, save
@@ -124,13 +124,13 @@ def make_beside(student: Network, key: str, scratch: Path) -> Network:
 
     module = beside_module(load_module(student.checkpoint), key)
     save(module, scratch / f"{key}.ckpt")
-    return _describe(module, scratch / f"{key}.ckpt", BESIDE[key][0], key, trained=False)
+    return _describe(module, scratch / f"{key}.ckpt", BASELINES[key][0], key, trained=False)
 
 
 def _describe(module: GradingModule, path: Path, name: str, key: str, trained: bool) -> Network:
     from retinai.topology.branch import topology_of
 
-    marked = name if trained or key in BESIDE else f"{name} (untrained)"  # of those beside the notes say it once
+    marked = name if trained or key in BASELINES else f"{name} (untrained)"  # of those beside the notes say it once
     return Network(path, marked, key, trained, topology_of(module) is not None, module.preprocessing.input_size)
 
 

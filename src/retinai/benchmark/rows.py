@@ -7,7 +7,7 @@ from typing import Any
 
 ENGINE_NAMES = {"pytorch": "PyTorch eager", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 # Name -> timm's architecture, as published studies of students compare them.
-BESIDE: dict[str, tuple[str, str]] = {
+BASELINES: dict[str, tuple[str, str]] = {
     "resnet101": ("ResNet-101", "resnet101"),
     "efficientnet_b5": ("EfficientNet-B5", "tf_efficientnet_b5"),
     "convnext_small": ("ConvNeXt-Small", "convnext_small"),
@@ -23,8 +23,8 @@ class Row:
     Args:
         key: Short name, unique in a benchmark, see `row_key`.
         name: What people read.
-        role: `student`, `twin` (the student's untrained twin with the other choice of topology) or `beside`.
-        network: `student`, `twin` or a key of `BESIDE`; rows of one network differ in engine and precision.
+        role: `student`, `twin` (the student's untrained twin with the other choice of topology) or `baseline`.
+        network: `student`, `twin` or a key of `BASELINES`; rows of one network differ in engine and precision.
         engine: `pytorch`, `onnx` or `openvino`.
         precision: `fp32`, `bf16` or `int8`.
         source: A checkpoint, or an exported folder.

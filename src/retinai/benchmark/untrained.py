@@ -9,7 +9,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinai.benchmark.rows import BESIDE
+from retinai.benchmark.rows import BASELINES
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -67,12 +67,12 @@ def beside_module(student: GradingModule, key: str) -> GradingModule:
 
     Args:
         student: The student's module.
-        key: Of `BESIDE`.
+        key: Of `BASELINES`.
     """
     own = _arguments(student)
     pixels = ("_target_", "input_size", "mean", "std", "interpolation")
     own["backbone"] = {k: own["backbone"][k] for k in pixels if k in own["backbone"]}
-    own["backbone"] |= {"name": key, "architecture": BESIDE[key][1], "weights": "none"}
+    own["backbone"] |= {"name": key, "architecture": BASELINES[key][1], "weights": "none"}
     own["attention"] = {"name": "none"}
     own["tuning"] = {"name": "full"}
     own["branches"], own["test_time_flips"] = None, False

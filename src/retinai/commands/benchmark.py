@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retinai.benchmark.rows import Row
 
 _PACKAGES = ("torch", "timm", "onnxruntime", "openvino", "nncf", "gudhi", "opencv-python-headless", "numpy")
-_ENGINE_KEYS = ("students", "twins", "reference", "beside_engines")
+_ENGINE_KEYS = ("students", "untrained", "reference", "baseline_engines")
 
 
 def run(cfg: DictConfig) -> None:
@@ -62,14 +62,14 @@ def run(cfg: DictConfig) -> None:
 
 def _export_all(cfg: DictConfig, student: Network, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
     """Export the student, its twin and the networks beside; return all rows, and what the exports say of agreement."""
-    from retinai.benchmark.networks import export_rows, make_beside, make_twin
+    from retinai.benchmark.networks import export_rows, make_baseline, make_twin
     from retinai.benchmark.rows import REFERENCE
 
     rows, checks = export_rows(student, cfg, list(cfg.students), scratch, logger.info)
-    others = [(make_twin(student, scratch), list(cfg.twins))] if cfg.twins else []
-    for key in cfg.beside:
-        engines = cfg.reference if key == REFERENCE else cfg.beside_engines
-        others.append((make_beside(student, str(key), scratch), list(engines)))
+    others = [(make_twin(student, scratch), list(cfg.untrained))] if cfg.untrained else []
+    for key in cfg.baselines:
+        engines = cfg.reference if key == REFERENCE else cfg.baseline_engines
+        others.append((make_baseline(student, str(key), scratch), list(engines)))
     for network, engines in others:
         more, told = export_rows(network, cfg, engines, scratch, logger.info)
         # The metric of an untrained network means nothing, but an export that failed is told.
@@ -137,7 +137,7 @@ def _check_options(cfg: DictConfig) -> None:
     for package in {needed[str(name).split("-")[0]] for key in _ENGINE_KEYS for name in cfg[key]}:
         if find_spec(package) is None:
             raise MissingExtraError(package, "export")
-    if cfg.twins and find_spec("gudhi") is None:
+    if cfg.untrained and find_spec("gudhi") is None:
         raise MissingExtraError("gudhi", "topology")
 
 
@@ -198,7 +198,7 @@ def _notes(cfg: DictConfig, student: Network, checks: dict[str, dict[str, Any]])
     notes += sorted(
         {f"No test figures: {check['test_reason']}." for check in checks.values() if "test_reason" in check}
     )
-    if cfg.twins:
+    if cfg.untrained:
         notes.append("Twins are untrained networks like the student, with topology where it has none, for their times.")
     if cfg.quick:
         notes.append("quick=true: two rounds of one call each, to see that everything works; the times say nothing.")

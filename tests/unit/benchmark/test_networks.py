@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retinai.benchmark.contenders import TorchContender
-from retinai.benchmark.networks import make_beside, make_twin, open_student
+from retinai.benchmark.networks import make_baseline, make_twin, open_student
 from retinai.benchmark.photographs import jpeg_photographs
 from retinai.config.checks import check
 from retinai.config.compose import compose
@@ -37,9 +37,9 @@ def test_an_untrained_student_and_its_twin_with_topology(synthetic_aptos: Path, 
     _, spent = TorchContender(str(again.checkpoint)).grade(jpegs)
     assert spent["topology"] < 1e-4
     # Those beside get the student's pixels and task, and neither its attention nor its topology.
-    beside = make_beside(twin, "resnet101", tmp_path)
+    beside = make_baseline(twin, "resnet101", tmp_path)
     module = load_module(beside.checkpoint)
-    assert (beside.role, beside.key, beside.name, beside.trained) == ("beside", "resnet101", "ResNet-101", False)
+    assert (beside.role, beside.key, beside.name, beside.trained) == ("baseline", "resnet101", "ResNet-101", False)
     assert (
         beside.input_size == 32
         and not beside.topology

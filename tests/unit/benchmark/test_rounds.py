@@ -66,7 +66,7 @@ def test_a_row_that_cannot_be_loaded_says_why_and_the_others_go_on(tmp_path: Pat
     jpeg.write_bytes(jpeg_photographs(None, 1)[0])
     rows = [
         Row("gone", "gone", "student", "student", "onnx", "fp32", str(tmp_path / "no_folder"), 32),
-        Row("small", "small", "beside", "resnet101", "pytorch", "fp32", str(make_checkpoint(tmp_path)), 32),
+        Row("small", "small", "baseline", "resnet101", "pytorch", "fp32", str(make_checkpoint(tmp_path)), 32),
         Row("wrong", "wrong", "student", "student", "onnx", "fp32", None, 32),  # type: ignore[arg-type]
     ]
     steps: list[tuple[str, int, int]] = []

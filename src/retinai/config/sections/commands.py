@@ -23,7 +23,7 @@ from retinai.config.sections.base import (
 
 _Processes = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
 _Engine = Literal["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"]
-_Beside = Literal["resnet101", "efficientnet_b5", "convnext_small", "resnext101"]
+_Baseline = Literal["resnet101", "efficientnet_b5", "convnext_small", "resnext101"]
 _Table = Literal["md", "csv", "html"]
 _BatchSize = Annotated[int, Field(ge=1, le=2**16)]
 
@@ -113,10 +113,10 @@ class Benchmark(_Command):
     run_dir: Path | None = UNSET
     overwrite: bool = UNSET
     students: list[_Engine] = UNSET
-    beside: list[_Beside] = UNSET
+    baselines: list[_Baseline] = UNSET
     reference: list[_Engine] = UNSET
-    beside_engines: list[_Engine] = UNSET
-    twins: list[_Engine] = UNSET
+    baseline_engines: list[_Engine] = UNSET
+    untrained: list[_Engine] = UNSET
     images: Path | None = UNSET
     threads: Annotated[int, Field(ge=1, le=1024)] = UNSET
     batch: Annotated[int, Field(ge=2, le=2**16)] = UNSET
@@ -131,7 +131,7 @@ class Benchmark(_Command):
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
         """Yield the lists that would measure a row twice."""
-        for key in ("students", "beside", "reference", "beside_engines", "twins"):
+        for key in ("students", "baselines", "reference", "baseline_engines", "untrained"):
             names = values.get(key) or []
             if len(set(names)) != len(names):
                 yield f"{key}={','.join(names)} names one twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -202,6 +203,7 @@ class Job:
             "-c", shlex.join([*command, *LIMITED, *words, f"paths.cache={folder / 'cache'}"]), **site
         ).strip()
         self.run, self.log = Path(site["RETINAI_OUTPUTS"]) / "slurm" / self.number, folder / f"{self.number}.log"
+        self.asked = -math.inf  # when its start was asked for last
 
     def control(self, *words: str) -> str:
         done = subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=60, check=False)
@@ -221,9 +223,15 @@ class Job:
             time.sleep(0.2)
 
     def start_now(self) -> None:
-        """Let the job start at once where it is in the queue: SLURM waits two minutes before it starts one again."""
-        if "JobState=PENDING" in self.control("show", "job", self.number):
-            self.control("update", f"JobId={self.number}", "StartTime=now")
+        """Let the job start in three seconds where it is in the queue: SLURM would wait for two minutes.
+
+        In the very second of its requeue slurmd refuses it ("Job credential revoked").
+        """
+        shown = self.control("show", "job", self.number)
+        assert "JobState=FAILED" not in shown, shown
+        if "JobState=PENDING" in shown and time.monotonic() - self.asked > 20:
+            self.asked = time.monotonic()
+            self.control("update", f"JobId={self.number}", "StartTime=now+3")
 
     def goes_on(self) -> None:
         """See the job come back from the queue and train another epoch."""

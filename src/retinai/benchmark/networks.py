@@ -89,7 +89,7 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
 
 
 def _check_data(cfg: DictConfig, module: GradingModule, path: Path) -> None:
-    """Refuse data of another task and labels that cannot be read, before hours are spent on networks beside."""
+    """Refuse data of another task and labels that cannot be read, before hours are spent on baselines."""
     from retinai.run.checkpoint_data import open_data
 
     if cfg.get("data") is not None:
@@ -119,10 +119,10 @@ def make_baseline(student: Network, key: str, scratch: Path) -> Network:
         key: Of `BASELINES`.
         scratch: Folder for the checkpoint.
     """
-    from retinai.benchmark.untrained import beside_module, save
+    from retinai.benchmark.untrained import baseline_module, save
     from retinai.modules.load import load_module
 
-    module = beside_module(load_module(student.checkpoint), key)
+    module = baseline_module(load_module(student.checkpoint), key)
     save(module, scratch / f"{key}.ckpt")
     return _describe(module, scratch / f"{key}.ckpt", BASELINES[key][0], key, trained=False)
 
@@ -130,7 +130,7 @@ def make_baseline(student: Network, key: str, scratch: Path) -> Network:
 def _describe(module: GradingModule, path: Path, name: str, key: str, trained: bool) -> Network:
     from retinai.topology.branch import topology_of
 
-    marked = name if trained or key in BASELINES else f"{name} (untrained)"  # of those beside the notes say it once
+    marked = name if trained or key in BASELINES else f"{name} (untrained)"  # of baselines the notes say it once
     return Network(path, marked, key, trained, topology_of(module) is not None, module.preprocessing.input_size)
 
 

@@ -1,4 +1,4 @@
-"""Untrained networks of a benchmark: the student where none is given, its twin, and the networks beside.
+"""Untrained networks of a benchmark: the student where none is given, its twin, and the baselines.
 
 All are classifiers of retinai, so that all are exported, prepared for and measured by the same code.
 """
@@ -62,8 +62,8 @@ def twin_module(student: GradingModule) -> GradingModule:
     return _build(own, student)
 
 
-def beside_module(student: GradingModule, key: str) -> GradingModule:
-    """Return an untrained network beside the student: same task, loss and pixels, one pass, no attention.
+def baseline_module(student: GradingModule, key: str) -> GradingModule:
+    """Return an untrained baseline for the student: same task, loss and pixels, one pass, no attention.
 
     Args:
         student: The student's module.

@@ -81,15 +81,16 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     from retinai.config.wiring import as_written
     from retinai.run import factories
     from retinai.run.console import print_start
-    from retinai.run.restoring import restoring
+    from retinai.run.restoring import Restoring
     from retinai.tracking.wandb import make_logger
 
     logger = make_logger(factories.plain(cfg.logger), folder, as_written(cfg))
     callbacks = make_callbacks(factories.plain(cfg.callbacks), folder, module.monitor, module.mode)
-    trainer = factories.make_trainer(cfg, folder, callbacks, logger)
-    print_start(module, datamodule, trainer, folder)
     last = _last_checkpoint(folder, cfg)
-    with restoring(trainer, last):
+    restoring = Restoring(last)
+    trainer = factories.make_trainer(cfg, folder, [restoring, *callbacks], logger)
+    print_start(module, datamodule, trainer, folder)
+    with restoring.explained():
         trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     return trainer
 

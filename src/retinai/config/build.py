@@ -46,6 +46,20 @@ def build(spec: Mapping[str, Any], expected: type[T], /, trusted: bool = False, 
     return target(**arguments)
 
 
+def settings_from(section: Mapping[str, Any], default: type[T], expected: type[T] | None = None) -> T:
+    """Build a settings object from its section.
+
+    Args:
+        section: With `_target_`, or without: it is of the default type then.
+        default: Of this type.
+        expected: What `_target_` has to name, or to be derived from; None: the default type.
+
+    Raises:
+        ConfigError: If the section names something else, or an argument does not fit.
+    """
+    return build({TARGET: f"{default.__module__}.{default.__name__}", **section}, expected or default)
+
+
 def import_plugins() -> None:
     """Import the modules that the environment variable RETINAI_PLUGINS names, so that checkpoints may name theirs.
 
@@ -139,19 +153,14 @@ def binding_problems(target: Callable[..., Any], arguments: Mapping[str, Any], w
     return problems
 
 
-def show_base_options(cls: type) -> None:
+def show_base_options(cls: type[Any]) -> None:
     """Give a class whose constructor takes `**options` for its base the signature of both, so that keys bind.
 
     Args:
         cls: A class; without `**options` it is left as it is.
     """
-    own = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
-    if not any(p.kind is p.VAR_KEYWORD for p in own):
-        return
-    named = {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
-    base = {n: p for n, p in inspect.signature(cls.__mro__[1]).parameters.items() if n not in named}
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*named.values(), *base.values()]]
-    cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.__init__).parameters.values()):
+        _show(cls, inspect.signature(cls.__mro__[1]))
 
 
 def show_options(settings: type) -> Callable[[type[T]], type[T]]:
@@ -162,12 +171,19 @@ def show_options(settings: type) -> Callable[[type[T]], type[T]]:
     """
 
     def show(cls: type[T]) -> type[T]:
-        own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
-        both = [*own, *inspect.signature(settings).parameters.values()]
-        cls.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in both])  # type: ignore[attr-defined]
+        _show(cls, inspect.signature(settings))
         return cls
 
     return show
+
+
+def _show(cls: type[Any], options: inspect.Signature) -> None:
+    """Let `inspect.signature(cls)` name its own arguments and, in the place of `**options`, those of `options`."""
+    arguments = list(inspect.signature(cls.__init__).parameters.values())[1:]  # a class inherits its base's signature
+    own = {p.name: p for p in arguments if p.kind is not p.VAR_KEYWORD}
+    both = [*own.values(), *(p for name, p in options.parameters.items() if name not in own)]
+    signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in both])
+    cls.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for, see PEP 362
 
 
 def hint(key: str, valid: Iterable[str]) -> str:

@@ -21,6 +21,11 @@ from retinai.modules.classifier import Classifier
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
 
+_NO_TEACHER = (
+    "model=distiller needs a teacher: add teacher.ckpt=RUN/checkpoints/best.ckpt of a trained grader "
+    "(several: teacher.ckpt=[A,B])"
+)
+
 
 class Distiller(Classifier):
     """A classifier whose loss is alpha T^2 KL(teacher_T || student_T) + (1 - alpha) CE.
@@ -84,10 +89,7 @@ class Distiller(Classifier):
         """Return what is wrong with a classifier's choices, and that a teacher is missing."""
         yield from super().config_problems(cfg)
         if not OmegaConf.select(cfg, "teacher.ckpt"):
-            yield (
-                f"model={OmegaConf.select(cfg, 'model.name')} needs a teacher: add "
-                "teacher.ckpt=RUN/checkpoints/best.ckpt of a trained grader (several: teacher.ckpt=[A,B])"
-            )
+            yield _NO_TEACHER
 
     @classmethod
     def check_machine(cls, sections: Mapping[str, Any]) -> None:
@@ -101,8 +103,6 @@ class Distiller(Classifier):
         """Load the teachers and tell who they are."""
         self.set_teachers()
         assert self.teachers is not None
-        self.teachers.check_task(datamodule.task)
-        self.teachers.check_preprocessing(datamodule.preprocessing)
         return [*super().prepare_training(datamodule), *teacher_notes(self.teachers, datamodule)]
 
     def facts(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Distiller(Classifier):
         if teachers is None:
             paths = checkpoint_paths(self.hparams.get("teacher"))
             if not paths:
-                raise ConfigError([NO_TEACHER])
+                raise ConfigError([_NO_TEACHER])
             teachers = load_teachers(paths)
         teachers.check_task(self.task)
         self.teachers = teachers
@@ -175,9 +175,3 @@ class Distiller(Classifier):
                 f"the run began with the teachers {', '.join(r['path'] for r in began)}, and those of teacher.ckpt= "
                 "have other weights; a run goes on with the same teachers in the same order"
             )
-
-
-NO_TEACHER = (
-    "model=distiller needs a teacher: add teacher.ckpt=RUN/checkpoints/best.ckpt of a trained grader "
-    "(several: teacher.ckpt=[A,B])"
-)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from retinai.data.loading.fields import SampleField
-from retinai.data.loading.views import PhotographView, check_views
+from retinai.data.loading.views import PhotographView
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.distillation.fields import TeacherField
 from retinai.encoders.tuning import hash_tensors
@@ -40,6 +40,11 @@ class Teachers:
         self.paths = [str(path) for path in paths]
         self.task: Task = modules[0].task
         self.views: list[Preprocessing] = list(dict.fromkeys(module.preprocessing for module in modules))
+        self._view_keys = [_view_key(self.views.index(module.preprocessing)) for module in modules]
+        self._own_fields = [
+            {field.name: TeacherField(field, module.preprocessing) for field in module.photograph_fields()}
+            for module in modules
+        ]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Teachers:
         """Return itself: weight averaging copies the student, and what never changes needs no copy."""
@@ -64,11 +69,9 @@ class Teachers:
             temperature: T, above 0.
         """
         answers = []
-        for module in self.modules:
-            images = batch[_view_key(self.views.index(module.preprocessing))].to(next(module.parameters()).dtype)
-            own = {**batch, "image": images}
-            for field in module.photograph_fields():
-                own[field.name] = batch[TeacherField(field, module.preprocessing).name]
+        for module, view, fields in zip(self.modules, self._view_keys, self._own_fields, strict=True):
+            own = {**batch, "image": batch[view].to(next(module.parameters()).dtype)}
+            own.update((name, batch[field.name]) for name, field in fields.items())
             logits = module(*module.network_inputs(own))
             answers.append(soften(module.criterion.class_logits(logits), temperature, self.task.distribution))
         return torch.stack(answers).mean(dim=0)
@@ -79,16 +82,8 @@ class Teachers:
         Both are of the photograph as the teacher's own preprocessing prepares it, whatever the student's size.
         """
         views = [PhotographView(_view_key(i), view, splits=("train",)) for i, view in enumerate(self.views)]
-        own = [TeacherField(f, module.preprocessing) for module in self.modules for f in module.photograph_fields()]
+        own = [field for fields in self._own_fields for field in fields.values()]
         return [*views, *{field.name: field for field in own}.values()]
-
-    def check_preprocessing(self, preprocessing: Preprocessing) -> None:
-        """Refuse teachers that look at another part of a photograph than the student.
-
-        Raises:
-            ConfigError: Says which crop they need.
-        """
-        check_views(preprocessing, self.views)
 
     def check_task(self, task: Task) -> None:
         """Refuse teachers of another task or another order of classes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
@@ -147,18 +148,23 @@ def _count(parameter: nn.Parameter) -> int:
     return quantised.shape.numel() if quantised is not None else parameter.numel()
 
 
-def keep_trained(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Leave frozen weights out of a state dict, after it was made: a hook of a module with `_trained`, its names."""
-    kept = {prefix + name for name in module._trained}  # type: ignore[union-attr]
+def hold_only(network: nn.Module, trained: frozenset[str]) -> None:
+    """Let the state dict of a network hold what trains alone, and miss nothing else when it is loaded.
+
+    Args:
+        network: The network.
+        trained: Names of the parameters that train.
+    """
+    network.register_state_dict_post_hook(partial(_leave_out, trained))
+    network.register_load_state_dict_post_hook(partial(_do_not_miss, trained))
+
+
+def _leave_out(trained: frozenset[str], network: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    kept = {prefix + name for name in trained}
     for key in [k for k in state if k.startswith(prefix) and k not in kept]:
         del state[key]
 
 
-def forgive_frozen(module: nn.Module, incompatible: Any) -> None:
-    """Report no frozen weights as missing, after a state dict was loaded: it never holds them."""
-    trained = module._trained
-    incompatible.missing_keys[:] = [
-        key
-        for key in incompatible.missing_keys
-        if any(key.endswith(name) for name in trained)  # type: ignore[union-attr]
-    ]
+def _do_not_miss(trained: frozenset[str], network: nn.Module, incompatible: Any) -> None:
+    keys = incompatible.missing_keys
+    keys[:] = [key for key in keys if any(key.endswith(name) for name in trained)]

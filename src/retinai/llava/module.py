@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from retinai.config.build import settings_from
 from retinai.data.loading.fields import SampleField
 from retinai.encoders.tuning import TuningReport
 from retinai.errors import CheckpointError, ConfigError, UserError
@@ -17,6 +18,7 @@ from retinai.lesions.fields import FindingsField
 from retinai.llava.adapters import read_tuning, report_tuning
 from retinai.llava.fingerprint import check_fingerprint
 from retinai.llava.hf_export import export
+from retinai.llava.jsonl_source import ConversationField
 from retinai.llava.loading import check_machine
 from retinai.llava.loss import AnswerLikelihood
 from retinai.llava.network import LlavaNetwork, build_llava
@@ -25,7 +27,6 @@ from retinai.llava.report import answers_part
 from retinai.llava.settings import LlavaSettings, read_settings
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.llava.warm_start import load_adapters
-from retinai.modules.base import settings_from
 from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
 from retinai.modules.exporter import Exporter
 from retinai.modules.grading import GradingModule
@@ -36,7 +37,10 @@ from retinai.tasks.task import Task
 
 _GRADINGS = ("score", "generate")
 # The sections that a LLaVA has of its own kind, and what to choose there.
-_OWN = {"backbone": "backbone=llava_1_5_7b or llava_tiny", "loss": "loss=answer"}
+_OWN = {
+    "backbone": (LlavaSettings, "backbone=llava_1_5_7b or llava_tiny"),
+    "loss": (AnswerLikelihood, "loss=answer"),
+}
 
 
 class LlavaGrader(GradingModule):
@@ -95,8 +99,7 @@ class LlavaGrader(GradingModule):
     def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
         """Return what is chosen that a language model cannot take, and that the prompt is missing."""
         yield from super().config_problems(cfg)
-        for group, own in _OWN.items():
-            of_llava = {"backbone": LlavaSettings, "loss": AnswerLikelihood}[group]
+        for group, (of_llava, own) in _OWN.items():
             if OmegaConf.select(cfg, f"{group}._target_") != f"{of_llava.__module__}.{of_llava.__name__}":
                 yield f"model=llava goes with {own}, not with {group}={OmegaConf.select(cfg, f'{group}.name')}"
         if not cfg.get("prompt"):
@@ -155,7 +158,7 @@ class LlavaGrader(GradingModule):
         super().on_fit_start()
         data: Any = getattr(self.trainer, "datamodule", None)
         for field in getattr(data, "fields", ()):
-            for name, turn in getattr(field, "turns", {}).items():
+            for name, turn in field.turns.items() if isinstance(field, ConversationField) else ():
                 try:
                     self.network.conversations.encode([turn])
                 except UserError as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from retinai.llava import likelihood
-from retinai.llava.adapters import LlavaTuning, apply_llava_tuning, forgive_frozen, keep_trained
+from retinai.llava.adapters import LlavaTuning, apply_llava_tuning, hold_only
 from retinai.llava.encoding import Conversations
 from retinai.llava.loading import load_llava
 from retinai.llava.settings import LlavaSettings, read_settings
@@ -64,9 +64,7 @@ class LlavaNetwork(nn.Module):
             _leave_types_to_autocast(self.model)
         if gradient_checkpointing:
             loaded.model.activation_checkpointing_enable({"use_reentrant": False})
-        self._trained = frozenset(n for n, p in self.named_parameters() if p.requires_grad)
-        self.register_state_dict_post_hook(keep_trained)
-        self.register_load_state_dict_post_hook(forgive_frozen)
+        hold_only(self, frozenset(n for n, p in self.named_parameters() if p.requires_grad))
 
     @property
     def pad(self) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from retinai.config.build import TARGET, build, show_base_options
+from retinai.config.build import settings_from, show_base_options
 from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.tuning import TuningReport, hash_tensors, keep_frozen_in_eval
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from retinai.data.datamodule import FundusDataModule
     from retinai.modules.stages import Stage
-
-S = TypeVar("S")
 
 
 class BaseModule(LightningModule):
@@ -247,7 +245,7 @@ class BaseModule(LightningModule):
         self.train()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move the tensors of a batch; names, findings and texts stay where they are."""
+        """Move the tensors of a batch; whatever else it holds, such as names and texts, stays as it is."""
         return {
             key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for key, value in batch.items()
@@ -347,17 +345,3 @@ class BaseModule(LightningModule):
         if not keys or self._load_report is None:
             return None
         return hash_tensors(self.state_dict(), keys)
-
-
-def settings_from(section: Mapping[str, Any], default: type[S], expected: type[S] | None = None) -> S:
-    """Build a settings object from its section.
-
-    Args:
-        section: With `_target_`, or without: it is of the default type then.
-        default: Of this type.
-        expected: What `_target_` has to name, or to be derived from; None: the default type.
-
-    Raises:
-        ConfigError: If the section names something else, or an argument does not fit.
-    """
-    return build({TARGET: f"{default.__module__}.{default.__name__}", **section}, expected or default)

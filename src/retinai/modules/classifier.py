@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retinai.config.build import settings_from
 from retinai.data.loading.fields import SampleField
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.encoder import build_encoder
 from retinai.encoders.tuning import EncoderTuning, Tuning, TuningReport, TuningSettings
 from retinai.errors import ConfigError, DataError
 from retinai.losses.divergence import symmetric_kl
-from retinai.modules.base import settings_from
 from retinai.modules.branches import check_same_branches
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 from retinai.modules.grading import GradingModule

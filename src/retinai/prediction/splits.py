@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch.utils.data import DataLoader
 
 from retinai.prediction.predictions import Predictions
@@ -75,7 +74,7 @@ def _with_labels(module: GradingModule, datamodule: FundusDataModule, dataset: A
         ids=results.ids,
         paths=[str(path) for path in dataset.paths],
         patients=[str(patient_of[name]) for name in results.ids],
-        targets=np.array(dataset.targets, dtype=np.int64) if labelled else None,
+        targets=datamodule.task.target_array(dataset.targets) if labelled else None,
         probabilities=results[PROBABILITY],
         decision_rule=module.decision_rule,
         columns=results.columns(),

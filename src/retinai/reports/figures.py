@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from retinai.metrics.calibration_error import BINS, bin_of
 from retinai.prediction.predictions import Predictions
-from retinai.reports.style import COLOURS, FAINT, INK, clean, line_style, new_figure
+from retinai.reports.style import COLOURS, FAINT, FRAME, INK, clean, line_style, new_figure
 
 
 def readable(name: str) -> str:
@@ -171,4 +171,4 @@ def _unit_square(axes: Axes, x: str, y: str) -> None:
 
 def _legend(axes: Axes, title: str | None, place: Any) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(title=title, loc=place, fontsize=8.5, title_fontsize=9, framealpha=0.9, edgecolor="#dddddd")
+        axes.legend(title=title, loc=place, fontsize=8.5, title_fontsize=9, framealpha=0.9, edgecolor=FRAME)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from retinai.reports.style import FAINT, line_style, new_figure
+from retinai.reports.style import FAINT, FRAME, line_style, new_figure
 
 _LOSSES = ("train/loss", "val/loss")
 
@@ -58,4 +58,4 @@ def _draw(axes: Axes, table: pd.DataFrame, columns: list[str], label: str) -> No
     axes.set_ylabel(label, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if columns:
-        axes.legend(fontsize=8.5, ncols=2, framealpha=0.9, edgecolor="#dddddd")
+        axes.legend(fontsize=8.5, ncols=2, framealpha=0.9, edgecolor=FRAME)

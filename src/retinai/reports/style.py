@@ -16,6 +16,7 @@ from retinai.files import atomic_path
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), "-.", "--", ":")
 INK, FAINT = "#222222", "#8a8a8a"
+FRAME, GRID = "#dddddd", "#e6e6e6"  # of legends; behind the data
 _DPI = 150
 
 
@@ -44,7 +45,7 @@ def clean(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(labelsize=9, colors=INK, length=3)
-    axes.grid(True, color="#e6e6e6", linewidth=0.7)
+    axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 

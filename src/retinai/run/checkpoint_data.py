@@ -148,7 +148,7 @@ def _training_split(
 
 
 def _known_split(module: GradingModule, checkpoint: Path) -> KnownSplit | None:
-    """Return the split that the checkpoint holds, or, for one of an earlier version, its run folder."""
+    """Return the split that the checkpoint holds; its run folder's where it holds none; None where neither does."""
     file = run_folder_of(checkpoint) / "split.csv"
     if module.split is not None:
         return KnownSplit.from_dict(module.split)

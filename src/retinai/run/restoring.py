@@ -10,16 +10,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from retinai.errors import CheckpointError, UserError
 
 
-class _Restored(Callback):
-    """Notes that everything was taken up again, and looks at what Lightning takes up without a look."""
+class Restoring(Callback):
+    """Notes that everything was taken up again, and looks at what Lightning takes up without a look.
 
-    def __init__(self, checkpoint: str) -> None:
+    Args:
+        checkpoint: `last.ckpt` of the run; None for a run that begins.
+    """
+
+    def __init__(self, checkpoint: str | None) -> None:
         self.checkpoint = checkpoint
         self.done = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the length of the schedule, which PyTorch takes from the checkpoint, with that of the run."""
-        for config in trainer.lr_scheduler_configs:
+        for config in trainer.lr_scheduler_configs if self.checkpoint else ():
             length = getattr(config.scheduler, "total_steps", None)
             if length is not None and length < trainer.estimated_stepping_batches:
                 raise CheckpointError(
@@ -30,33 +34,23 @@ class _Restored(Callback):
                 )
         self.done = True
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what goes wrong while the run takes up its checkpoint again into one sentence.
 
-@contextmanager
-def restoring(trainer: Trainer, checkpoint: str | None) -> Iterator[None]:
-    """Turn what goes wrong while a run takes up its last checkpoint again into one sentence.
-
-    Args:
-        trainer: About to fit.
-        checkpoint: `last.ckpt`; None for a run that begins.
-
-    Raises:
-        CheckpointError: If the states of optimisers, schedules, loops or callbacks are not those of this run.
-    """
-    if checkpoint is None:
-        yield
-        return
-    restored = _Restored(checkpoint)
-    trainer.callbacks.insert(0, restored)  # type: ignore[attr-defined]  # a connector of Lightning sets it
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # Lightning and PyTorch read the states without a check of their own
-        if restored.done:
+        Raises:
+            CheckpointError: If the states of optimisers, schedules, loops or callbacks are not those of this run.
+        """
+        try:
+            yield
+        except UserError:
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(
-            f"{checkpoint} holds other states of training than this run has ({type(error).__name__}: {reason}), so it "
-            "cannot go on from there; copy the run again, or begin another run_dir= from its weights with +init=ckpt "
-            f"init.path={checkpoint}"
-        ) from error
+        except Exception as error:  # Lightning and PyTorch read the states without a check of their own
+            if self.done or self.checkpoint is None:
+                raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise CheckpointError(
+                f"{self.checkpoint} holds other states of training than this run has ({type(error).__name__}: "
+                f"{reason}), so it cannot go on from there; copy the run again, or begin another run_dir= from its "
+                f"weights with +init=ckpt init.path={self.checkpoint}"
+            ) from error

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from module_factory import make_classifier, section, write
 
-from retinai.config.build import build
+from retinai.config.build import build, settings_from
 from retinai.errors import CheckpointError, ConfigError
 from retinai.llava.adapters import read_tuning
 from retinai.llava.settings import read_settings
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.losses.base import Criterion
-from retinai.modules.base import settings_from
 from retinai.modules.load import load_module
 from retinai.run.checkpoint_data import trained_on
 

@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Two files of tests at a time, the long ones (tests/integration) first; a file keeps its fixtures to itself.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: train test lint docs benchmark benchmark-student benchmark-llava clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

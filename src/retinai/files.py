@@ -90,6 +90,8 @@ def _too_large(max_bytes: int) -> str:
 UNWRITABLE = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
+# Errors that are about a place and never about how it was asked for: a right that is missing, a disk that is damaged.
+_OF_A_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE)
 # A YAML file with more is not read: the time for brackets within brackets grows with the square of their number.
 _MOST_BRACKETS = 5000
 _NAME_LIMIT = 255  # bytes of a file name, on all common file systems
@@ -104,6 +106,13 @@ def told(error: OSError) -> str:
     """Return an error of the system in a few words, such as `read-only file system`."""
     text = error.strerror or type(error).__name__
     return text[:1].lower() + text[1:]
+
+
+def place_fault(error: OSError) -> UserError | None:
+    """Return what an error of the system says of a place, for the user to mend; None if it is about something else."""
+    if error.errno not in _OF_A_PLACE or not isinstance(error.filename, str | bytes):
+        return None
+    return UserError(f"{os.fsdecode(error.filename)} cannot be used: {told(error)}; mend that, or choose another place")
 
 
 def short_name(name: str, end: str) -> str:

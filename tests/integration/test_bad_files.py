@@ -29,6 +29,43 @@ def test_a_mask_of_another_size_names_file_and_photograph(
     assert not (tmp_path / "run").exists()
 
 
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "text": lambda content: b"no mask",
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+}
+
+
+@pytest.mark.parametrize("key", ["data.findings=true", "data.masks=true"])
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_mask_names_file_and_photograph_and_a_remedy_that_helps(
+    key: str,
+    damage: Callable[[bytes], bytes],
+    command: Callable[..., int],
+    synthetic_idrid: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = Path(shutil.copytree(synthetic_idrid, tmp_path / "idrid"))
+    masks = sorted((root / "A. Segmentation" / "2. All Segmentation Groundtruths").rglob("*_OD.tif"))
+    for mask in masks:
+        mask.write_bytes(damage(mask.read_bytes()))
+    words = ["data=idrid", f"data.root={root}", key, f"run_dir={tmp_path / 'run'}", f"paths.cache={tmp_path / 'cache'}"]
+    words.append("data.on_bad_image=skip")  # is about photographs, so it does not help and is not advised
+    assert command("train", *TINY, *words) == 2
+    said = capsys.readouterr().err
+    assert "lesion masks cannot be read: " in said and "_OD.tif (optic_disc of train_IDRiD_" in said
+    assert "remove every mask of its photograph" in said and "on_bad_image" not in said and "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+    if key == "data.findings=true" or masks[0].stat().st_size:  # one case is enough for what is advised
+        return
+    for mask in masks:
+        name = mask.name.removesuffix("_OD.tif")
+        for beside in (root / "A. Segmentation").rglob(f"{name}_*.tif"):
+            beside.unlink()
+    assert command("train", *TINY, *words, "test=false", "calibrate=false") == 0
+
+
 def test_all_photographs_bad_says_so(
     command: Callable[..., int], synthetic_aptos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ FILES: list[tuple[str, Any, str]] = [
     ("metrics.json list", b"[]", "no JSON object"),
     ("metrics.json missing", ..., "has not finished"),
     ("metrics.json n", edit(n="many"), "n is no whole number"),
+    ("metrics.json no photographs", edit(n=0), "n is no whole number above 0"),
     ("metrics.json decision rule", edit(decision_rule="dice"), "decision rule is unknown"),
     ("metrics.json task", edit(task={"name": "dr_grade"}), "its task is none"),
     ("metrics.json qwk", edit(qwk=0.5), "qwk is no metric"),
@@ -98,6 +99,7 @@ FILES: list[tuple[str, Any, str]] = [
     ("predictions.csv columns", swap(b"p_mild", b"p_wild"), "lacks the columns p_mild"),
     ("predictions.csv probabilities", swap(b",0.", b",7."), "not from 0 to 1"),
     ("predictions.csv words", swap(b",0.", b",zero"), "predictions.csv is not readable"),
+    ("predictions.csv sums", "sums", "do not add up to 1"),
     (
         "predictions.csv id twice",
         lambda content: content.replace(content.split()[2][:12], content.split()[1][:12]),
@@ -129,6 +131,8 @@ def test_report_compares_the_others(
     file = bad / case.split()[0]
     if change is ...:
         file.unlink()
+    elif change == "sums":
+        pd.read_csv(file).assign(p_mild=0.9, p_severe=0.9).to_csv(file, index=False)
     elif change == "target":
         pd.read_csv(file).assign(target=None).to_csv(file, index=False)
     else:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from retinai import log
 from retinai.errors import UserError, missing_extra
+from retinai.files import place_fault
 
 
 class Job:
@@ -32,7 +33,7 @@ class Job:
 
         A user's fault in a single run is kept for `launch`, since Hydra would print its own words
         above it; in a multirun it goes through Hydra, which knows the job it belongs to. An optional
-        package that is not installed is such a fault.
+        package that is not installed is such a fault, and a place that the system does not let retinai use.
         """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
@@ -54,11 +55,20 @@ class Job:
             check(self.command, cfg)
             check_machine(self.command, cfg)
             return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
-        except (UserError, ModuleNotFoundError) as error:
-            fault = error if isinstance(error, UserError) else missing_extra(error)
+        except (UserError, ModuleNotFoundError, OSError) as error:
+            fault = _users_fault(error)
             if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):
                 raise
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise fault from error
+            if fault is not error:
+                fault.__cause__ = error  # for debug=true
             self.fault = fault
             return None
+
+
+def _users_fault(error: UserError | ModuleNotFoundError | OSError) -> UserError | None:
+    """Return what the user can mend; None for a defect of retinai."""
+    if isinstance(error, UserError):
+        return error
+    return missing_extra(error) if isinstance(error, ModuleNotFoundError) else place_fault(error)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from retinai.encoders.checkpoint_content import first_not_finite, take_hash
 from retinai.encoders.checkpoint_metadata import KEY
 from retinai.errors import CheckpointError
+from retinai.files import place_fault
 
 # Fewer tensors of the network than this in a file means that the file is of another network.
 MINIMUM_MATCH = 0.95
@@ -91,6 +92,8 @@ def read_checkpoint(path: str | Path, map_location: Callable | None = None) -> d
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:  # torch, zipfile and safetensors each have their own words for a broken file
+        if isinstance(error, OSError) and (fault := place_fault(error)):
+            raise CheckpointError(f"checkpoint {fault}") from error
         raise CheckpointError(
             f"checkpoint {path} is truncated or damaged and cannot be read; copy or train it again"
         ) from error

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from retinai.data.loading.fields import FieldContext, FieldSample, SampleField
 from retinai.lesions.findings import Findings
-from retinai.lesions.masks import check_masks
+from retinai.lesions.mask_files import check_masks
 from retinai.lesions.measured import measure_files
 
 
@@ -56,8 +56,8 @@ def findings_of(data: FieldContext) -> dict[str, Findings]:
         {id: findings}; ids that are not here are not annotated.
 
     Raises:
-        BadImageError: If a mask cannot be read.
-        DataError: If a mask does not fit its photograph, or the masks are not there.
+        BadImageError: If a photograph cannot be read.
+        DataError: If a mask cannot be read or does not fit its photograph, or the masks are not there.
     """
     if isinstance(data.source, BringsFindings):
         return dict(data.source.findings())

@@ -1,22 +1,18 @@
-"""Lesion masks as keys of sample and batch, and the check that they belong to their photographs."""
+"""Lesion masks as keys of sample and batch."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from retinai.data.loading.fields import FieldContext, FieldSample, SampleField
-from retinai.data.photographs.images import read_mask, read_size
 from retinai.data.photographs.preparation import prepare_masks, same_shape
-from retinai.errors import DataError
 from retinai.lesions.findings import LESION_NAMES, OPTIC_DISC
-
-# {id: {lesion: mask file}}; an id that is not here is not annotated, a lesion without a file is absent.
-MaskFiles = Mapping[str, Mapping[str, str]]
+from retinai.lesions.mask_files import MaskFiles, check_masks, read_lesion_mask
 
 
 class MaskField(SampleField):
@@ -38,8 +34,7 @@ class MaskField(SampleField):
         """Return the field with the masks of a data set.
 
         Raises:
-            BadImageError: If a mask cannot be read.
-            DataError: If a mask has another shape than its photograph.
+            DataError: If a mask cannot be read, or has another shape than its photograph.
         """
         bound = copy.copy(self)
         bound.files = check_masks(data.source.annotations(), data.paths)
@@ -49,8 +44,8 @@ class MaskField(SampleField):
         """Return the masks of a photograph as channels, uint8 of 0 and 1, (S, S, L); empty without a file.
 
         Raises:
-            BadImageError: If the photograph or a mask cannot be read.
-            DataError: If a mask has another shape than its photograph.
+            BadImageError: If the photograph cannot be read.
+            DataError: If a mask cannot be read, or has another shape than its photograph.
         """
         size = sample.preprocessing.input_size
         masks = {name: np.zeros((size, size), np.uint8) for name in self.names}
@@ -59,7 +54,7 @@ class MaskField(SampleField):
             return np.stack(list(masks.values()), axis=-1)  # what is empty stays empty wherever it moves
         # The field of view is found on the original, so a photograph with masks is always opened.
         original = sample.original()
-        drawn = {name: _fit(read_mask(file), original.shape) for name, file in files.items()}
+        drawn = {name: _fit(read_lesion_mask(file), original.shape) for name, file in files.items()}
         masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, sample.preprocessing).items()}
         _, moved = sample.vary(sample.photograph, [np.ascontiguousarray(mask) for mask in masks.values()])
         return np.stack(moved, axis=-1)
@@ -103,35 +98,6 @@ class AnnotatedField(SampleField):
     def collate(self, values: list[bool]) -> np.ndarray:
         """Return a batch's values, bool, (B,)."""
         return np.array(values, dtype=bool)
-
-
-def check_masks(files: MaskFiles, paths: Mapping[str, str]) -> MaskFiles:
-    """Return mask files, but refuse those whose sides have another ratio than their photograph's.
-
-    A copy of the data set in which photographs, or masks, were made smaller is fine. No pixels are decoded.
-
-    Args:
-        files: The mask files.
-        paths: {id: photograph}; ids that are not here are left out.
-
-    Raises:
-        BadImageError: If a file cannot be read.
-        DataError: If masks do not fit; tells every one with its photograph's id.
-    """
-    problems = []
-    for name, path in paths.items():
-        if not files.get(name):
-            continue
-        width, height = read_size(path)
-        for lesion, file in files[name].items():
-            across, down = read_size(file)
-            if not same_shape((down, across), (height, width)):
-                problems.append(
-                    f"{file} ({lesion}) is {across} x {down} pixels, its photograph {name} {width} x {height}"
-                )
-    if problems:
-        raise DataError(f"{len(problems)} lesion masks do not fit their photographs: {'; '.join(problems)}")
-    return files
 
 
 def _fit(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

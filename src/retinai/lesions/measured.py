@@ -9,10 +9,11 @@ from pathlib import Path
 from retinai.data.curation.checked_lines import DamagedLineError, decode, encode
 from retinai.data.curation.file_index import FileIndex, file_signature
 from retinai.data.parallel import choose_workers, run_parallel
-from retinai.data.photographs.images import read_mask, read_photograph
+from retinai.data.photographs.images import read_photograph
 from retinai.errors import DataError
 from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular, write_text
 from retinai.lesions.findings import FINDINGS_VERSION, Findings, measure_findings
+from retinai.lesions.mask_files import read_lesion_mask
 
 # An id, its photograph, its masks, and the file that keeps its findings.
 _Job = tuple[str, str, dict[str, str], str]
@@ -41,8 +42,8 @@ def measure_files(
         {id: findings}, in the order of `masks`.
 
     Raises:
-        BadImageError: If a photograph or a mask cannot be read.
-        DataError: If a mask does not fit its photograph; names both.
+        BadImageError: If a photograph cannot be read.
+        DataError: If a mask cannot be read, or does not fit its photograph; names both.
     """
     index, folder = FileIndex(Path(cache)), Path(cache) / "findings"
     wanted = {name: dict(files) for name, files in masks.items() if name in paths}
@@ -70,7 +71,7 @@ def _read(file: Path) -> Findings | None:
 
 def _measure_one(job: _Job) -> tuple[str, Findings]:
     name, path, files, kept = job
-    masks = {lesion: read_mask(file) for lesion, file in files.items()}
+    masks = {lesion: read_lesion_mask(file) for lesion, file in files.items()}
     try:
         found = measure_findings(read_photograph(path), masks)
     except DataError as error:

@@ -10,6 +10,8 @@ from torch import Tensor
 from retinai.errors import UserError
 
 if TYPE_CHECKING:
+    from lightning import Trainer
+
     from retinai.modules.base import BaseModule
 
 
@@ -40,10 +42,19 @@ def stop_if_diverged(module: BaseModule, loss: Tensor, name: str, batch: int) ->
     rate = f", learning rate {max(rates):.3g}" if rates else ""
     value = float(loss.detach())
     shown = f"{value:g}" if not torch.isfinite(torch.tensor(value)) else "not finite in another process"
-    advice = "a lower optimizer.lr, trainer.gradient_clip_val=1, or "
-    if trainer.global_step == 0:  # no rate has moved anything yet
-        advice = "other backbone.mean and backbone.std, start weights, teachers or settings of the loss, or "
     raise DivergedError(
         f"{name} is {shown} at step {trainer.global_step} (epoch {module.current_epoch + 1}, batch {batch + 1}{rate}), "
-        f"so training was stopped; try {advice}trainer.precision=32-true (now {trainer.precision})"
+        f"so training was stopped; try {_advice(trainer)}"
     )
+
+
+def _advice(trainer: Trainer) -> str:
+    """Return what may help; nothing that is so already."""
+    ways = ["a lower optimizer.lr"]
+    if trainer.global_step == 0:  # no rate has moved anything yet
+        ways = ["other backbone.mean and backbone.std, start weights, teachers or settings of the loss"]
+    elif not trainer.gradient_clip_val:
+        ways.append("trainer.gradient_clip_val=1")
+    if "32" not in str(trainer.precision):
+        ways.append(f"trainer.precision=32-true (now {trainer.precision})")
+    return ", or ".join(ways)

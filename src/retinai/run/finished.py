@@ -15,7 +15,7 @@ from retinai.files import read_csv, read_json, read_yaml
 from retinai.metrics.decisions import RULES
 from retinai.prediction.predictions import Predictions
 from retinai.reports.compare import DamagedRun, Run
-from retinai.run.records import RECORD, metric_problems, read_record
+from retinai.run.records import RECORD, find_files, metric_problems, read_record
 from retinai.tasks.task import Task, all_metric_labels
 
 # What may differ between the runs of one group.
@@ -53,7 +53,7 @@ def _run_folders(place: Path) -> list[Path]:
         raise UserError(f"{place} does not exist; retinai runs lists the run folders")
     if any((place / name).exists() for name in _RECORDS):
         return [place]
-    folders = sorted({p.parent for name in _RECORDS for p in place.rglob(name)}, key=_by_numbers)
+    folders = sorted({path.parent for path in find_files(place, _RECORDS)}, key=_by_numbers)
     folders = [folder for folder in folders if (folder / "metrics.json").exists()]
     if not folders:
         raise UserError(f"{place} holds no run with results (run.json and metrics.json)")
@@ -78,7 +78,7 @@ def _load(folder: Path) -> Run:
     metrics = read_json(folder / "metrics.json")
     labels = all_metric_labels()
     problems = metric_problems({key: metrics[key] for key in labels if key in metrics})
-    problems += [] if type(metrics.get("n")) is int else ["n is no whole number"]
+    problems += [] if type(metrics.get("n")) is int and metrics["n"] > 0 else ["n is no whole number above 0"]
     problems += [] if metrics.get("decision_rule") in RULES else ["the decision rule is unknown"]
     if problems:
         raise UserError(f"metrics.json is not readable: {', '.join(problems[:3])}")
@@ -103,6 +103,8 @@ def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:
         raise UserError("predictions.csv is not readable: an id stands there twice")
     if not ((predictions.probabilities >= 0) & (predictions.probabilities <= 1)).all():
         raise UserError("predictions.csv is not readable: it holds probabilities that are not from 0 to 1")
+    if fault := task.probability_fault(predictions.probabilities):
+        raise UserError(f"predictions.csv is not readable: {fault}")
     return predictions
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from retinai.errors import UserError
-from retinai.files import read_json
+from retinai.files import read_json, told
+from retinai.log import note
 
 RECORD = "run.json"
 DAMAGED = "damaged"
@@ -67,7 +69,7 @@ def find_runs(root: str | Path) -> list[dict[str, Any]]:
     """Return the records of all runs below a folder, newest first, each with its `folder`.
 
     A run whose record cannot be read has the status `damaged` and its `reason`, and counts as begun when the file
-    was written.
+    was written. Folders that cannot be searched are told in a note.
 
     Args:
         root: Folder that is searched, such as `outputs`.
@@ -78,8 +80,23 @@ def find_runs(root: str | Path) -> list[dict[str, Any]]:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root} does not exist; runs are looked for below it (root=, or paths.outputs=)")
-    runs = [_read_or_say_why(path) for path in root.rglob(RECORD)]
+    runs = [_read_or_say_why(path) for path in find_files(root, [RECORD])]
     return sorted(runs, key=lambda run: str(run.get("started") or ""), reverse=True)
+
+
+def find_files(root: Path, names: Collection[str]) -> Iterator[Path]:
+    """Yield whatever has one of some names below a folder; a folder that cannot be searched is told in a note.
+
+    Args:
+        root: The folder; links to folders are not followed.
+        names: Names of files.
+    """
+
+    def tell(error: OSError) -> None:
+        note(f"the folder {error.filename} cannot be searched ({told(error)}): runs in it are left out")
+
+    for folder, folders, files in os.walk(root, onerror=tell):
+        yield from (Path(folder, name) for name in names if name in folders or name in files)
 
 
 def _read_or_say_why(path: Path) -> dict[str, Any]:

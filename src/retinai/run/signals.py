@@ -52,7 +52,9 @@ def stoppable() -> Iterator[Stop]:
         return
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker ends as it would without us
+        if os.getpid() != owner:  # a forked worker
+            if signum == signal.SIGINT:
+                return  # a terminal sends it to the workers too; it is their parent that ends them, without a word
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return

@@ -20,7 +20,8 @@ from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.label_table import as_targets
 from retinai.errors import DataError
-from retinai.lesions.masks import AnnotatedField, MaskField, check_masks
+from retinai.lesions.mask_files import check_masks
+from retinai.lesions.masks import AnnotatedField, MaskField
 from retinai.tasks.known import DR_GRADE
 
 PRE = Preprocessing.from_dict(PREPROCESSING)

@@ -41,7 +41,7 @@ def test_the_first_loss_that_is_no_number_stops_training(value: float, shown: st
         fit(module, 3)
     said = str(caught.value)
     assert f"train/loss is {shown} at step 3 (epoch 2, batch 2, learning rate " in said
-    assert "try a lower optimizer.lr" in said and "trainer.precision=32-true (now 32-true)" in said
+    assert "try a lower optimizer.lr" in said and "32-true" not in said
     assert all(torch.isfinite(p).all() for p in module.parameters())  # it never reached the weights
 
 

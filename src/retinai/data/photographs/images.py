@@ -113,15 +113,19 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """Return width and height of a photograph or mask as it stands upright; its pixels are not decoded.
 
     Raises:
-        BadImageError: If the file is missing, empty or no image.
+        BadImageError: If the file is missing, empty, no image, or a TIFF that ends too early.
     """
     data = read_bytes(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                if image.format == "TIFF" and _strips_end(image) > len(data):
+                    raise BadImageError(path, "truncated TIFF")
                 turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
                 return (image.height, image.width) if turned else (image.width, image.height)
+        except BadImageError:
+            raise
         except Image.DecompressionBombError as error:
             raise BadImageError(path, f"decompression bomb: more than {MAX_PIXELS:,} pixels") from error
         except Exception as error:  # Pillow's readers raise nearly anything on a damaged file

@@ -12,8 +12,8 @@ import numpy as np
 
 from retinai.benchmark.rows import Row
 from retinai.data.loading.fields import FieldSample
-from retinai.data.photographs.images import decode_photograph
 from retinai.data.photographs.normalise import normalise
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import prepare_retina
 from retinai.metrics.decisions import decide
@@ -74,11 +74,12 @@ class Contender:
         values: dict[str, list[Any]] = {field.name: [] for field in self.fields}
         for number, data in enumerate(jpegs):
             begin = time.perf_counter()
-            photograph = decode_photograph(data, f"photograph {number}")
+            original = Original(data, f"photograph {number}")
+            original.copy_for(self.preprocessing)
             decoded = time.perf_counter()
-            pixels.append(prepare_retina(photograph, self.preprocessing, f"photograph {number}"))
+            pixels.append(prepare_retina(original, self.preprocessing))
             prepared = time.perf_counter()
-            sample = FieldSample(str(number), "", self.preprocessing, original=photograph, photograph=pixels[-1])
+            sample = FieldSample(str(number), "", self.preprocessing, original=original, photograph=pixels[-1])
             for field in self.fields:
                 values[field.name].append(field.load(sample))
             spent["decode"] += decoded - begin

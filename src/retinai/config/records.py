@@ -59,6 +59,7 @@ class PreprocessingRecord(Record):
     crop: Literal["fov", "none"] = "fov"
     ben_graham: bool = False
     clahe: bool = False
+    decoding: Literal["reduced", "whole"] = "whole"
 
 
 class PointRecord(OpenRecord):

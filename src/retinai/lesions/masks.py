@@ -52,10 +52,10 @@ class MaskField(SampleField):
         files = {name: file for name, file in self.files.get(sample.id, {}).items() if name in masks}
         if not files:
             return np.stack(list(masks.values()), axis=-1)  # what is empty stays empty wherever it moves
-        # The field of view is found on the original, so a photograph with masks is always opened.
-        original = sample.original()
-        drawn = {name: _fit(read_lesion_mask(file), original.shape) for name, file in files.items()}
-        masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(original, drawn, sample.preprocessing).items()}
+        # The field of view is found where the photograph was decoded for its input, so one with masks is always opened.
+        copy = sample.original().copy_for(sample.preprocessing)
+        drawn = {name: _fit(read_lesion_mask(file), copy.whole[::-1]) for name, file in files.items()}
+        masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(copy, drawn, sample.preprocessing).items()}
         _, moved = sample.vary(sample.photograph, [np.ascontiguousarray(mask) for mask in masks.values()])
         return np.stack(moved, axis=-1)
 

@@ -10,13 +10,12 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.loading.dataset import Collate
-from retinai.data.loading.fields import FieldSample, SampleField
+from retinai.data.loading.fields import SampleField
 from retinai.data.parallel import choose_loader_workers
-from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.data.photographs.retina import prepare_retina
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.predictor import Predictor
+from retinai.prediction.reading import read_one
 from retinai.prediction.steps import PROBABILITY
 from retinai.prediction.table import prediction_table
 
@@ -38,14 +37,10 @@ class _Files(Dataset[Item]):
         return len(self.photographs.paths)
 
     def __getitem__(self, index: int) -> Item:
-        name, path = self.photographs.ids[index], self.photographs.paths[index]
-        try:
-            original = read_photograph(path)
-            image = prepare_retina(original, self.preprocessing, path)
-        except BadImageError as error:
-            return index, None, error.reason
-        sample = FieldSample(name, path, self.preprocessing, original=original, photograph=image)
-        return index, {"image": image, "id": name, **{f.name: f.load(sample) for f in self.fields}}, ""
+        reading = read_one(self.preprocessing, self.fields, (index, self.photographs.paths[index]))
+        if reading.pixels is None:
+            return index, None, reading.reason
+        return index, {"image": reading.pixels, "id": self.photographs.ids[index], **reading.values}, ""
 
 
 def predict_files(

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from retinai.data.photographs.images import BadImageError, read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.images import BadImageError
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.metrics.mistakes import Mistakes
 from retinai.prediction.predictions import Predictions
@@ -85,7 +85,7 @@ def _mistake(predictions: Predictions, row: int, probability: float, shown: Prep
 def _thumbnail(path: str, shown: Preprocessing) -> NDArray[np.uint8] | None:
     """Read a thumbnail; None (shown as an empty tile) when the file has gone since it was predicted."""
     try:
-        return prepare_photograph(read_photograph(path), shown)
+        return Original.read(path).prepared(shown)
     except (BadImageError, OSError):
         return None
 

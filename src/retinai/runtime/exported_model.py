@@ -13,12 +13,13 @@ import pandas as pd
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.prediction.photographs import Photographs, find_photographs, name_photographs
+from retinai.prediction.reading import Reading
 from retinai.prediction.table import prediction_table
 from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
 from retinai.runtime.folder import PHOTOGRAPH, ModelFolder, read_folder
 from retinai.runtime.graph_check import check_graph
-from retinai.runtime.reading import Reading, read_all
+from retinai.runtime.reading import read_all
 from retinai.tasks.task import Task
 
 Images = str | Path | Sequence[str | Path] | Sequence[np.ndarray]

@@ -4,55 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from retinai.data.loading.fields import FieldSample, SampleField
+from retinai.data.loading.fields import SampleField
 from retinai.data.parallel import choose_workers, run_parallel
-from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
-from retinai.data.photographs.retina import prepare_retina
-
-Source = tuple[int, str | np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """One photograph, read or not.
-
-    Args:
-        index: Its place in the list.
-        pixels: Prepared pixels, uint8, (S, S, 3); None if it could not be read.
-        values: What the network reads beside it, by the names of the fields.
-        reason: Why it could not be read; empty if it could.
-    """
-
-    index: int
-    pixels: np.ndarray | None
-    values: dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
-
-
-def read_one(preprocessing: Preprocessing, fields: Sequence[SampleField], source: Source) -> Reading:
-    """Read one photograph.
-
-    Args:
-        preprocessing: How it becomes the input.
-        fields: What the network reads beside it.
-        source: Its place in the list, and its file or its pixels (uint8, (H, W, 3), RGB).
-    """
-    index, photograph = source
-    name = f"photograph {index}" if isinstance(photograph, np.ndarray) else str(photograph)
-    try:
-        original = photograph if isinstance(photograph, np.ndarray) else read_photograph(photograph)
-        pixels = prepare_retina(original, preprocessing, name)
-    except BadImageError as error:
-        return Reading(index, None, reason=error.reason)
-    sample = FieldSample(name, name, preprocessing, original=original, photograph=pixels)
-    return Reading(index, pixels, {field.name: field.load(sample) for field in fields})
+from retinai.prediction.reading import Reading, Source, read_one
 
 
 def read_all(

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.reports.figures import readable
 from retinai.reports.style import FAINT, new_figure, save_figure
@@ -53,7 +52,7 @@ def find_examples(table: pd.DataFrame, task: Task, preprocessing: Preprocessing)
     if labelled.empty:
         return []
     rows = [labelled.iloc[row] for row in task.example_rows(labelled["target"].tolist())]
-    return [Example(_title(row, task), prepare_photograph(read_photograph(row["path"]), preprocessing)) for row in rows]
+    return [Example(_title(row, task), Original.read(row["path"]).prepared(preprocessing)) for row in rows]
 
 
 def _title(row: pd.Series, task: Task) -> str:

@@ -16,6 +16,7 @@ from retinai.benchmark.rounds import Measured, measure
 from retinai.benchmark.rows import Row
 from retinai.benchmark.worker import peak_memory
 from retinai.data.photographs.images import decode_photograph
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 
@@ -37,7 +38,7 @@ def test_photographs_are_jpegs_of_one_size_and_show_a_retina(tmp_path: Path) -> 
         assert pixels.shape == (HEIGHT, WIDTH, 3)
         (tmp_path / f"{number}.jpg").write_bytes(data)
         preprocessing = Preprocessing(32, (0.5,) * 3, (0.5,) * 3)
-        assert prepare_retina(pixels, preprocessing, "drawn").shape == (32, 32, 3)
+        assert prepare_retina(Original(pixels, "drawn"), preprocessing).shape == (32, 32, 3)
     assert fit(np.full((100, 100, 3), 255, np.uint8)).any(axis=(0, 2)).sum() == HEIGHT  # square: black at the sides
     assert len(jpeg_photographs(str(tmp_path), 5)) == 2
     with pytest.raises(UserError):

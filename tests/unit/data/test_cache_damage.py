@@ -15,7 +15,7 @@ from PIL import Image
 
 from retinai.data.curation.checked_lines import DamagedLineError, LineFile, decode, encode
 from retinai.data.curation.duplicates import find_duplicates
-from retinai.data.curation.file_index import INDEX_NAME, FileIndex
+from retinai.data.curation.file_index import INDEX_NAME, INDEX_VERSION, FileIndex
 from retinai.data.photographs.arrays import file_of, read_array, write_array
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.images import read_photograph
@@ -125,6 +125,7 @@ def _edit(text: bytes, **change: object) -> bytes:
     return json.dumps({**json.loads(text), **change}).encode()
 
 
+_VERSION = b'{"v": %d, ' % INDEX_VERSION
 LINES: dict[str, Callable[[bytes], bytes]] = {
     "another hash": lambda line: _edit(line, sha256="ab" * 32),
     "another path": lambda line: _edit(line, path=["a"]),
@@ -132,10 +133,10 @@ LINES: dict[str, Callable[[bytes], bytes]] = {
     "no object": lambda line: b"[1, 2]",
     "torn": lambda line: line[:-40],
     "garbage": lambda line: b"\xff\x00\xfe" * 9,
-    "deep": lambda line: b'{"v": 2, "path": ' + b"[" * 100_000,
+    "deep": lambda line: _VERSION + b'"path": ' + b"[" * 100_000,
     "infinite": lambda line: _edit(line, read_at=float("inf")),
-    "long number": lambda line: b'{"v": 2, "width": ' + b"9" * 5000 + b"}",
-    "half a character": lambda line: b'{"v": 2, "path": "\\ud800"}',
+    "long number": lambda line: _VERSION + b'"width": ' + b"9" * 5000 + b"}",
+    "half a character": lambda line: _VERSION + b'"path": "\\ud800"}',
 }
 
 

@@ -12,7 +12,6 @@ from tiny_trees import PREPROCESSING, write_aptos, write_image
 from torchvision.transforms.v2 import functional as tv
 
 from retinai import log
-from retinai.data.loading import fields
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import Collate, FundusDataset
 from retinai.data.loading.fields import FieldSample, SampleField
@@ -20,6 +19,7 @@ from retinai.data.loading.loader import make_loader
 from retinai.data.loading.samplers import SampleKey
 from retinai.data.loading.views import PhotographView
 from retinai.data.parallel import choose_loader_workers
+from retinai.data.photographs import original
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.sources.aptos import AptosDataModule
@@ -201,8 +201,8 @@ def test_fields_share_one_decoding_one_preparation_and_one_augmentation(table, m
 
         return call
 
-    monkeypatch.setattr(fields, "read_photograph", counting("decoded", fields.read_photograph))
-    monkeypatch.setattr(fields, "prepare_photograph", counting("prepared", fields.prepare_photograph))
+    monkeypatch.setattr(original, "decode_photograph", counting("decoded", original.decode_photograph))
+    monkeypatch.setattr(original, "prepare_photograph", counting("prepared", original.prepare_photograph))
     large = replace(PRE, input_size=48)
     asked = [_Brightness(), PhotographView("a", large), PhotographView("b", large), PhotographView("c", PRE)]
     augmentation = build_augmentation(AUGMENT)

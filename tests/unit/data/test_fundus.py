@@ -6,6 +6,7 @@ from drawn_eye import draw_eye
 from retinai.data.photographs.contrast import equalise_lightness
 from retinai.data.photographs.field_of_view import _percentile, find_field_of_view
 from retinai.data.photographs.images import read_photograph
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preparation import prepare_masks, prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
@@ -13,6 +14,10 @@ from retinai.errors import ConfigError, DataError
 
 def settings(size=128, **options):
     return Preprocessing(input_size=size, mean=(0.5,) * 3, std=(0.5,) * 3, **options)
+
+
+def copy_of(image):
+    return Original(image, "eye").copy_for(settings())
 
 
 @pytest.mark.parametrize("level", [1.0, 0.3, 0.12])
@@ -123,7 +128,7 @@ def test_masks_move_with_the_photograph(crop):
         cv2.circle(image, centre, 14, (0, 0, 255), -1)
         masks[name] = cv2.circle(np.zeros((600, 900), np.uint8), centre, 14, 1, -1).astype(bool)
     prepared = prepare_photograph(image, settings(256, crop=crop)).astype(int)
-    moved = prepare_masks(image, masks, settings(256, crop=crop))
+    moved = prepare_masks(copy_of(image), masks, settings(256, crop=crop))
     blue = prepared[..., 2] - prepared[..., 0] > 100
     assert np.abs(np.argwhere(moved["MA"] | moved["EX"]).mean(0) - np.argwhere(blue).mean(0)).max() < 0.5
     for name, mask in moved.items():
@@ -144,7 +149,7 @@ def test_a_counted_percentile_is_that_of_numpy():
 
 def test_faults_are_told():
     with pytest.raises(DataError, match="'MA' is"):
-        prepare_masks(draw_eye(), {"MA": np.zeros((10, 10), bool)}, settings())
+        prepare_masks(copy_of(draw_eye()), {"MA": np.zeros((10, 10), bool)}, settings())
     with pytest.raises(ConfigError, match="valid: fov, none"):
         prepare_photograph(draw_eye(), settings(crop="square"))
     with pytest.raises(ConfigError, match="bilinear, bicubic, area"):

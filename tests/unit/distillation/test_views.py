@@ -111,7 +111,7 @@ def test_only_training_has_views_and_each_size_has_its_cache(tmp_path: Path, mon
         cache.prepare(dataset.paths, workers=0, progress=None)
     Path(dataset.paths[0]).touch()  # still the same content, so both sizes are found
     assert all(cache.load(dataset.paths[0]) is not None for cache in caches)
-    monkeypatch.setattr("retinai.data.loading.fields.read_photograph", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr("retinai.data.photographs.original.decode_photograph", lambda *_: pytest.fail("decoded again"))
     assert all(np.array_equal(a, b) for a, b in zip(expected, [dataset[0]["image"], dataset[0]["view_0"]], strict=True))
 
 

@@ -11,8 +11,9 @@ from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA
+from retinai.prediction.reading import Reading, read_one
 from retinai.runtime.exported_model import _batches
-from retinai.runtime.reading import Reading, read_all, read_one
+from retinai.runtime.reading import read_all
 from retinai.topology.field import TopologyField
 from retinai.topology.persistence import TopologySettings, persistence_images
 

@@ -16,6 +16,7 @@ from gudhi.representations import PersistenceImage
 
 from retinai.config.build import build
 from retinai.data.loading.fields import FieldSample, SampleField
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.distillation.fields import TeacherField
@@ -217,7 +218,7 @@ def test_the_field_of_another_network_sees_the_photograph_as_that_network_does()
     original = draw_eye(300, 200, 90, seed=0)
     pre = Preprocessing(96, (0.5,) * 3, (0.5,) * 3)
     other = replace(pre, clahe=True)
-    sample = FieldSample("a", "nowhere.png", pre, original=original)
+    sample = FieldSample("a", "nowhere.png", pre, original=Original(original, "a"))
     expected = persistence_images(prepare_photograph(original, other), SETTINGS)
     np.testing.assert_array_equal(TeacherField(TopologyField(SETTINGS), other).load(sample), expected)
     assert not np.array_equal(TopologyField(SETTINGS).load(sample), expected)

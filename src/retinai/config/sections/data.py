@@ -27,6 +27,7 @@ class Preprocess(Section):
     crop: Literal["fov", "none"] = UNSET
     ben_graham: bool = UNSET
     clahe: bool = UNSET
+    decoding: Literal["reduced", "whole"] = UNSET
 
 
 class Data(BuiltSection):

@@ -13,22 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from retinai.data.curation.checked_lines import LineFile
 from retinai.data.parallel import choose_workers, run_parallel
-from retinai.data.photographs.images import MAX_PIXELS, BadImageError, decode_photograph, read_bytes
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.images import BadImageError, read_bytes
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preprocessing import Preprocessing
 
 INDEX_NAME = "file_index.jsonl"
 # Raised when the checks or the perceptual hash change, so that old entries are not believed.
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 HASH_SIDE = 16  # the perceptual hash has HASH_SIDE^2 bits
 _HASH_VIEW = Preprocessing(input_size=4 * HASH_SIDE, mean=(0, 0, 0), std=(1, 1, 1))
 
 Signature = tuple[int, int, int, int]
-Use = Callable[[np.ndarray, str], None]
+Use = Callable[[Original, str], None]
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,17 @@ def file_signature(path: str | Path) -> Signature | None:
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
-def perceptual_hash(image: np.ndarray) -> str:
+def perceptual_hash(original: Original) -> str:
     """Return the DCT hash of a photograph's field of view, so that borders do not matter.
 
     Args:
-        image: Photograph, uint8, (H, W, 3).
+        original: The photograph; a JPEG is decoded no larger than the hash needs it.
 
     Returns:
         256 bits as 64 hex digits.
+
+    Raises:
+        BadImageError: If it cannot be decoded, or is all black.
 
     Source: Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section
         3.2.1, by imagehash with 16 x 16 coefficients: retinas look so alike that 8 x 8 do not separate them.
@@ -103,7 +104,7 @@ def perceptual_hash(image: np.ndarray) -> str:
     import imagehash
     from PIL import Image
 
-    return str(imagehash.phash(Image.fromarray(prepare_photograph(image, _HASH_VIEW)), hash_size=HASH_SIDE))
+    return str(imagehash.phash(Image.fromarray(original.prepared(_HASH_VIEW)), hash_size=HASH_SIDE))
 
 
 def examine(path: str, use: Use | None = None) -> Entry:
@@ -111,7 +112,7 @@ def examine(path: str, use: Use | None = None) -> Entry:
 
     Args:
         path: The file.
-        use: Called with the pixels of a good photograph and the hash of its bytes.
+        use: Called with a good photograph and the hash of its bytes.
 
     Returns:
         The entry; a bad file has its reason in it.
@@ -130,13 +131,13 @@ def examine(path: str, use: Use | None = None) -> Entry:
         before = None
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        image = decode_photograph(data, path, MAX_PIXELS)
+        original = Original(data, path)
+        phash = perceptual_hash(original)
+        if use is not None:
+            use(original, sha256)
     except BadImageError as error:
         return Entry(FileRecord(path, sha256=sha256, reason=error.reason), before, read_at)
-    if use is not None:
-        use(image, sha256)
-    height, width = image.shape[:2]
-    return Entry(FileRecord(path, sha256, perceptual_hash(image), width, height), before, read_at)
+    return Entry(FileRecord(path, sha256, phash, original.header.width, original.header.height), before, read_at)
 
 
 @dataclass

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinai.config.build import TARGET, build
-from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.original import Original
 from retinai.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class FieldSample:
         path: The original file.
         preprocessing: How a photograph becomes the input.
         cache: Prepared photographs; what is not there is prepared from the original.
-        original: Decoded pixels, uint8 RGB (H, W, 3), where they are known already.
+        original: The photograph before preparation, where it was read already.
         photograph: The prepared photograph, uint8 RGB (S, S, 3), where it is known already.
         variation: The sample's own augmentation; None for none.
 
@@ -75,7 +74,7 @@ class FieldSample:
         preprocessing: Preprocessing,
         *,
         cache: PreparedCache | None = None,
-        original: np.ndarray | None = None,
+        original: Original | None = None,
         photograph: np.ndarray | None = None,
         variation: Variation | None = None,
     ) -> None:
@@ -105,14 +104,14 @@ class FieldSample:
             self._image, _ = self.vary(self.photograph)
         return self._image
 
-    def original(self) -> np.ndarray:
-        """Return the decoded photograph, uint8 RGB (H, W, 3); not to be changed.
+    def original(self) -> Original:
+        """Return the photograph before preparation.
 
         Raises:
             BadImageError: If the file cannot be read.
         """
         if self._original is None:
-            self._original = read_photograph(self.path)
+            self._original = Original.read(self.path)
         return self._original
 
     def prepared(self, preprocessing: Preprocessing) -> np.ndarray:
@@ -120,7 +119,7 @@ class FieldSample:
         key = preprocessing.pixel_key()
         if key not in self._prepared:
             kept = self._kept(preprocessing)
-            self._prepared[key] = prepare_photograph(self.original(), preprocessing) if kept is None else kept
+            self._prepared[key] = self.original().prepared(preprocessing) if kept is None else kept
         return self._prepared[key]
 
     def _kept(self, preprocessing: Preprocessing) -> np.ndarray | None:

@@ -13,7 +13,7 @@ import numpy as np
 from retinai.data.curation.file_index import Entry, FileIndex, FileRecord, examine
 from retinai.data.parallel import run_parallel
 from retinai.data.photographs.arrays import file_of, read_array, write_array
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.original import Original
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 
@@ -150,8 +150,8 @@ class PreparedCache:
 def _prepare_one(cache_dir: Path, preprocessing: Preprocessing, path: str) -> Entry:
     """Examine one file and keep its prepared pixels; runs in a worker."""
 
-    def keep(image: np.ndarray, sha256: str) -> None:
+    def keep(original: Original, sha256: str) -> None:
         target = file_of(cache_dir / preprocessing.pixel_key(), sha256)
-        write_array(target, prepare_photograph(image, preprocessing))
+        write_array(target, original.prepared(preprocessing))
 
     return examine(path, keep)

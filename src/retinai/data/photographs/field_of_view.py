@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_SEARCH_SIDE = 512  # the field of view is looked for in a copy of this size
+SEARCH_SIDE = 512  # the field of view is looked for in a copy of this size
 _LEAST_AREA = 0.08  # a smaller bright region is not the field of view
 
 
@@ -51,7 +51,7 @@ def find_field_of_view(image: np.ndarray) -> FieldOfView:
         The field of view; the whole frame, with `found` false, where nothing stands out.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    scale = min(1.0, SEARCH_SIDE / max(height, width))
     small = cv2.resize(image, scaled_size(width, height, scale), interpolation=cv2.INTER_AREA)
     red, green, blue = cv2.split(small)
     light = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)  # noise goes, edges stay where they are

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,16 @@ _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*"
 _PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"sRGB"})
 _BLACK_LEVEL = 15
 _ORIENTATION = 0x0112
+# OpenCV's flags for decoding a JPEG at a fraction of its size, inside the decoder (the grey ones leave the colours to
+# IMREAD_COLOR_RGB).
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+_LARGE = 4_000_000  # pixels from which a second copy of them is worth avoiding
+_BAND = 256  # rows that are converted at a time
 
 
 class BadImageError(UserError):
@@ -43,6 +55,21 @@ class BadImageError(UserError):
 
     def __reduce__(self) -> tuple[type[BadImageError], tuple[str, str]]:
         return type(self), (self.path, self.reason)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the beginning of a file says of its photograph.
+
+    Args:
+        width: Columns in pixels as it stands upright.
+        height: Rows in pixels as it stands upright.
+        reducible: Whether it can be decoded at a fraction of its size, which only JPEGs can.
+    """
+
+    width: int
+    height: int
+    reducible: bool
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -77,9 +104,22 @@ def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarra
     return decode_photograph(read_bytes(path), path, max_pixels)
 
 
-def decode_photograph(data: bytes, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode the bytes of a photograph as `read_photograph` does; `path` is named in errors."""
-    pixels = _decode(data, path, max_pixels)
+def decode_photograph(data: bytes, path: str | Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> np.ndarray:
+    """Decode the bytes of a photograph as `read_photograph` does.
+
+    Args:
+        data: The bytes of the file.
+        path: Named in errors.
+        max_pixels: As in `read_photograph`, of the whole photograph.
+        reduction: 2, 4 or 8 decode a JPEG at that fraction of its sides, rounded up; other kinds are decoded whole.
+
+    Returns:
+        Pixels, uint8, RGB, upright, (H, W, 3), with H and W divided by `reduction` and rounded up.
+
+    Raises:
+        BadImageError: As `read_photograph`.
+    """
+    pixels = _decode(data, path, max_pixels, reduction)
     step = max(1, min(pixels.shape[:2]) // 256)  # a sparse grid tells as much as every pixel
     lit = pixels[::step].reshape(-1, 3 * pixels.shape[1]) > _BLACK_LEVEL  # long rows: loops over three are slow
     red, green, blue = (lit[:, channel :: 3 * step] for channel in range(3))
@@ -115,7 +155,16 @@ def read_size(path: str | Path) -> tuple[int, int]:
     Raises:
         BadImageError: If the file is missing, empty, no image, or a TIFF that ends too early.
     """
-    data = read_bytes(path)
+    header = read_header(read_bytes(path), path)
+    return header.width, header.height
+
+
+def read_header(data: bytes, path: str | Path) -> Header:
+    """Return what the beginning of a file says; `path` is named in errors.
+
+    Raises:
+        BadImageError: If the bytes are no image, or a TIFF that ends too early.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -123,7 +172,8 @@ def read_size(path: str | Path) -> tuple[int, int]:
                 if image.format == "TIFF" and _strips_end(image) > len(data):
                     raise BadImageError(path, "truncated TIFF")
                 turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else (image.width, image.height)
+                sides = (image.height, image.width) if turned else (image.width, image.height)
+                return Header(*sides, reducible=image.format == "JPEG")
         except BadImageError:
             raise
         except Image.DecompressionBombError as error:
@@ -132,7 +182,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
             raise BadImageError(path, _reason(error, data)) from error
 
 
-def _decode(data: bytes, path: str | Path, max_pixels: int) -> np.ndarray:
+def _decode(data: bytes, path: str | Path, max_pixels: int, reduction: int = 1) -> np.ndarray:
     """Decode bytes to RGB pixels; whatever Pillow raises becomes one clear reason."""
     with warnings.catch_warnings():
         # Pillow warns of odd metadata in good files; what matters is raised below.
@@ -143,7 +193,11 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> np.ndarray:
                     raise BadImageError(path, _too_large(image.width, image.height, max_pixels))
                 if image.format == "TIFF" and _strips_end(image) > len(data):
                     raise BadImageError(path, "truncated TIFF")  # before libtiff writes to the terminal
-                pixels = _decode_plain(image, data)
+                if image.format != "JPEG":
+                    reduction = 1
+                pixels = _decode_plain(image, data, reduction)
+                if pixels is None and reduction > 1:
+                    image.draft(None, (image.width // reduction, image.height // reduction))
                 return _decode_any(image, path) if pixels is None else pixels
         except (BadImageError, MemoryError):
             raise
@@ -168,10 +222,10 @@ def _reason(error: Exception, data: bytes) -> str:
     return f"damaged {kind}"
 
 
-def _decode_plain(image: Image.Image, data: bytes) -> np.ndarray | None:
+def _decode_plain(image: Image.Image, data: bytes, reduction: int) -> np.ndarray | None:
     """Decode an ordinary JPEG or PNG with OpenCV, or return None where Pillow should do it.
 
-    OpenCV gives the same pixels for these kinds (JPEG in half the time, PNG in four fifths), but
+    OpenCV gives the same pixels for these kinds (JPEG in half the time, PNG in four fifths), reduced too, but
     on a damaged file it writes to the terminal or gives half a picture. So only files that look
     whole and plain come here, and a failure falls back to Pillow, which says what is wrong.
     """
@@ -184,9 +238,31 @@ def _decode_plain(image: Image.Image, data: bytes) -> np.ndarray | None:
         plain = image.format == "PNG" and _is_plain_png(data)
     if not plain:
         return None
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    return pixels if pixels is not None and pixels.shape[:2] == (image.height, image.width) else None
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
+    height, width = -(-image.height // reduction), -(-image.width // reduction)
+    pixels = _decode_in_place(data, height, width, flags) if height * width >= _LARGE else None
+    if pixels is None:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return pixels if pixels is not None and pixels.shape == (height, width, 3) else None
+
+
+def _decode_in_place(data: bytes, height: int, width: int, flags: int) -> np.ndarray | None:
+    """Decode into an array of ours, or return None where the system cannot.
+
+    OpenCV's `imdecode` holds all pixels twice for a moment, and its `imread` into a given array does not; so the bytes
+    are given to it as a file that lies in memory.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    pixels = np.empty((height, width, 3), np.uint8)
+    handle = os.memfd_create("photograph")
+    try:
+        with os.fdopen(handle, "wb", closefd=False) as file:
+            file.write(data)
+        read = cv2.imread(f"/proc/self/fd/{handle}", pixels, flags)
+        return pixels if read is not None and np.shares_memory(read, pixels) else None
+    finally:
+        os.close(handle)
 
 
 def _strips_end(image: Image.Image) -> int:
@@ -226,8 +302,17 @@ def _decode_any(image: Image.Image, path: str | Path) -> np.ndarray:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F", "LAB", "HSV"):
         raise BadImageError(path, f"pixel kind {image.mode!r} has no known scale; save it as 8- or 16-bit grey or RGB")
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):  # so that converting needs no second copy of all pixels
+        bottom = min(top + _BAND, image.height)
+        pixels[top:bottom] = _on_black(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _on_black(image: Image.Image) -> np.ndarray:
+    """Return the RGB pixels of a picture; what is transparent lies on black."""
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -6,6 +6,7 @@ Everything here is deterministic, so that pixels from the cache equal pixels pre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from retinai.data.photographs.contrast import equalise_lightness, subtract_local
 from retinai.data.photographs.field_of_view import FieldOfView, find_field_of_view, scaled_size, whole_frame
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from retinai.data.photographs.original import Copy
 
 _ENLARGE = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_LINEAR}
 
@@ -33,7 +37,7 @@ def prepare_photograph(image: np.ndarray, preprocessing: Preprocessing, found: F
         ConfigError: If a setting has an unknown value.
     """
     view = _view(image, preprocessing, found)
-    square = _to_square(image, view, preprocessing.input_size, _ENLARGE[preprocessing.interpolation])
+    square = _to_square(image, view.box, view, preprocessing.input_size, _ENLARGE[preprocessing.interpolation])
     if preprocessing.clahe or preprocessing.ben_graham:
         inside = _inside(view, preprocessing.input_size)
         if preprocessing.clahe:
@@ -49,14 +53,12 @@ def same_shape(mask: Sequence[int], photograph: Sequence[int]) -> bool:
     return abs(columns * height - rows * width) <= 0.01 * rows * width
 
 
-def prepare_masks(
-    image: np.ndarray, masks: Mapping[str, np.ndarray], preprocessing: Preprocessing
-) -> dict[str, np.ndarray]:
+def prepare_masks(copy: Copy, masks: Mapping[str, np.ndarray], preprocessing: Preprocessing) -> dict[str, np.ndarray]:
     """Move masks through the geometry that `prepare_photograph` gives their photograph.
 
     Args:
-        image: The photograph, uint8, (H, W, 3).
-        masks: Name -> mask of any type, (H, W).
+        copy: The photograph as it was decoded for these settings.
+        masks: Name -> mask of any type, of the size of the whole photograph, (H, W).
         preprocessing: The same settings.
 
     Returns:
@@ -65,12 +67,13 @@ def prepare_masks(
     Raises:
         DataError: If a mask has another size than the photograph.
     """
-    view, prepared = _view(image, preprocessing), {}
+    view, prepared = _view(copy.pixels, preprocessing, copy.found_for(preprocessing)), {}
+    box = copy.box_in_whole(view)
     for name, mask in masks.items():
-        if mask.shape != image.shape[:2]:
-            raise DataError(f"mask {name!r} is {mask.shape[::-1]} pixels, its photograph {image.shape[1::-1]}")
+        if mask.shape[::-1] != copy.whole:
+            raise DataError(f"mask {name!r} is {mask.shape[::-1]} pixels, its photograph {copy.whole}")
         plane = mask.astype(np.uint8) if mask.dtype == bool else mask
-        moved = _to_square(plane, view, preprocessing.input_size, cv2.INTER_NEAREST_EXACT)
+        moved = _to_square(plane, box, view, preprocessing.input_size, cv2.INTER_NEAREST_EXACT)
         prepared[name] = moved.astype(mask.dtype)
     return prepared
 
@@ -85,8 +88,10 @@ def _view(image: np.ndarray, preprocessing: Preprocessing, found: FieldOfView | 
     raise ConfigError([f"data.preprocess.crop {preprocessing.crop!r} is unknown; valid: fov, none"])
 
 
-def _to_square(plane: np.ndarray, view: FieldOfView, side: int, enlarge: int) -> np.ndarray:
-    """Crop, resize so that the longer side fills the square, and centre on black.
+def _to_square(
+    plane: np.ndarray, box: tuple[int, int, int, int], view: FieldOfView, side: int, enlarge: int
+) -> np.ndarray:
+    """Crop to a box, resize so that the longer side of the field of view fills the square, and centre on black.
 
     Shrinking averages areas, whatever the setting: other methods skip pixels and lose small
     lesions. Nearest neighbour, for masks, is kept.
@@ -94,7 +99,8 @@ def _to_square(plane: np.ndarray, view: FieldOfView, side: int, enlarge: int) ->
     scale = side / max(view.width, view.height)
     width, height = scaled_size(view.width, view.height, scale)
     method = cv2.INTER_AREA if scale < 1 and enlarge != cv2.INTER_NEAREST_EXACT else enlarge
-    crop = plane[view.top : view.top + view.height, view.left : view.left + view.width]
+    left, top, across, down = box
+    crop = plane[top : top + down, left : left + across]
     small = cv2.resize(crop, (width, height), interpolation=method)
     square = np.zeros((side, side, *plane.shape[2:]), plane.dtype)
     left, top = (side - width) // 2, (side - height) // 2

@@ -29,6 +29,8 @@ class Preprocessing:
         crop: `fov` crops to the field of view; `none` keeps the frame.
         ben_graham: Subtract the local average colour (Graham's winning entry of the 2015 Kaggle contest).
         clahe: Contrast-limited adaptive histogram equalisation of the lightness.
+        decoding: `reduced` decodes JPEGs at the smallest scale that leaves enough pixels (`original.choose_reduction`);
+            `whole` decodes every pixel.
     """
 
     input_size: int
@@ -38,6 +40,7 @@ class Preprocessing:
     crop: str = "fov"
     ben_graham: bool = False
     clahe: bool = False
+    decoding: str = "reduced"
 
     @property
     def outside(self) -> int:
@@ -54,8 +57,9 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """Rebuild from `to_dict`."""
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        """Rebuild from `to_dict`; what was written without `decoding` saw photographs that were decoded whole."""
+        known = {"decoding": "whole", **values}
+        return cls(**{**known, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 @lru_cache(maxsize=64)  # asked for with every sample

@@ -25,10 +25,10 @@ from retinai.tasks.task import DecidedPart, Sentence, Task
 
 
 @dataclass(frozen=True)
-class BinaryTask(Task):
+class YesOrNoTask(Task):
     """One question per photograph. A target is 0 (no) or 1 (yes)."""
 
-    kind = "binary"
+    kind = "yes_or_no"
     target_types = ("index",)
     distribution = "categorical"
     batch_dtype = "int64"
@@ -99,7 +99,7 @@ class BinaryTask(Task):
 class ReferableSource(AptosSource):
     """APTOS with the question whether an eye is referred (moderate retinopathy or worse)."""
 
-    task = BinaryTask("referable", ("stays", "referred"))
+    task = YesOrNoTask("referable", ("stays", "referred"))
 
     def read_table(self) -> pd.DataFrame:
         graded = AptosSource(self.name, self.given_root, self.cache_dir)
@@ -131,7 +131,7 @@ def run(synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory, command
 
 def test_a_kind_of_ones_own_is_trained_calibrated_and_reported(run: Path) -> None:
     metrics, record = (json.loads((run / name).read_text()) for name in ("metrics.json", "run.json"))
-    assert metrics["task"] == BinaryTask("referable", ("stays", "referred")).to_dict()
+    assert metrics["task"] == YesOrNoTask("referable", ("stays", "referred")).to_dict()
     assert record["monitor"] == "val/auroc" and 0 <= metrics["sensitivity"]["value"] <= 1
     assert set(pd.read_csv(run / "predictions.csv")["target"]) == {"yes", "no"}
     page = (run / "report.html").read_text()

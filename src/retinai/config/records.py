@@ -41,6 +41,7 @@ class TaskRecord(Record):
     kind: Name
     classes: list[ClassName] = Field(min_length=2, max_length=1000)
     referable_from: int | None = None
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> TaskRecord:

@@ -37,7 +37,9 @@ def headline_sentences(metrics: Mapping[str, Any]) -> list[str]:
         metrics: Content of `metrics.json`.
     """
     said = []
-    for sentence in (*Task.from_dict(metrics["task"]).sentences, *_RANKING_AND_TRUST):
+    own = Task.from_dict(metrics["task"]).sentences
+    said_by_task = {sentence.metric for sentence in own}
+    for sentence in (*own, *(s for s in _RANKING_AND_TRUST if s.metric not in said_by_task)):
         if sentence.needed or _known(metrics, sentence.metric):
             metric = metrics[sentence.metric]
             shown = _per_hundred(metric) if sentence.per_hundred else with_interval(metric, 2)

@@ -13,7 +13,8 @@ from retinai.errors import DataError, UserError
 from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.grade import grade_metrics
 from retinai.metrics.mistakes import Mistakes, grade_mistakes
-from retinai.tasks.task import DecidedPart, Sentence, Task
+from retinai.tasks.binary import BinaryTask
+from retinai.tasks.task import DecidedPart, Question, Sentence, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,21 @@ class GradeTask(Task):
             if grade is not None:
                 matrix[row, int(grade)] = True
         return matrix
+
+    def questions(self) -> list[Question]:
+        """Return the grade itself, each grade against the rest, and of retinopathy whether there is any, or referable.
+
+        Names: `grade`, `grade_0` ..., `any_dr`, `referable`.
+        """
+        asked = [Question("grade", self, lambda grade: grade)]
+        borders = {} if self.referable_from is None else {"any_dr": 1, "referable": self.referable_from}
+        for name, border in borders.items():
+            task = BinaryTask(name, (f"not_{name}", name))
+            asked.append(Question(name, task, lambda grade, border=border: int(grade >= border)))
+        for number, grade_name in enumerate(self.classes):
+            task = BinaryTask(f"grade_{number}", ("rest", grade_name))
+            asked.append(Question(task.name, task, lambda grade, number=number: int(grade == number)))
+        return asked
 
     def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the grades as they are."""

@@ -13,7 +13,8 @@ from retinai.errors import DataError, UserError
 from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.mistakes import Mistakes, label_mistakes
 from retinai.metrics.multilabel import multilabel_metrics
-from retinai.tasks.task import DecidedPart, Sentence, Task
+from retinai.tasks.binary import BinaryTask
+from retinai.tasks.task import DecidedPart, Question, Sentence, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,11 @@ class MultilabelTask(Task):
             if labels is not None:
                 matrix[row] = labels
         return matrix
+
+    def questions(self) -> list[Question]:
+        """Return each label by itself, under its name."""
+        tasks = [BinaryTask(name, (f"not_{name}", name)) for name in self.classes]
+        return [Question(task.name, task, lambda labels, c=c: int(labels[c])) for c, task in enumerate(tasks)]
 
     def csv_labels(self, labels: NDArray[np.int64]) -> list[str]:
         """Return the names of each photograph's labels, joined by `|`."""

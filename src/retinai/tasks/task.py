@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,6 +68,21 @@ class DecidedPart:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question that a target answers, such as whether there is any retinopathy where the target is a grade.
+
+    Args:
+        name: Its name, as `retinai probe target=` takes it.
+        task: The task of its answers.
+        answer: Target -> answer, a target of `task`.
+    """
+
+    name: str
+    task: Task
+    answer: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
 class Task(ABC):
     """What a data set asks of a model. It travels in every checkpoint and every report.
 
@@ -99,6 +114,7 @@ class Task(ABC):
         mistakes_order: How its worst mistakes are ordered, in words.
         submissions: Layouts of submissions (`retinai predict format=`) that it fits.
         empty_cell_is_a_label: Whether an empty cell of a CSV file is a decision (no label at all) too.
+        table_order: In a table of several kinds, the metrics of a kind with a lower number come first.
     """
 
     name: str
@@ -121,6 +137,7 @@ class Task(ABC):
     mistakes_order: ClassVar[str] = "The most confident first."
     submissions: ClassVar[tuple[str, ...]] = ()
     empty_cell_is_a_label: ClassVar[bool] = False
+    table_order: ClassVar[int] = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Make the kind known."""
@@ -202,6 +219,10 @@ class Task(ABC):
     @abstractmethod
     def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which classes hold for each photograph, shape (N, C); none where a value is None."""
+
+    def questions(self) -> list[Question]:
+        """Return the questions that its targets answer, for probes: itself, and what follows from it."""
+        return [Question(self.name, self, lambda target: target)]
 
     def class_names(self, value: Any) -> list[str]:
         """Return the names of the classes that hold for a photograph; none where it is not labelled."""
@@ -320,7 +341,9 @@ def all_metric_labels() -> dict[str, str]:
     """
     list(_shipped_modules())
     labels: dict[str, str] = {}
-    for kind in sorted(_KINDS.values(), key=lambda kind: (not kind.__module__.startswith(__package__), kind.kind)):
+    for kind in sorted(
+        _KINDS.values(), key=lambda k: (not k.__module__.startswith(__package__), k.table_order, k.kind)
+    ):
         labels |= {key: label for key, label in kind.metric_labels.items() if key not in labels}
     return labels
 

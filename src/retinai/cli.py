@@ -22,6 +22,8 @@ COMMANDS: dict[str, str] = {
     "train": "train a grader, test its best checkpoint, write the report",
     "evaluate": "measure a checkpoint on a split of any data set with the same task",
     "predict": "grade a folder of photographs into a CSV file",
+    "embed": "write the embeddings of photographs by a frozen encoder to a file",
+    "probe": "measure what embeddings know: linear and nearest-neighbour probes, compared",
     "export": "write a checkpoint as a folder that grades without PyTorch",
     "benchmark": "time a grader on a CPU beside the networks that it replaces",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",

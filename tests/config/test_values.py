@@ -29,6 +29,8 @@ OPTION_FILES = sorted(conf_dir().glob("*/*.yaml"))
 NEEDED = {
     "evaluate": ["ckpt=x"],
     "predict": ["images=x", "out=x.csv"],
+    "embed": ["out=x.npz"],
+    "probe": ["embeddings=x.npz"],
     "export": ["ckpt=x", "out=x"],
     "synthesize": ["out=x"],
 }
@@ -118,6 +120,14 @@ REFUSED = [
     ("predict", "batch_size=0", "from 1"),
     ("predict", "accelerator=tpu", "auto, cpu"),
     ("predict", "format=cvs", "kaggle"),
+    ("embed", "out=x.csv", ".npz or a .parquet"),
+    ("embed", "pooling=max", "own, avg, token, all"),
+    ("embed", "dtype=bfloat16", "float16, float32"),
+    ("probe", "method=svm", "linear, knn"),
+    ("probe", "shots=0", "shots"),
+    ("probe", "shots=[1,200]", "shots"),
+    ("probe", "target=", "a text, not empty"),
+    ("probe", "draws=0", "from 1"),
     ("evaluate", "split=tset", "did you mean test?"),
     ("evaluate", "batch_size=0", "from 1"),
     ("evaluate", "ckpt=", "a path, not empty"),

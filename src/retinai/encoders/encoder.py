@@ -72,6 +72,23 @@ class Encoder(nn.Module, ABC):
         """Return `embed(images, attention)`; networks call this, so that hooks of PyTorch see it."""
         return self.embed(images, attention)
 
+    def poolings(self) -> tuple[str, ...]:
+        """Return the words that `pool` takes.
+
+        `own` is the encoder's embedding as it is configured, `avg` the mean of the cells of its feature map. Networks
+        of tokens may have `token`, the class token, and `all`, the mean of all tokens, class token and registers too.
+        """
+        return ("own", "avg")
+
+    def pool(self, images: Tensor, pooling: str) -> Tensor:
+        """Return one vector per photograph, pooled in one of `poolings()`, shape (B, K).
+
+        Args:
+            images: Normalised photographs, (B, 3, S, S).
+            pooling: One of `poolings()`.
+        """
+        return self.embed(images) if pooling == "own" else self.feature_map(images).mean(dim=(2, 3))
+
     def undecayed(self) -> set[str]:
         """Return the last parts of the names of parameters without weight decay, besides vectors."""
         return set()

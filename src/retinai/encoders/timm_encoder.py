@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.pool1d import global_pool_nlc
 from timm.models._manipulate import MATCH_PREV_GROUP, group_with_matcher
 from torch import Tensor, nn
 
@@ -93,6 +94,22 @@ class TimmEncoder(Encoder):
         takes before the last convolution, nor can a changed map go on to the pooling from there.
         """
         return self._to_map(self.net.forward_features(images))
+
+    def poolings(self) -> tuple[str, ...]:
+        """Return `own` and `avg`, of networks of tokens also `all`, and `token` where there is a class token."""
+        if not self.tokens:
+            return super().poolings()
+        return ("own", "avg", "all", *(["token"] if getattr(self.net, "cls_token", None) is not None else []))
+
+    def pool(self, images: Tensor, pooling: str) -> Tensor:
+        """Return one vector per photograph, see `Encoder.pool`; of tokens after the network's final norm."""
+        if not self.tokens or pooling == "own":
+            return super().pool(images, pooling)
+        features = self.net.forward_features(images)
+        kind = "token" if pooling == "token" else "avg"
+        pooled = global_pool_nlc(features, kind, self.net.num_prefix_tokens, reduce_include_prefix=pooling == "all")
+        norm = getattr(self.net, "fc_norm", None)  # networks that pool before their final norm
+        return pooled if norm is None else norm(pooled)
 
     def blocks(self) -> list[list[str]]:
         """Return the keys of `net.state_dict()` by depth, as timm groups them (`group_matcher`).

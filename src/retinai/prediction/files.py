@@ -10,8 +10,9 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
 from retinai.data.loading.dataset import Collate
-from retinai.data.loading.fields import SampleField
+from retinai.data.loading.fields import FieldSample, SampleField
 from retinai.data.parallel import choose_loader_workers
+from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.predictor import Predictor
@@ -20,27 +21,54 @@ from retinai.prediction.steps import PROBABILITY
 from retinai.prediction.table import prediction_table
 
 if TYPE_CHECKING:
+    from retinai.data.photographs.cache import PreparedCache
     from retinai.modules.grading import GradingModule
 
 Item = tuple[int, dict[str, Any] | None, str]
 
 
-class _Files(Dataset[Item]):
-    """Samples of photographs: `image` uint8 (S, S, 3), `id` and a key per field; or None and the reason."""
+class PhotographFiles(Dataset[Item]):
+    """Samples of files: its number, `image` uint8 (S, S, 3), `id` and a key per field; or None and the reason.
 
-    def __init__(self, photographs: Photographs, preprocessing: Preprocessing, fields: Sequence[SampleField]) -> None:
+    Args:
+        photographs: The files.
+        preprocessing: How a photograph becomes the input.
+        fields: What a sample carries besides.
+        cache: Of the photographs of a data set: where prepared ones are, the others are prepared from the original.
+            Somebody has vouched for these, so that one without a field of view is taken too.
+    """
+
+    def __init__(
+        self,
+        photographs: Photographs,
+        preprocessing: Preprocessing,
+        fields: Sequence[SampleField] = (),
+        cache: PreparedCache | None = None,
+    ) -> None:
         self.photographs = photographs
         self.preprocessing = preprocessing
         self.fields = fields
+        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.photographs.paths)
 
     def __getitem__(self, index: int) -> Item:
-        reading = read_one(self.preprocessing, self.fields, (index, self.photographs.paths[index]))
+        name, path = self.photographs.ids[index], self.photographs.paths[index]
+        if self.cache is not None:
+            return self._of_data_set(index, name, path)
+        reading = read_one(self.preprocessing, self.fields, (index, path))
         if reading.pixels is None:
             return index, None, reading.reason
-        return index, {"image": reading.pixels, "id": self.photographs.ids[index], **reading.values}, ""
+        return index, {"image": reading.pixels, "id": name, **reading.values}, ""
+
+    def _of_data_set(self, index: int, name: str, path: str) -> Item:
+        sample = FieldSample(name, path, self.preprocessing, cache=self.cache)
+        try:
+            carried = {field.name: field.load(sample) for field in self.fields}
+            return index, {"image": sample.photograph, "id": name, **carried}, ""
+        except BadImageError as error:
+            return index, None, error.reason
 
 
 def predict_files(
@@ -67,12 +95,12 @@ def predict_files(
     """
     predictor = Predictor(module, accelerator)
     fields = module.photograph_fields()
-    files = _Files(photographs, module.preprocessing, fields)
+    files = PhotographFiles(photographs, module.preprocessing, fields)
     collate = Collate(module.preprocessing, module.task, fields)
     reasons, rows = [""] * len(files), list[int]()
 
     def good_batches() -> Iterator[dict[str, Any]]:
-        for batch in _loader(files, batch_size, num_workers):
+        for batch in file_loader(files, batch_size, num_workers):
             good = [(index, sample) for index, sample, _ in batch if sample is not None]
             rows.extend(index for index, _ in good)
             for index, _, reason in batch:
@@ -91,6 +119,7 @@ def predict_files(
     return table
 
 
-def _loader(files: _Files, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
+def file_loader(files: PhotographFiles, batch_size: int, num_workers: int | str) -> DataLoader[Any]:
+    """Return a loader that gives the items of files in order, a list of them at a time."""
     workers = choose_loader_workers(num_workers, len(files), batch_size)
     return DataLoader(files, batch_size=batch_size, num_workers=workers, collate_fn=list)

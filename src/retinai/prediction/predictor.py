@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +14,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from retinai.errors import UserError
 from retinai.prediction.steps import PROBABILITY, PredictionStep, run_steps, to_array
 
-if TYPE_CHECKING:
-    from retinai.modules.grading import GradingModule
+
+class Predicted(Protocol):
+    """What the loop asks of a module: a LightningModule with a limit on the photographs that it takes at once."""
+
+    @property
+    def largest_batch(self) -> int | None:
+        """Most photographs at once; None for any number."""
+
+    def eval(self) -> Any:
+        """Put it into evaluation mode and return it."""
+
+    def prediction_steps(self) -> Any:
+        """Return the steps that it takes unless others are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +66,9 @@ class Predictor:
         UserError: If the accelerator is unknown or not there.
     """
 
-    def __init__(self, module: GradingModule, accelerator: str = "auto", progress: bool = True) -> None:
+    def __init__(self, module: Predicted, accelerator: str = "auto", progress: bool = True) -> None:
         self.device = choose_device(accelerator)
-        self.module = module.eval().to(self.device)
+        self.module: Any = module.eval().to(self.device)
         self.progress = progress
 
     def run(
@@ -79,22 +90,46 @@ class Predictor:
         steps = self.module.prediction_steps() if steps is None else list(steps)
         ids: list[str] = []
         found: list[list[dict[str, Any]]] = [[] for _ in steps]
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not (self.progress and console.is_terminal)) as progress:
-            bar = progress.add_task("predicting", total=total)
-            for batch in batches:
-                for part in split_batch(batch, self.module.largest_batch):
-                    moved = self.module.transfer_batch_to_device(part, self.device, 0)
-                    for kept, given in zip(found, run_steps(self.module, moved, steps), strict=True):
-                        kept.append({name: to_array(value) for name, value in given.items()})
-                    ids += part["id"]
-                    progress.update(bar, completed=len(ids))
-            progress.update(bar, completed=total)  # photographs that could not be read are done too
+        for names, results in self.stream(batches, steps, total):
+            ids += names
+            for kept, given in zip(found, results, strict=True):
+                kept.append(given)
         values: dict[str, Any] = {}
         for step, parts in zip(steps, found, strict=True):
             values |= step.collect(parts)
         return Results(ids, values)
+
+    def stream(
+        self,
+        batches: Iterable[dict[str, Any]],
+        steps: Sequence[PredictionStep],
+        total: int | None = None,
+        done: int = 0,
+        title: str = "predicting",
+    ) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+        """Yield what steps find as it is found; nothing is kept, so any number of photographs fits into memory.
+
+        Args:
+            batches: A loader, or anything that yields its batches.
+            steps: What to find out.
+            total: Number of photographs, for the bar; None where it is not known.
+            done: How many of them were done before.
+            title: What the bar says.
+
+        Yields:
+            Names of some photographs, and for each step what it found of them: tensors as arrays.
+        """
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not (self.progress and console.is_terminal)) as progress:
+            bar = progress.add_task(title, total=total, completed=done)
+            for batch in batches:
+                for part in split_batch(batch, self.module.largest_batch):
+                    moved = self.module.transfer_batch_to_device(part, self.device, 0)
+                    results = run_steps(self.module, moved, steps)
+                    yield part["id"], [{name: to_array(v) for name, v in given.items()} for given in results]
+                    progress.advance(bar, len(part["id"]))
+            progress.update(bar, completed=total)  # photographs that could not be read are done too
 
 
 def split_batch(batch: dict[str, Any], size: int | None) -> Iterator[dict[str, Any]]:

@@ -77,6 +77,51 @@ class PredictModel(Section):
     folder: Path | None = UNSET
 
 
+class Embed(_Command):
+    """`retinai embed`."""
+
+    ckpt: Path | None = UNSET
+    images: Path | None = UNSET
+    out: Path = UNSET
+    overwrite: bool = UNSET
+    pooling: Literal["own", "avg", "token", "all"] = UNSET
+    dtype: Literal["float16", "float32"] = UNSET
+    batch_size: _BatchSize = UNSET
+    num_workers: Workers = UNSET
+    accelerator: Accelerator = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that a file of another kind cannot be written."""
+        if values.get("out") is not None and not str(values["out"]).lower().endswith((".npz", ".parquet")):
+            yield f"out={values['out']} must be a .npz or a .parquet file"
+
+
+_Percent = Annotated[float, Field(gt=0, le=100)] | Annotated[int, Field(ge=1, le=100)]
+
+
+class Probe(_Command):
+    """`retinai probe`."""
+
+    embeddings: Path | Annotated[list[Path], Field(min_length=1)] = UNSET
+    target: Text | Annotated[list[Text], Field(min_length=1)] = UNSET
+    method: Literal["linear", "knn"] = UNSET
+    smote: bool = UNSET
+    shots: _Percent | Annotated[list[_Percent], Field(min_length=1)] | None = UNSET
+    draws: Annotated[int, Field(ge=1, le=1000)] = UNSET
+    run_dir: Path | None = UNSET
+    overwrite: bool = UNSET
+    resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
+    seed: Seed = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that a file is named twice."""
+        files = values.get("embeddings")
+        if isinstance(files, list) and len({str(file).rpartition("/")[2] for file in files}) < len(files):
+            yield "embeddings= names two files of one name, by which results are told apart; rename one of them"
+
+
 class Export(_Command):
     """`retinai export`."""
 
@@ -182,6 +227,8 @@ COMMANDS: dict[str, type[Section]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "embed": Embed,
+    "probe": Probe,
     "export": Export,
     "benchmark": Benchmark,
     "prepare": Prepare,

@@ -109,11 +109,11 @@ class Collate:
 
     Args:
         preprocessing: Owner of mean and std.
-        task: Decides the type of the targets.
+        task: Decides the type of the targets; None where nothing is labelled.
         fields: What the samples carry besides.
     """
 
-    def __init__(self, preprocessing: Preprocessing, task: Task, fields: Sequence[SampleField] = ()) -> None:
+    def __init__(self, preprocessing: Preprocessing, task: Task | None, fields: Sequence[SampleField] = ()) -> None:
         self.task = task
         self.fields = tuple(fields)
         self.preprocessing = preprocessing
@@ -127,7 +127,7 @@ class Collate:
         """
         images = normalise(np.stack([s["image"] for s in samples]), self.preprocessing)
         batch: dict[str, Any] = {"image": torch.from_numpy(images), "id": [s["id"] for s in samples]}
-        if all("target" in s for s in samples):
+        if self.task is not None and all("target" in s for s in samples):
             targets = [s["target"] for s in samples]
             batch["target"] = torch.from_numpy(self.task.target_array(targets).astype(self.task.batch_dtype))
         for field in self.fields:

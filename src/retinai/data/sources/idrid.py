@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -13,6 +15,7 @@ from retinai.data.sources.label_table import as_targets
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
 from retinai.tasks.known import DME_RISK, DR_GRADE
+from retinai.tasks.task import Task
 
 _TARGETS = {"grade": ("Retinopathy grade", DR_GRADE), "dme": ("Risk of macular edema", DME_RISK)}
 _FOLDERS = {"train": "a. Training Set", "test": "b. Testing Set"}
@@ -44,6 +47,7 @@ class IdridSource(Source):
     """
 
     root_variable = "RETINAI_IDRID"
+    column_tasks: ClassVar[Mapping[str, Task]] = {name: task for name, (_, task) in _TARGETS.items()}
 
     def __init__(
         self,
@@ -63,6 +67,16 @@ class IdridSource(Source):
         if self._masks is None:
             self._masks = graded_masks(self.root, self.cache_dir)
         return self._masks
+
+    def columns(self) -> pd.DataFrame:
+        """Return both targets of every photograph."""
+        parts: list[pd.DataFrame] = []
+        for split in _FOLDERS:
+            file = self.root / "B. Disease Grading" / "2. Groundtruths" / _LABELS[split]
+            labels = read_labels(file, ["Image name", *(column for column, _ in _TARGETS.values())])
+            ids = pd.Index([f"{split}_{name}" for name in labels["Image name"]])
+            parts.append(pd.DataFrame({name: labels[c].tolist() for name, (c, _) in _TARGETS.items()}, index=ids))
+        return pd.concat(parts)
 
     def read_table(self) -> pd.DataFrame:
         """Return both parts of the disease grading."""

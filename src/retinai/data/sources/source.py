@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,6 +36,8 @@ class Source(ABC):
     # Whether the table's names may only lead to photographs below the root.
     paths_stay_below_root: ClassVar[bool] = True
     task: Task
+    # Task of each of `columns()` that is a target of one.
+    column_tasks: ClassVar[Mapping[str, Task]] = {}
 
     def __init__(self, name: str, root: str | None = None, cache: str | Path | None = None) -> None:
         self.name = name
@@ -60,6 +63,15 @@ class Source(ABC):
         An id that is not here was not annotated.
         """
         return {}
+
+    def columns(self) -> pd.DataFrame:
+        """Return what else the owner says of each photograph, for probes: a column each, texts, with ids as the index.
+
+        An empty cell means that it is not known. `column_tasks` tells the task of a column that holds grades.
+        """
+        import pandas as pd
+
+        return pd.DataFrame()
 
     def fields(self) -> list[SampleField]:
         """Return what the samples of this data set carry, whatever module reads them."""

@@ -1,0 +1,55 @@
+"""`retinai embed`: the embeddings of photographs by a frozen encoder, in a file that other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.log import logger, note
+from retinai.places import check_file
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(cfg: DictConfig) -> None:
+    """Embed photographs and say what it cost.
+
+    Args:
+        cfg: The composed configuration of `conf/embed.yaml`, already checked.
+
+    Raises:
+        UserError: If encoder or photographs are not named or cannot be used.
+    """
+    from retinai.embeddings.choose import check_choice, make_request, open_encoder
+    from retinai.embeddings.extract import embed_photographs
+    from retinai.embeddings.files import check_suffix
+    from retinai.embeddings.steps import FrozenEncoder
+
+    check_choice(cfg)
+    out = Path(str(cfg.out)).expanduser()
+    check_suffix(out)
+    out = check_file(out, "out", cfg.overwrite)
+    encoder, preprocessing = open_encoder(cfg)
+    module = FrozenEncoder(encoder, str(cfg.pooling))
+    request = make_request(cfg, preprocessing)
+    if encoder.load_report is not None:
+        note(f"weights: {encoder.load_report}")
+    elif cfg.ckpt is None:
+        note("weights: none, the encoder is as it was drawn; give backbone.weights= for more than a control")
+    _tell(embed_photographs(module, request, out), out)
+
+
+def _tell(info: dict[str, Any], out: Path) -> None:
+    speed = info["ms_per_photograph"]
+    took = "" if speed is None else f", {speed:.1f} ms per photograph in the network"
+    logger.info(
+        f"{info['photographs']} photographs, {info['numbers']} numbers each ({info['pooling']}, {info['dtype']}): "
+        f"{info['bytes_per_photograph']} bytes per photograph{took}, {info['seconds']:.0f} s in all"
+    )
+    unreadable = list(info["unreadable"].items())
+    if unreadable:
+        logger.info(f"{len(unreadable)} photographs could not be read and are not in the file:")
+    for name, reason in unreadable[:10]:
+        logger.info(f"  {name}: {reason}")
+    logger.info(f"file: {out}")

@@ -1,0 +1,123 @@
+"""`retinai probe`: what embeddings know of a data set's labels, by small models fitted on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import ConfigError, DataError
+from retinai.log import logger, note
+from retinai.places import check_folder, check_new
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.data.datamodule import FundusDataModule
+    from retinai.embeddings.probe import Job
+
+
+def run(cfg: DictConfig) -> None:
+    """Fit probes, measure them on the test part, compare the files, write and print the tables.
+
+    Args:
+        cfg: The composed configuration of `conf/probe.yaml`, already checked.
+
+    Raises:
+        UserError: If files, labels or the folder cannot be used.
+    """
+    from retinai.data.photographs.preprocessing import Preprocessing
+    from retinai.embeddings.estimators import ProbeSettings
+    from retinai.embeddings.files import read_embeddings
+    from retinai.embeddings.parts import check_photographs
+    from retinai.embeddings.probe import Shots, run_probes
+    from retinai.embeddings.results import write_results
+    from retinai.run.console import print_notes
+    from retinai.run.factories import make_datamodule
+
+    if cfg.get("data") is None:
+        raise ConfigError(["give data=, the data set whose photographs were embedded"])
+    folder = _folder(cfg)
+    files = [read_embeddings(file) for file in _several(cfg.embeddings)]
+    datamodule = make_datamodule(cfg, Preprocessing.from_dict(dict(files[0].info["preprocessing"])))
+    datamodule.setup()
+    print_notes(datamodule.notes)
+    for file in files:
+        check_photographs(file, datamodule)
+    jobs = _jobs(_several(cfg.target), datamodule)
+    settings = ProbeSettings(str(cfg.method), bool(cfg.smote), int(cfg.seed))
+    shots = Shots([float(percent) for percent in _several(cfg.shots)], int(cfg.draws))
+    outcomes = run_probes(jobs, files, settings, shots)
+    details = {
+        "data": datamodule.name,
+        "split": "test",
+        "embeddings": {file.name: dict(file.info) for file in files},
+        "method": settings.method,
+        "smote": settings.smote,
+        "data_fingerprint": datamodule.fingerprint,
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "notes": list(datamodule.notes),
+    }
+    metrics = write_results(folder, outcomes, files, details, int(cfg.resamples), int(cfg.seed))
+    _print(metrics)
+    logger.info(f"run folder: {folder}")
+
+
+def _folder(cfg: DictConfig) -> Path:
+    from retinai.embeddings.results import RECORD
+
+    if cfg.run_dir is None:
+        check_folder(cfg.paths.outputs, "paths.outputs")
+        return Path(cfg.paths.outputs) / str(cfg.data.name) / "probe" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    return check_new(Path(cfg.run_dir), "run_dir", (RECORD, "metrics.json", "predictions.csv"), cfg.overwrite)
+
+
+def _several(value: Any) -> list[Any]:
+    """Return one value or a list of them as a list; None as none."""
+    from omegaconf import ListConfig
+
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | ListConfig) else [value]
+
+
+def _jobs(names: list[Any], datamodule: FundusDataModule) -> list[Job]:
+    """Return the targets with their parts; of `all` those that cannot be probed are told and left out."""
+    from retinai.embeddings.parts import make_parts
+    from retinai.embeddings.probe import Job
+    from retinai.embeddings.targets import ALL, find_targets
+
+    jobs: list[Job] = []
+    reason: DataError | None = None
+    for target in find_targets(map(str, names), datamodule):
+        try:
+            jobs.append(Job(target, *make_parts(target, datamodule.table)))
+        except DataError as error:
+            if ALL not in names:
+                raise
+            note(f"left out: {error}")
+            reason = error
+    if not jobs:
+        raise reason or DataError("there is nothing to probe")
+    return jobs
+
+
+def _print(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from retinai.reports.wording import with_interval
+
+    names = list(next(iter(metrics.values())))
+    table = Table(
+        title="AUROC (numbers: R2) on the test part, 95 % intervals", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    table.add_column("target")
+    for name in names:
+        table.add_column(name, justify="right")
+    for target, by_file in metrics.items():
+        cells = [with_interval(by_file[name]["r2" if "r2" in by_file[name] else "auroc"], 3) for name in names]
+        table.add_row(target, *cells)
+    Console().print(table)

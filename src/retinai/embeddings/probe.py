@@ -1,0 +1,186 @@
+"""Probes of several targets on several files of embeddings: fitted on the training part, measured on the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from retinai.embeddings.estimators import Fitted, ProbeSettings, fit_classifier, fit_number
+from retinai.embeddings.few_shots import draw_patients
+from retinai.embeddings.files import Embeddings
+from retinai.embeddings.parts import Part
+from retinai.embeddings.targets import Target
+from retinai.metrics.bootstrap import bootstrap_weights, interval
+from retinai.metrics.number import number_metrics
+from retinai.prediction.metrics import compute_metrics, measure
+from retinai.prediction.predictions import Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A target with its parts.
+
+    Args:
+        target: What is asked.
+        training: The part that probes are fitted on.
+        test: The part that they are measured on.
+    """
+
+    target: Target
+    training: Part
+    test: Part
+
+    @property
+    def score(self) -> str:
+        """The metric that files are compared by."""
+        return "r2" if self.target.task is None else "auroc"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One probe.
+
+    Args:
+        job: Target and parts.
+        embeddings: Name of the file.
+        fitted: The probe.
+        predicted: Class probabilities (N, C) of the test part, or numbers (N,).
+        few_shots: Rows of the probes of smaller training parts: percent, draw, patients, photographs, score.
+    """
+
+    job: Job
+    embeddings: str
+    fitted: Fitted
+    predicted: NDArray[np.float64]
+    few_shots: list[dict[str, Any]] = field(default_factory=list)
+
+    def predictions(self) -> Predictions:
+        """Return the class probabilities as predictions of the test part."""
+        task, test = self.job.target.task, self.job.test
+        assert task is not None
+        return Predictions(task, test.ids, test.paths, test.patients, test.targets, self.predicted, "argmax")
+
+    def table(self) -> pd.DataFrame:
+        """Return the content of predictions.csv."""
+        if self.job.target.task is not None:
+            return self.predictions().to_frame()
+        test = self.job.test
+        columns = {"id": test.ids, "path": test.paths, "target": test.targets, "prediction": self.predicted}
+        return pd.DataFrame({**columns, "patient": test.patients})
+
+    def metrics(self, resamples: int, seed: int) -> dict[str, Any]:
+        """Return the content of metrics.json."""
+        if self.job.target.task is not None:
+            return compute_metrics(self.predictions(), resamples, seed)
+        test = self.job.test
+        values = number_metrics(test.targets, self.predicted, bootstrap_weights(test.patients, resamples, seed))
+        counts = {"n": len(test.ids), "patients": len(set(test.patients)), "resamples": resamples, "seed": seed}
+        return {name: interval(draws) for name, draws in values.items()} | counts
+
+    def scores(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the score under each row of weights, shape (R,)."""
+        if self.job.target.task is None:
+            return number_metrics(self.job.test.targets, self.predicted, weights)["r2"]
+        found: NDArray[np.float64] = measure(self.predictions(), weights)["auroc"]
+        return found
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Smaller training parts to try.
+
+    Args:
+        percents: Of the training patients.
+        draws: Random choices for each, but for 100 percent.
+    """
+
+    percents: Sequence[float] = ()
+    draws: int = 10
+
+
+def run_probes(
+    jobs: Sequence[Job], files: Sequence[Embeddings], settings: ProbeSettings, shots: Shots, progress: bool = True
+) -> list[Outcome]:
+    """Fit and measure a probe for each target and file, and those of the smaller training parts.
+
+    Args:
+        jobs: Targets with their parts.
+        files: Embeddings, checked to be of the photographs.
+        settings: How probes are fitted.
+        shots: Smaller training parts; of targets that are classes only.
+        progress: Whether to show a bar on a terminal.
+    """
+    drawn = {job.target.name: _draws(job, shots, settings.seed) for job in jobs}
+    total = len(files) * sum(1 + len(draws) for draws in drawn.values())
+    outcomes = []
+    with _bar(total, progress) as advance:
+        for job in jobs:
+            for file in files:
+                training, test = job.training.features(file), job.test.features(file)
+                fitted, predicted = _fit(job, np.arange(len(training)), training, test, settings)
+                advance()
+                rows = []
+                for percent, number, chosen in drawn[job.target.name]:
+                    row = _few_shots_row(job, chosen, training, test, settings)
+                    rows.append({"percent": percent, "draw": number, **row})
+                    advance()
+                outcomes.append(Outcome(job, file.name, fitted, predicted, rows))
+    return outcomes
+
+
+def _draws(job: Job, shots: Shots, seed: int) -> list[tuple[float, int, NDArray[np.int64]]]:
+    if job.target.task is None:
+        return []
+    return [
+        (percent, number, rows)
+        for percent in shots.percents
+        for number, rows in enumerate(
+            draw_patients(job.training.targets, job.training.patients, percent, shots.draws, seed)
+        )
+    ]
+
+
+def _fit(
+    job: Job,
+    rows: NDArray[np.int64],
+    training: NDArray[np.float32],
+    test: NDArray[np.float32],
+    settings: ProbeSettings,
+) -> tuple[Fitted, NDArray[np.float64]]:
+    part = job.training.take(rows)
+    if job.target.task is None:
+        fitted = fit_number(training[rows], part.targets, part.patients, settings)
+        return fitted, np.asarray(fitted.model.predict(test), dtype=np.float64)
+    fitted = fit_classifier(training[rows], part.targets, part.patients, settings)
+    return fitted, fitted.probabilities(test, job.target.task.num_classes)
+
+
+def _few_shots_row(
+    job: Job,
+    rows: NDArray[np.int64],
+    training: NDArray[np.float32],
+    test: NDArray[np.float32],
+    settings: ProbeSettings,
+) -> Mapping[str, Any]:
+    fitted, predicted = _fit(job, rows, training, test, settings)
+    whole = np.ones((1, len(job.test.ids)), dtype=np.float32)
+    score = float(Outcome(job, "", fitted, predicted).scores(whole)[0])
+    patients = len({job.training.patients[row] for row in rows})
+    return {"patients": patients, "photographs": len(rows), "score": None if np.isnan(score) else score}
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as progress:
+        bar = progress.add_task("fitting probes", total=total)
+        yield lambda: progress.advance(bar)

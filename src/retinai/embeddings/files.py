@@ -145,12 +145,9 @@ def read_embeddings(file: str | Path) -> Embeddings:
         raise DataError(f"embeddings={path} is no file; write one with `retinai embed ... out={path}`")
     try:
         parts = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_npz(path)
-        found = Embeddings(
-            path,
-            *([str(text) for text in parts[name]] for name in _TEXTS),
-            np.asarray(parts["embedding"], dtype=np.float32),
-            dict(json.loads(str(parts["info"]))),
-        )
+        ids, paths, hashes = ([str(text) for text in parts[name]] for name in _TEXTS)
+        vectors = np.asarray(parts["embedding"], dtype=np.float32)
+        found = Embeddings(path, ids, paths, hashes, vectors, dict(json.loads(str(parts["info"]))))
     except KeyError as error:
         raise DataError(f"{path} is no file of embeddings: it has no {error}; write it with `retinai embed`") from error
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:  # numpy's, zipfile's and Arrow's

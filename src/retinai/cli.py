@@ -30,9 +30,10 @@ COMMANDS: dict[str, str] = {
     "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner",
     "runs": "list the runs",
     "report": "put runs side by side: intervals, and spread over folds and seeds",
+    "dashboard": "one page about many runs: tables, curves, settings; and the same for W&B",
 }
 # Words without "=" that such a command takes: `retinai report RUN RUN` is `runs=[RUN,RUN]`.
-_WORDS: dict[str, str] = {"report": "runs"}
+_WORDS: dict[str, str] = {"report": "runs", "dashboard": "runs"}
 # Keys that Hydra would take for the choice of a group of that name: `retinai predict model=FOLDER`.
 _SPELLED_OUT: dict[str, dict[str, str]] = {"predict": {"model": "model.folder"}}
 

@@ -44,6 +44,7 @@ _EXAMPLES: dict[str, list[str]] = {
     "synthesize": ["retinai synthesize layout=aptos n=300 size=512 seed=0 out=cohort"],
     "runs": ["retinai runs", "retinai runs root=/scratch/outputs"],
     "report": ["retinai report outputs/idrid/classifier/efficientnet_lite0/* out=comparison"],
+    "dashboard": ["retinai dashboard outputs", "retinai dashboard outputs/sweeps/recipe out=page photographs=12"],
 }
 
 

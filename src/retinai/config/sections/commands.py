@@ -223,6 +223,19 @@ class Report(_Command):
     resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
 
 
+class Dashboard(_Command):
+    """`retinai dashboard`."""
+
+    runs: list[Path] = UNSET
+    out: Path | None = UNSET
+    overwrite: bool = UNSET
+    title: Text | None = UNSET
+    photographs: Annotated[int, Field(ge=0, le=200)] = UNSET
+    wandb: bool = UNSET
+    project: Name = UNSET
+    entity: Name | None = UNSET
+
+
 COMMANDS: dict[str, type[Section]] = {
     "train": Train,
     "evaluate": Evaluate,
@@ -235,4 +248,5 @@ COMMANDS: dict[str, type[Section]] = {
     "synthesize": Synthesize,
     "runs": Runs,
     "report": Report,
+    "dashboard": Dashboard,
 }

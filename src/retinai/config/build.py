@@ -183,7 +183,7 @@ def _show(cls: type[Any], options: inspect.Signature) -> None:
     own = {p.name: p for p in arguments if p.kind is not p.VAR_KEYWORD}
     both = [*own.values(), *(p for name, p in options.parameters.items() if name not in own)]
     signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in both])
-    cls.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for, see PEP 362
+    cls.__signature__ = signature  # what `inspect` looks for, see PEP 362
 
 
 def hint(key: str, valid: Iterable[str]) -> str:

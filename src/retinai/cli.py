@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "predict": "grade a folder of photographs into a CSV file",
     "embed": "write the embeddings of photographs by a frozen encoder to a file",
     "probe": "measure what embeddings know: linear and nearest-neighbour probes, compared",
+    "fetch": "get the published weights of a backbone",
     "export": "write a checkpoint as a folder that grades without PyTorch",
     "benchmark": "time a grader on a CPU beside the networks that it replaces",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",

@@ -25,6 +25,8 @@ def run(cfg: DictConfig) -> None:
     from retinai.embeddings.extract import embed_photographs
     from retinai.embeddings.files import check_suffix
     from retinai.embeddings.steps import FrozenEncoder
+    from retinai.encoders.registry import weight_notes
+    from retinai.run.console import print_notes
 
     check_choice(cfg)
     out = Path(str(cfg.out)).expanduser()
@@ -37,6 +39,7 @@ def run(cfg: DictConfig) -> None:
         note(f"weights: {encoder.load_report}")
     elif cfg.ckpt is None:
         note("weights: none, the encoder is as it was drawn; give backbone.weights= for more than a control")
+    print_notes(weight_notes({"name": encoder.name, "weights": encoder.weights}, request.data or None))
     _tell(embed_photographs(module, request, out), out)
 
 

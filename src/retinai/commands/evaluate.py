@@ -39,12 +39,18 @@ def run(cfg: DictConfig) -> None:
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)
-    notes = [*notes, *overlap_notes(module, datamodule, str(cfg.split))]
+    notes = [*notes, *overlap_notes(module, datamodule, str(cfg.split)), *_of_weights(module, str(datamodule.name))]
     print_notes([*datamodule.notes, *notes])
     predictions = predict_split(module, datamodule, str(cfg.split), accelerator=str(cfg.accelerator))
     folder = folder or make_unique(_default_folder(checkpoint, str(datamodule.name), str(cfg.split)))
     _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
     logger.info(f"run folder: {folder}")
+
+
+def _of_weights(module: GradingModule, data: str) -> list[str]:
+    from retinai.encoders.registry import weight_notes
+
+    return weight_notes(module.hparams.get("backbone") or {}, data)
 
 
 def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
+    from retinai.embeddings.files import Embeddings
     from retinai.embeddings.probe import Job
 
 
@@ -42,7 +43,8 @@ def run(cfg: DictConfig) -> None:
     files = [read_embeddings(file) for file in _several(cfg.embeddings)]
     datamodule = make_datamodule(cfg, Preprocessing.from_dict(dict(files[0].info["preprocessing"])))
     datamodule.setup()
-    print_notes(datamodule.notes)
+    notes = [*datamodule.notes, *(sentence for file in files for sentence in _of_weights(file, str(datamodule.name)))]
+    print_notes(dict.fromkeys(notes))
     for file in files:
         check_photographs(file, datamodule)
     jobs = _jobs(_several(cfg.target), datamodule)
@@ -57,11 +59,17 @@ def run(cfg: DictConfig) -> None:
         "smote": settings.smote,
         "data_fingerprint": datamodule.fingerprint,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "notes": list(datamodule.notes),
+        "notes": list(dict.fromkeys(notes)),
     }
     metrics = write_results(folder, outcomes, files, details, int(cfg.resamples), int(cfg.seed))
     _print(metrics)
     logger.info(f"run folder: {folder}")
+
+
+def _of_weights(file: Embeddings, data: str) -> list[str]:
+    from retinai.encoders.registry import weight_notes
+
+    return weight_notes({"name": file.info.get("backbone"), "weights": file.info.get("weights", "none")}, data)
 
 
 def _folder(cfg: DictConfig) -> Path:

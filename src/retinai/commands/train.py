@@ -28,6 +28,7 @@ def run(cfg: DictConfig) -> float | None:
     """
     from retinai.config.launched import launched_with
     from retinai.config.wiring import as_written, unused_words
+    from retinai.encoders.registry import weight_notes
     from retinai.modules.stages import run_stages
     from retinai.modules.warm_start import load_start_weights
     from retinai.run import factories
@@ -58,6 +59,7 @@ def run(cfg: DictConfig) -> float | None:
         *datamodule.notes,
         *unused_words(cfg, launched_with()[0]),
         *told,
+        *weight_notes(factories.plain(cfg.backbone), str(cfg.data.name)),
         *(load_start_weights(start, module) if start else []),
         *sharing_notes(factories.plain(cfg.logger)),
     ]

@@ -25,13 +25,14 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai predict model=FOLDER images=photographs/ out=grades.csv",
     ],
     "embed": [
-        "retinai embed backbone=dinov2_small backbone.weights=FILE data=idrid data.root=/data/idrid out=dinov2.npz",
+        "retinai embed backbone=retfound_green backbone.weights=FILE data=idrid data.root=/data/idrid out=green.npz",
         "retinai embed ckpt=RUN/checkpoints/best.ckpt images='photographs/*.jpg' out=own.npz",
     ],
     "probe": [
-        "retinai probe embeddings=dinov2.npz data=idrid data.root=/data/idrid target=any_dr run_dir=probe",
-        "retinai probe embeddings=[dinov2.npz,lite0.npz] data=idrid target=all shots=[1,5,10,25,100] run_dir=probe",
+        "retinai probe embeddings=green.npz data=idrid data.root=/data/idrid target=any_dr run_dir=probe",
+        "retinai probe embeddings=[green.npz,lite0.npz] data=idrid target=all shots=[1,5,10,25,100] run_dir=probe",
     ],
+    "fetch": ["retinai fetch backbone=retfound_green out=weights", "HF_TOKEN=... retinai fetch backbone=retfound"],
     "export": [
         "retinai export ckpt=RUN/checkpoints/best.ckpt out=folder",
         "retinai export ckpt=RUN/checkpoints/best.ckpt format=openvino precision=int8 out=folder",

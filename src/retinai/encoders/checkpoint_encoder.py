@@ -75,6 +75,7 @@ def encoder_of_content(content: Mapping[str, Any], name: str) -> Encoder:
     merge_adapters(encoder)
     encoder.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
     encoder.load_report = LoadReport(name, matched=list(own))
+    encoder.weights = str(_section(hparams, "backbone").get("weights", "none"))
     return encoder.to(memory_format=encoder.memory_format).eval()
 
 

@@ -31,6 +31,7 @@ class Encoder(nn.Module, ABC):
         num_features: F, length of an embedding.
         num_channels: C, channels of the feature map.
         load_report: Where its weights came from, tensor by tensor; None where they are fresh.
+        weights: `backbone.weights` as it was configured; of a trained checkpoint that of its training.
         tokens: Whether it is a network of tokens (a vision transformer).
         pools_map: Whether an embedding is read from the feature map; if not, attention on the map has no effect.
         memory_format: In which it computes fastest.
@@ -42,6 +43,7 @@ class Encoder(nn.Module, ABC):
     num_features: int
     num_channels: int
     load_report: LoadReport | None = None
+    weights: str = "none"
     tokens: bool = False
     pools_map: bool = True
     memory_format: torch.memory_format = torch.contiguous_format

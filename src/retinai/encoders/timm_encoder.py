@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import timm
@@ -39,9 +39,10 @@ class TimmEncoder(Encoder):
         drop_path_rate: Stochastic depth, probability at the last block.
         pooling: For networks of tokens: `token` (class token) or `avg` (mean of the patch tokens);
             None keeps the architecture's own.
+        arguments: More arguments of `timm.create_model`, such as `depth` or `bn_eps`.
 
     Raises:
-        ConfigError: If the architecture is unknown or the input size does not suit it.
+        ConfigError: If the architecture is unknown, or the input size or an argument does not suit it.
         CheckpointError: If weights from a file do not fit.
         UserError: If weights from the hub cannot be had.
     """
@@ -58,6 +59,7 @@ class TimmEncoder(Encoder):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         pooling: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if interpolation not in _INTERPOLATIONS:
@@ -68,7 +70,8 @@ class TimmEncoder(Encoder):
         values = {"input_size": int(input_size), "mean": map(float, mean), "std": map(float, std)}
         self.preprocessing = Preprocessing.from_dict(values | {"interpolation": interpolation})
         rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
-        net: Any = _create(name, architecture, int(input_size), pooling, rates)
+        more = _more_arguments(arguments)
+        net: Any = _create(name, architecture, int(input_size), pooling, rates, more)
         self.net: Any = net
         self.num_features = int(getattr(net, "head_hidden_size", None) or net.num_features)
         self.num_channels = int(net.num_features)
@@ -161,13 +164,43 @@ def _own_groups(spec: Any) -> Any:
     return [(expression, suffix) for expression, suffix in spec if suffix != MATCH_PREV_GROUP]
 
 
-def _create(name: str, architecture: str, input_size: int, pooling: str | None, rates: dict[str, float]) -> nn.Module:
+# Arguments of timm that other keys of the section decide, or that would bring weights past the report of loading.
+_DECIDED = {
+    "num_classes": "the head is the model's",
+    "img_size": "use backbone.input_size",
+    "global_pool": "use backbone.pooling",
+    "drop_rate": "use backbone.drop_rate",
+    "drop_path_rate": "use backbone.drop_path_rate",
+    "pretrained": "use backbone.weights",
+    "checkpoint_path": "use backbone.weights",
+    "pretrained_cfg": "use backbone.architecture and backbone.weights",
+    "pretrained_cfg_overlay": "use backbone.architecture and backbone.weights",
+    "cache_dir": "use the environment variable HF_HUB_CACHE",
+}
+
+
+def _more_arguments(arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments that go to timm as they are.
+
+    Raises:
+        ConfigError: If one of them is decided elsewhere.
+    """
+    more = dict(arguments or {})
+    problems = [f"backbone.arguments.{key} is not for here: {_DECIDED[key]}" for key in more if key in _DECIDED]
+    if problems:
+        raise ConfigError(problems)
+    return more
+
+
+def _create(
+    name: str, architecture: str, input_size: int, pooling: str | None, rates: dict[str, Any], more: dict[str, Any]
+) -> nn.Module:
     """Create the timm network without classifier for an input size."""
     base = architecture.split(".")[0]
     if not timm.is_model(base):
         near = ", ".join(timm.list_models(f"*{base.split('_')[0]}*")[:5])
         raise ConfigError([f"backbone.architecture={architecture} is no timm model; near: {near or 'none'}"])
-    arguments: dict[str, Any] = {"num_classes": 0, **rates}
+    arguments: dict[str, Any] = {"num_classes": 0, **rates, **more}
     # timm's word for networks that are built for one size, which they take as `img_size`.
     fixed = bool(getattr(timm.get_pretrained_cfg(base), "fixed_input_size", False))
     if fixed:
@@ -181,10 +214,14 @@ def _create(name: str, architecture: str, input_size: int, pooling: str | None, 
         arguments |= {"global_pool": pooling, "fc_norm": False}
     try:
         net = timm.create_model(architecture, pretrained=False, **arguments)
-    except TypeError as error:
+    except Exception as error:  # whatever a network makes of arguments that it does not have
         if pooling is not None and "fc_norm" in str(error):
             raise ConfigError([unsuitable]) from None
-        raise
+        if not more:
+            raise
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        shown = ", ".join(f"{key}={value}" for key, value in more.items())
+        raise ConfigError([f"backbone.arguments ({shown}) do not suit {architecture}: {told}"]) from error
     _check_patches(net, name, input_size if fixed else 0)
     return net
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import pickletools
 import zipfile
@@ -22,10 +23,11 @@ from retinai.files import place_fault
 MINIMUM_MATCH = 0.95
 # Wrappers that training scripts put around a state dict, and prefixes that they put before its keys.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "teacher", "net", "state_dict_ema")
-_PREFIXES = ("", "module.", "model.", "backbone.", "module.model.", "module.backbone.", "model.backbone.")
-# Tensors that older files carry although today's networks compute them, and one that only pre-training uses.
+_PREFIXES = ("", "module.", "model.", "backbone.", "module.model.", "module.backbone.", "model.backbone.",
+             "vision_model.model.")  # fmt: skip
+# Tensors that older files carry although today's networks compute them, and beginnings of those of pre-training.
 _COMPUTED = ("relative_position_index", "attn_mask")
-_PRETRAINING_ONLY = ("mask_token",)
+_PRETRAINING_ONLY = ("mask_token", "decoder_", "dino_head.", "ibot_head.")
 # Names and tensors of a file in those of a network: timm's `checkpoint_filter_fn`.
 Convert = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
@@ -88,28 +90,48 @@ def read_checkpoint(path: str | Path, map_location: Callable | None = None) -> d
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+            # RETFound and others keep the words of their command beside the weights, in a class that only holds values.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location=map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:  # torch, zipfile and safetensors each have their own words for a broken file
         if isinstance(error, OSError) and (fault := place_fault(error)):
             raise CheckpointError(f"checkpoint {fault}") from error
-        raise CheckpointError(
-            f"checkpoint {path} is truncated or damaged and cannot be read; copy or train it again"
-        ) from error
+        page = _instead_of_weights(path)
+        reason = (
+            f"is {page}; fetch the file itself"
+            if page
+            else ("is truncated or damaged and cannot be read; copy or train it again")
+        )
+        raise CheckpointError(f"checkpoint {path} {reason}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(content).__name__} instead of a dictionary of weights")
     return take_hash(content, f"checkpoint {path}") if KEY in content else content
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    """Tell a pickle that names Python objects from a file that is merely broken."""
+    """Tell a pickle that names Python objects, and a page instead of a file, from a file that is merely broken."""
+    page = _instead_of_weights(path)
+    if page:
+        return f"checkpoint {path} is {page}; fetch the file itself"
     if "Unsupported global" in str(error) or _names_objects(path):
         return (
             f"checkpoint {path} holds Python objects that could run code, so it was refused and nothing was executed; "
             "use a file that holds only tensors and plain values"
         )
     return f"checkpoint {path} is truncated, damaged or no checkpoint, and cannot be read; copy or train it again"
+
+
+def _instead_of_weights(path: Path) -> str:
+    """Return what a download gave instead of a file; empty if it is neither of what often comes."""
+    with path.open("rb") as file:
+        start = file.read(1024).lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "a web page and no weights, such as the page of a login or of an error"
+    if start.startswith(b"version https://git-lfs"):
+        return "the note that git keeps in place of a large file (git lfs pull fetches it)"
+    return ""
 
 
 def _names_objects(path: Path) -> bool:
@@ -148,7 +170,6 @@ def load_weights(
     state: Mapping[str, Tensor],
     *,
     source: str,
-    rename: Callable[[str], str] | None = None,
     convert: Convert | None = None,
     ignore: Iterable[str] = (),
     may_miss: Iterable[str] = (),
@@ -163,7 +184,6 @@ def load_weights(
         module: The network.
         state: State dict from elsewhere.
         source: Where it came from, for the report and the error.
-        rename: Key in the file to key in the network.
         convert: Named tensors of a file, without prefix, and the network to the network's own.
         ignore: Prefixes of keys to leave out (classification heads).
         may_miss: Prefixes of keys that the file may lack and that then stay as initialised.
@@ -177,7 +197,7 @@ def load_weights(
     """
     own = module.state_dict()
     report = LoadReport(source)
-    given, old_keys = _plain_names(state, own, rename, report)
+    given, old_keys = _plain_names(state, own, report)
     found = _converted(given, module, convert, report)
     chosen: dict[str, Tensor] = {}
     shapes: list[str] = []
@@ -210,14 +230,14 @@ def load_weights(
 
 
 def _plain_names(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], rename: Callable[[str], str] | None, report: LoadReport
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], report: LoadReport
 ) -> tuple[dict[str, Tensor], dict[int, str]]:
     """Return the tensors by their name without prefix, and the name in the file of each tensor by its identity."""
-    prefix = "" if rename else _best_prefix(state, own)
+    prefix = _best_prefix(state, own)
     given: dict[str, Tensor] = {}
     old_keys: dict[int, str] = {}
     for old, value in state.items():
-        key = rename(old) if rename else old.removeprefix(prefix)
+        key = old.removeprefix(prefix)
         if not old.startswith(prefix):
             report.ignored[old] = f"outside {prefix!r}"
         elif key in given:
@@ -236,6 +256,8 @@ def _converted(
         return given
     try:
         found = convert(dict(given), module)  # a copy: timm takes out of it what it has used
+    except CheckpointError:
+        raise
     except Exception:  # whatever timm makes of the tensors of another network; their names say it better
         return given
     kept = {id(value) for value in found.values()}
@@ -255,7 +277,7 @@ def _why_ignored(key: str, ignore: tuple[str, ...], own: Mapping[str, Tensor]) -
         return "classification head"
     if key not in own and key.rpartition(".")[2] in _COMPUTED:
         return "computed by the network"
-    if key not in own and key in _PRETRAINING_ONLY:
+    if key not in own and key.startswith(_PRETRAINING_ONLY):
         return "used in pre-training only"
     return ""
 

@@ -25,6 +25,7 @@ def write_card(file: Path, facts: dict[str, Any]) -> None:
         "Research software: no medical device, not for diagnosis. A person who knows the limits below decides.",
         "## What it does",
         _purpose(facts),
+        *_weights(facts.get("weights")),
         "## Compared with its checkpoint",
         _check(facts),
         "## Operating points",
@@ -51,6 +52,20 @@ def _purpose(facts: dict[str, Any]) -> str:
         f"- beside the photograph: {', '.join(_beside(facts)) or 'nothing'}",
     ]
     return "\n".join(lines)
+
+
+def _weights(known: dict[str, Any] | None) -> list[str]:
+    """Return the section on the weights that the training began from; nothing where nothing is known of them."""
+    if known is None:
+        return []
+    forbids = f"; **it forbids {known['forbids']}**, of this folder too" if known["forbids"] else ""
+    where = known["repository"] or known["address"]
+    lines = [
+        f"- the training began from {known['title']} ({where})",
+        f"- licence: {known['licence']}{forbids}",
+        f"- pre-trained on: {', '.join(known['pretrained_on'])}",
+    ]
+    return ["## Weights that it began from", "\n".join(lines)]
 
 
 def _beside(facts: dict[str, Any]) -> list[str]:

@@ -43,13 +43,15 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
         UserError: If the network has no form in the format, or the folder grades otherwise than the checkpoint by
             more than the tolerance; nothing is left then.
     """
+    from retinai.encoders.registry import weight_notes
     from retinai.run.checkpoint_data import open_data
     from retinai.run.console import print_notes
 
     datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
     datamodule.setup()
     datamodule.split_table(cfg.split)
-    print_notes([*datamodule.notes, *notes])
+    began = weight_notes(module.hparams.get("backbone") or {}, str(datamodule.name))
+    print_notes([*datamodule.notes, *notes, *began])
     calibration = None
     if cfg.precision == "int8":
         calibration = calibration_inputs(datamodule, module.photograph_fields(), int(cfg.int8_photographs))
@@ -93,6 +95,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what `model.json` says before the check."""
     from retinai import __version__
+    from retinai.encoders.registry import weight_facts
     from retinai.modules.checkpoint import plain
     from retinai.run.recording import git_revision
 
@@ -116,6 +119,7 @@ def _facts(
         "model": module.model_name,
         "backbone": module.backbone_name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
+        "weights": weight_facts(module.hparams.get("backbone") or {}),
         "trained_on": str((module.data_config or {}).get("name", "unknown")),
         "int8_photographs": int(cfg.int8_photographs) if cfg.precision == "int8" else None,
         "int8_reduce_range": bool(cfg.int8_reduce_range) if cfg.precision == "int8" else None,

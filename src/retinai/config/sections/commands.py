@@ -122,6 +122,13 @@ class Probe(_Command):
             yield "embeddings= names two files of one name, by which results are told apart; rename one of them"
 
 
+class Fetch(_Command):
+    """`retinai fetch`."""
+
+    out: Path = UNSET
+    overwrite: bool = UNSET
+
+
 class Export(_Command):
     """`retinai export`."""
 
@@ -242,6 +249,7 @@ COMMANDS: dict[str, type[Section]] = {
     "predict": Predict,
     "embed": Embed,
     "probe": Probe,
+    "fetch": Fetch,
     "export": Export,
     "benchmark": Benchmark,
     "prepare": Prepare,

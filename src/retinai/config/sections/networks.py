@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,7 @@ class Backbone(BuiltSection):
     drop_rate: ShareBelowOne = UNSET
     drop_path_rate: ShareBelowOne = UNSET
     pooling: Literal["token", "avg"] | None = UNSET
+    arguments: dict[str, Any] = UNSET
 
 
 class LlavaBackbone(BuiltSection):

@@ -1,0 +1,108 @@
+"""What is known of published weights: where they are, their licence, what they were trained on.
+
+One YAML file per backbone in `weight_files/`; a backbone without one is read from the hub as timm knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from retinai.config.records import Name, Record, Sha256, check_record
+
+_FOLDER = Path(__file__).parent / "weight_files"
+
+
+class WeightFile(Record):
+    """Weights that somebody publishes.
+
+    Attributes:
+        backbone: Name of the backbone (`conf/backbone`).
+        title: What people call them.
+        repository: Repository of the Hugging Face hub; None where they are elsewhere.
+        file: Name of the file in it, or of the download.
+        address: Page or file outside of the hub.
+        gated: Whether the owner has to grant access.
+        megabytes: Size of the file.
+        sha256: Of the file, where it is known.
+        licence: Its name.
+        forbids: What it forbids, in a clause; None where it is free to use.
+        pretrained_on: Data sets of the pre-training, in words.
+        seen: Names of those data sets of retinai (`data=`) that were in the pre-training.
+        layout: How the file is laid out where it must not be taken for another: `mae`, or `teacher` (DINOv2's
+            training checkpoint).
+    """
+
+    backbone: Name
+    title: Name
+    repository: Name | None = None
+    file: Name | None = None
+    address: Name | None = None
+    gated: bool = False
+    megabytes: int | None = Field(default=None, ge=1)
+    sha256: Sha256 | None = None
+    licence: Name
+    forbids: Name | None = None
+    pretrained_on: list[Name] = Field(min_length=1)
+    seen: list[Name] = Field(default_factory=list)
+    layout: Literal["mae", "teacher"] | None = None
+
+    def notes(self, data: str | None = None) -> list[str]:
+        """Return what a user must know: what the licence forbids, and that a data set was in the pre-training.
+
+        Args:
+            data: Name of the data set that is used; None for none.
+        """
+        found = []
+        if self.forbids:
+            found.append(f"{self.title} is under {self.licence}, which forbids {self.forbids}")
+        if data in self.seen:
+            found.append(
+                f"data={data} was in the pre-training of {self.title}: what is measured on it is no measure of new "
+                "photographs"
+            )
+        return found
+
+
+@cache
+def weight_files() -> dict[str, WeightFile]:
+    """Return what is known, by backbone."""
+    files = [check_record(WeightFile, yaml.safe_load(file.read_text(encoding="utf-8"))) for file in _files()]
+    return {file.backbone: file for file in files}
+
+
+def weight_file(backbone: str, weights: str) -> WeightFile | None:
+    """Return what is known of the weights of a backbone; None where nothing is, or none are loaded.
+
+    Args:
+        backbone: Its name.
+        weights: `backbone.weights`; `none` loads nothing.
+    """
+    return None if weights == "none" else weight_files().get(backbone)
+
+
+def weight_notes(section: Mapping[str, Any], data: str | None = None) -> list[str]:
+    """Return what a user must know of the weights of a `backbone` section, see `WeightFile.notes`.
+
+    Args:
+        section: With `name` and `weights`.
+        data: Name of the data set that is used.
+    """
+    known = weight_file(str(section.get("name")), str(section.get("weights", "none")))
+    return [] if known is None else known.notes(data)
+
+
+def weight_facts(section: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an exported model tells of the weights that it began from; None where nothing is known."""
+    known = weight_file(str(section.get("name")), str(section.get("weights", "none")))
+    told = {"title", "licence", "forbids", "pretrained_on", "address", "repository"}
+    return None if known is None else known.model_dump(include=told)
+
+
+def _files() -> list[Path]:
+    return sorted(_FOLDER.glob("*.yaml"))

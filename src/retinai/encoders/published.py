@@ -118,7 +118,7 @@ def torchvision_efficientnet_key(key: str, net: Any, source: str) -> str:
     if net.bn1.eps != epsilon:
         raise CheckpointError(
             f"weights from {source} are torchvision's {architecture}, whose norms have the epsilon {epsilon:g}; add "
-            f"backbone.arguments.bn_eps={epsilon:g}"
+            f"'backbone.arguments={{bn_eps: {epsilon:g}}}'"
         )
     last = len(net.blocks) + 1
     stem = {"features.0.0": "conv_stem", "features.0.1": "bn1", f"features.{last}.0": "conv_head",

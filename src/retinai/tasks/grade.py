@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -102,10 +103,10 @@ class GradeTask(Task):
         borders = {} if self.referable_from is None else {"any_dr": 1, "referable": self.referable_from}
         for name, border in borders.items():
             task = BinaryTask(name, (f"not_{name}", name))
-            asked.append(Question(name, task, lambda grade, border=border: int(grade >= border)))
+            asked.append(Question(name, task, partial(_reaches, border)))
         for number, grade_name in enumerate(self.classes):
             task = BinaryTask(f"grade_{number}", ("rest", grade_name))
-            asked.append(Question(task.name, task, lambda grade, number=number: int(grade == number)))
+            asked.append(Question(task.name, task, partial(_is, number)))
         return asked
 
     def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -177,3 +178,11 @@ class GradeTask(Task):
     def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the probability of the true grade."""
         return probabilities[np.arange(len(targets)), targets]
+
+
+def _reaches(border: int, grade: int) -> int:
+    return int(grade >= border)
+
+
+def _is(number: int, grade: int) -> int:
+    return int(grade == number)

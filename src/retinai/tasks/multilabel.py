@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -96,7 +97,7 @@ class MultilabelTask(Task):
     def questions(self) -> list[Question]:
         """Return each label by itself, under its name."""
         tasks = [BinaryTask(name, (f"not_{name}", name)) for name in self.classes]
-        return [Question(task.name, task, lambda labels, c=c: int(labels[c])) for c, task in enumerate(tasks)]
+        return [Question(task.name, task, partial(_holds, c)) for c, task in enumerate(tasks)]
 
     def csv_labels(self, labels: NDArray[np.int64]) -> list[str]:
         """Return the names of each photograph's labels, joined by `|`."""
@@ -167,3 +168,7 @@ class MultilabelTask(Task):
     def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the lowest of the probabilities that a photograph's labels are as they are."""
         return np.where(targets > 0, probabilities, 1 - probabilities).min(axis=1)
+
+
+def _holds(number: int, labels: Sequence[int]) -> int:
+    return int(labels[number])

@@ -182,7 +182,7 @@ def test_torchvisions_efficientnet_in_a_network_that_computes_otherwise(tmp_path
     spec = section("efficientnet_b5", tmp_path / "w.pth", input_size=64, arguments={})
     with pytest.raises(CheckpointError, match=r"otherwise than tf_efficientnet_b5; use backbone\.arch"):
         build_encoder(spec)
-    with pytest.raises(CheckpointError, match=r"add backbone\.arguments\.bn_eps=0\.001"):
+    with pytest.raises(CheckpointError, match=r"add 'backbone\.arguments=\{bn_eps: 0\.001\}'"):
         build_encoder(spec | {"architecture": "efficientnet_b5"})
     assert build_encoder(spec | {"architecture": "efficientnet_b5", "arguments": {"bn_eps": 1e-3}}).load_report
 

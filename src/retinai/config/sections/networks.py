@@ -74,7 +74,7 @@ class Backbone(BuiltSection):
     drop_rate: ShareBelowOne = UNSET
     drop_path_rate: ShareBelowOne = UNSET
     pooling: Literal["token", "avg"] | None = UNSET
-    arguments: dict[str, Any] = UNSET
+    arguments: dict[str, Any] | None = UNSET
 
 
 class LlavaBackbone(BuiltSection):

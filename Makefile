@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Two files of tests at a time, the long ones (tests/integration) first; a file keeps its fixtures to itself.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: train test lint docs benchmark benchmark-student benchmark-llava clean
+.PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
@@ -29,6 +29,10 @@ benchmark: .venv/.installed
 # The speed of a student beside ResNet-101, into README.md and docs/speed.md: make benchmark-student IDRID=FOLDER
 benchmark-student: .venv/.installed-dev
 	$(BIN)/python benchmarks/student.py "idrid=$(IDRID)" docs=true
+
+# Native JPEGs from the file to the grade, into docs/speed.md: make benchmark-decoding NATIVE=FOLDER
+benchmark-decoding: .venv/.installed-dev
+	$(BIN)/python benchmarks/decoding.py "native=$(NATIVE)" docs=true
 
 benchmark-llava: .venv/.installed-dev
 	$(BIN)/python benchmarks/llava.py

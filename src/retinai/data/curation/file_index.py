@@ -10,13 +10,14 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from retinai.data.curation.checked_lines import LineFile
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.photographs.images import BadImageError, read_bytes
 from retinai.data.photographs.original import Original
+from retinai.data.photographs.preparation import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 INDEX_NAME = "file_index.jsonl"
@@ -24,6 +25,8 @@ INDEX_NAME = "file_index.jsonl"
 INDEX_VERSION = 3
 HASH_SIDE = 16  # the perceptual hash has HASH_SIDE^2 bits
 _HASH_VIEW = Preprocessing(input_size=4 * HASH_SIDE, mean=(0, 0, 0), std=(1, 1, 1))
+# JPEGs are decoded as for the usual input, so that preparing one decodes it once; the hash is the same for any input.
+_HASH_SCALE = replace(_HASH_VIEW, input_size=224)
 
 Signature = tuple[int, int, int, int]
 Use = Callable[[Original, str], None]
@@ -90,7 +93,7 @@ def perceptual_hash(original: Original) -> str:
     """Return the DCT hash of a photograph's field of view, so that borders do not matter.
 
     Args:
-        original: The photograph; a JPEG is decoded no larger than the hash needs it.
+        original: The photograph; a JPEG is decoded as for an input of 224 pixels.
 
     Returns:
         256 bits as 64 hex digits.
@@ -104,7 +107,9 @@ def perceptual_hash(original: Original) -> str:
     import imagehash
     from PIL import Image
 
-    return str(imagehash.phash(Image.fromarray(original.prepared(_HASH_VIEW)), hash_size=HASH_SIDE))
+    copy = original.copy_for(_HASH_SCALE)
+    square = prepare_photograph(copy.pixels, _HASH_VIEW, copy.field_of_view)
+    return str(imagehash.phash(Image.fromarray(square), hash_size=HASH_SIDE))
 
 
 def examine(path: str, use: Use | None = None) -> Entry:

@@ -51,9 +51,7 @@ def find_field_of_view(image: np.ndarray) -> FieldOfView:
         The field of view; the whole frame, with `found` false, where nothing stands out.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, SEARCH_SIDE / max(height, width))
-    small = cv2.resize(image, scaled_size(width, height, scale), interpolation=cv2.INTER_AREA)
-    red, green, blue = cv2.split(small)
+    red, green, blue = cv2.split(_small_copy(image))
     light = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)  # noise goes, edges stay where they are
     hull = _largest_hull(light > _threshold(light))
     if hull is None:
@@ -74,6 +72,17 @@ def whole_frame(height: int, width: int) -> FieldOfView:
 def scaled_size(width: float, height: float, scale: float) -> tuple[int, int]:
     """Return width and height times a scale in whole pixels, each at least 1."""
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _small_copy(image: np.ndarray) -> np.ndarray:
+    """Return a copy whose longer side is SEARCH_SIDE, or the photograph where it is smaller."""
+    height, width = image.shape[:2]
+    factor = max(height, width) // SEARCH_SIDE
+    if factor > 1 and height % factor == width % factor == 0:
+        # Whole pixels are averaged first, which takes a tenth of the time of averaging parts of pixels.
+        image = cv2.resize(image, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    scale = min(1.0, SEARCH_SIDE / max(height, width))
+    return cv2.resize(image, scaled_size(width, height, scale), interpolation=cv2.INTER_AREA)
 
 
 def _threshold(light: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 # Raised whenever the pixels that the same settings give change, so that no cache serves old ones.
-PIXEL_VERSION = 1
+PIXEL_VERSION = 2
 # What Graham's method puts outside the field of view.
 GREY = 128
 

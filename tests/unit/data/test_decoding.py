@@ -23,7 +23,7 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA, prepare_retina
 from retinai.data.sources.label_table import as_targets
 from retinai.lesions.masks import MaskField
-from retinai.prediction.files import _Files
+from retinai.prediction.files import PhotographFiles
 from retinai.prediction.photographs import name_photographs
 from retinai.runtime.reading import read_all
 
@@ -76,7 +76,7 @@ def test_every_reader_sees_the_same_pixels(jpeg: Path, tmp_path: Path) -> None:
     found = {
         "original": Original.read(jpeg).prepared(PRE),
         "training": FundusDataset(table, PRE, cache=cache)[0]["image"],
-        "predict": _Files(name_photographs([jpeg]), PRE, [])[0][1]["image"],
+        "predict": PhotographFiles(name_photographs([jpeg]), PRE, [])[0][1]["image"],
         "runtime": next(read_all(PRE, (), [str(jpeg)], 0, None)).pixels,
         "another process": next(read_all(PRE, (), [str(jpeg)], 1, None)).pixels,
     }

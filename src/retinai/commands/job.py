@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from retinai import log
 from retinai.errors import UserError, missing_extra
 from retinai.files import place_fault
+from retinai.log import is_first_process
 
 
 class Job:
@@ -40,18 +41,20 @@ class Job:
 
         from retinai.config.checks import check
         from retinai.config.choices import settle
+        from retinai.config.launched import in_sweep
         from retinai.config.machine import check_machine
         from retinai.run.console import print_notes
         from retinai.run.resuming import resumed
 
         log.set_up()  # a launcher may call this in a process of its own
-        # Lightning starts the other processes of a DDP run with the words that started this one.
-        sys.argv = self.words
         try:
             cfg, notes = settle(self.command, cfg, list(HydraConfig.get().overrides.task))
             print_notes(notes)
             if self.command == "train":
                 cfg = resumed(cfg)
+                _refuse_name_without_sweep(cfg)
+            # Lightning starts the other processes of a DDP run with the words that started this one.
+            sys.argv = _words_of_one(self.words, cfg) if in_sweep() else self.words
             check(self.command, cfg)
             check_machine(self.command, cfg)
             return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
@@ -72,3 +75,19 @@ def _users_fault(error: UserError | ModuleNotFoundError | OSError) -> UserError 
     if isinstance(error, UserError):
         return error
     return missing_extra(error) if isinstance(error, ModuleNotFoundError) else place_fault(error)
+
+
+def _refuse_name_without_sweep(cfg: DictConfig) -> None:
+    """Refuse `sweep=` without `-m`, where it would name nothing; processes of a job and resumed runs have it."""
+    from retinai.config.launched import in_multirun
+
+    if cfg.sweep and not in_multirun() and not cfg.resume and is_first_process():
+        raise UserError(f"sweep={cfg.sweep} names several runs; add -m, or leave it out for a single run")
+
+
+def _words_of_one(words: list[str], cfg: DictConfig) -> list[str]:
+    """Return the words that start a job of a sweep alone."""
+    from retinai.config.launched import launched_with
+
+    program = words[: 2 if words[1:2] == ["train"] else 1]
+    return [*program, *launched_with()[0], f"resume={str(bool(cfg.resume)).lower()}"]

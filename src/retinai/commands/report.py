@@ -21,9 +21,9 @@ def run(cfg: DictConfig) -> None:
     Args:
         cfg: The composed configuration of `conf/report.yaml`, already checked.
     """
-    from retinai.files import write_csv, write_text
-    from retinai.reports.compare import compare, to_frame, to_html, to_markdown
+    from retinai.reports.compare import compare, write_comparison
     from retinai.run.finished import load_runs
+    from retinai.sweeps.report import sweep_of, write_report
     from retinai.tasks.task import all_metric_labels
 
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
@@ -38,6 +38,12 @@ def run(cfg: DictConfig) -> None:
         out = Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if unknown := sorted(set(cfg.metrics or ()) - set(all_metric_labels())):
         raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(all_metric_labels())})")
+    sweep = sweep_of([str(run) for run in cfg.runs], str(cfg.paths.outputs))
+    if sweep is not None:
+        place = check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite) if cfg.out else sweep
+        told = {"resamples": int(cfg.resamples), "against": cfg.against, "metrics": cfg.metrics}
+        logger.info(f"{write_report(sweep, place, formats, **told)}\ntables: {place}")
+        return
     runs, damaged = load_runs([str(run) for run in cfg.runs])
     if cfg.out:  # after reading the runs, so that what is wrong with them is told first
         check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)
@@ -46,14 +52,7 @@ def run(cfg: DictConfig) -> None:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
     if not cfg.out:
         out = make_unique(out)
-    markdown = to_markdown(rows)
-    logger.info(markdown)
-    if "md" in formats:
-        write_text(out / "report.md", markdown)
-    if "csv" in formats:
-        write_csv(out / "report.csv", to_frame(rows))
-    if "html" in formats:
-        write_text(out / "report.html", to_html(rows))
+    logger.info(write_comparison(rows, out, formats))
     if damaged:
         logger.info(
             f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why"

@@ -23,6 +23,9 @@ def run(cfg: DictConfig) -> None:
 
     from retinai.run.records import find_runs
 
+    if cfg.sweep:
+        _print_sweep(str(cfg.sweep), str(cfg.paths.outputs))
+        return
     runs = find_runs(str(cfg.root))
     if not runs:
         logger.info(f"no runs below {cfg.root}; make one with: python train.py")
@@ -32,6 +35,19 @@ def run(cfg: DictConfig) -> None:
     # Plain lines, so that a folder can be copied whole whatever the width of the terminal.
     for number, record in enumerate(shown, 1):
         logger.info(f"{number:>3}  {record['folder']}")
+
+
+def _print_sweep(place: str, outputs: str) -> None:
+    """Print the jobs of a sweep with their states."""
+    from retinai.sweeps.queue import ask_queue
+    from retinai.sweeps.record import find_sweep, read_sweep
+    from retinai.sweeps.states import job_states
+    from retinai.sweeps.table import print_jobs
+
+    folder = find_sweep(place, outputs)
+    sweep = read_sweep(folder)
+    print_jobs(f"sweep {sweep.name}", job_states(folder, sweep, ask_queue(sweep)))
+    logger.info(f"sweep folder: {folder}")
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Table:

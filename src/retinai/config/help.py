@@ -12,7 +12,7 @@ _EXAMPLES: dict[str, list[str]] = {
         "python train.py data=idrid data.root=/data/idrid backbone.input_size=512",
         "python train.py loss=focal sampler=weighted trainer.max_epochs=30 seed=1",
         "python train.py data=aptos +init=idrid_ckpt",
-        "python train.py -m backbone=vit_small,swin_tiny loss=focal,class_balanced",
+        "python train.py -m backbone=vit_small,swin_tiny loss=focal,class_balanced sweep=losses",
         "python train.py resume=true run_dir=outputs/.../2026-01-31_12-00-00",
     ],
     "evaluate": [
@@ -43,8 +43,11 @@ _EXAMPLES: dict[str, list[str]] = {
     ],
     "prepare": ["retinai prepare data=idrid data.root=/data/idrid backbone.input_size=512"],
     "synthesize": ["retinai synthesize layout=aptos n=300 size=512 seed=0 out=cohort"],
-    "runs": ["retinai runs", "retinai runs root=/scratch/outputs"],
-    "report": ["retinai report outputs/idrid/classifier/efficientnet_lite0/* out=comparison"],
+    "runs": ["retinai runs", "retinai runs root=/scratch/outputs", "retinai runs sweep=losses"],
+    "report": [
+        "retinai report outputs/idrid/classifier/efficientnet_lite0/* out=comparison",
+        "retinai report losses",
+    ],
     "dashboard": ["retinai dashboard outputs", "retinai dashboard outputs/sweeps/recipe out=page photographs=12"],
 }
 

@@ -20,6 +20,11 @@ def in_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def in_sweep() -> bool:
+    """Return whether this run is a job of a sweep with a record, which names each run's folder itself."""
+    return in_multirun() and HydraConfig.get().sweep.subdir == "."
+
+
 def job_number() -> str:
-    """Return the number of this run in its sweep; empty outside of one."""
-    return str(HydraConfig.get().job.num) if in_multirun() else ""
+    """Return the number that a multirun without a record adds to `run_dir=`; empty where there is none."""
+    return str(HydraConfig.get().job.num) if in_multirun() and not in_sweep() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from retinai.errors import UserError
+from retinai.files import write_csv, write_text
 from retinai.log import printable
 from retinai.prediction.metrics import compute_metrics
 from retinai.prediction.paired import paired_differences
 from retinai.prediction.predictions import Predictions, concatenate
+from retinai.reports.tables import PageTable
 from retinai.reports.wording import with_interval
 from retinai.tasks.task import all_metric_labels
 
@@ -223,20 +226,74 @@ NOTE = (
 )
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the comparison as Markdown."""
-    headers, body = _text_table(rows)
+def to_markdown(rows: Sequence[Row], tables: Sequence[PageTable] = ()) -> str:
+    """Return the comparison as Markdown, and further tables below it."""
+    parts = []
+    if rows:
+        headers, body = _text_table(rows)
+        bold = [
+            [f"**{c}**" if c and row.is_summary else c for c in cells] for row, cells in zip(rows, body, strict=True)
+        ]
+        parts += [*_markdown_table(headers, bold), "", NOTE, ""]
+    for table in tables:
+        note = [printable(table.note), ""] if table.note else []
+        parts += [f"## {printable(table.title)}", "", *note, *_markdown_table(table.headers, table.lines), ""]
+    return "\n".join(parts)
+
+
+def _markdown_table(headers: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     numbers = ["---:" if header == "n" else "---" for header in headers]
-    bold = [[f"**{c}**" if c and row.is_summary else c for c in cells] for row, cells in zip(rows, body, strict=True)]
-    plain = [[printable(" ".join(text.splitlines())).replace("|", "\\|") for text in line] for line in bold]
-    lines = [headers, numbers, *plain]
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", NOTE, ""])
+    plain = [[printable(" ".join(text.splitlines())).replace("|", "\\|") for text in line] for line in body]
+    return ["| " + " | ".join(line) + " |" for line in [headers, numbers, *plain]]
 
 
-def to_html(rows: Sequence[Row]) -> str:
-    """Return the comparison as a page that stands alone."""
+def to_html(
+    rows: Sequence[Row],
+    title: str = "Runs side by side",
+    tables: Sequence[PageTable] = (),
+    figures: Sequence[tuple[str, bytes]] = (),
+) -> str:
+    """Return the comparison as a page that stands alone.
+
+    Args:
+        rows: Of `compare`.
+        title: Heading.
+        tables: Further tables below it.
+        figures: Caption and content of PNG files, below the tables.
+    """
     from retinai.reports.html import render
 
-    headers, body = _text_table(rows)
+    headers, body = _text_table(rows) if rows else ([], [])
     lines = [(row.is_summary, cells) for row, cells in zip(rows, body, strict=True)]
-    return render("compare.html.j2", title="Runs side by side", headers=headers, lines=lines, note=NOTE)
+    images = [(caption, base64.b64encode(png).decode()) for caption, png in figures]
+    return render(
+        "compare.html.j2", title=title, headers=headers, lines=lines, note=NOTE, tables=tables, figures=images
+    )
+
+
+def write_comparison(
+    rows: Sequence[Row],
+    out: Path,
+    formats: Sequence[str],
+    title: str = "Runs side by side",
+    tables: Sequence[PageTable] = (),
+    figures: Sequence[tuple[str, bytes]] = (),
+) -> str:
+    """Write `report.md`, `report.csv` and `report.html`; return the Markdown.
+
+    Args:
+        rows: Of `compare`; may be empty where there are tables.
+        out: The folder of the files.
+        formats: Which of `md`, `csv` and `html`.
+        title: As in `to_html`.
+        tables: As in `to_html`.
+        figures: As in `to_html`.
+    """
+    markdown = to_markdown(rows, tables)
+    if "md" in formats:
+        write_text(out / "report.md", markdown)
+    if "csv" in formats:
+        write_csv(out / "report.csv", to_frame(rows))
+    if "html" in formats:
+        write_text(out / "report.html", to_html(rows, title, tables, figures))
+    return markdown

@@ -20,7 +20,8 @@ from retinai.tasks.task import Task, all_metric_labels
 
 # What may differ between the runs of one group.
 # A teacher of another fold is another file; what it is (`run.json`) takes part in its place.
-_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test", "teacher")
+_FREE = ("seed", "run_dir", "resume", "debug", "paths", "logger", "callbacks", "hydra", "test", "teacher", "sweep",
+         "study", "max_jobs")  # fmt: skip
 _FREE_DATA = ("fold", "root", "num_workers", "split_file")
 _RECORDS = (RECORD, "evaluation.json")
 

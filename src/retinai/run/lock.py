@@ -24,31 +24,33 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder; the first process of a run does, for all of its processes (DDP).
+def locked(folder: Path, holder: str = "training", wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder; of a run folder the first process of a run does, for all of its processes (DDP).
 
     A POSIX record lock on `<folder>/.lock`: unlike one of `flock` it does not pass to forked loader processes, which
     may outlive a killed run by seconds. NFS and Lustre (mounted with `flock`) hold it across machines; with
     `localflock` it holds on one machine only, and a disk that keeps no locks is told and used without.
 
     Args:
-        folder: An existing run folder.
+        folder: An existing folder.
+        holder: What holds it, for the message of the one that comes second.
+        wait: Wait for the other one's end instead.
 
     Raises:
-        UserError: If another process trains in the folder; says which.
+        UserError: If another process holds it; says which.
     """
     if fcntl is None:
         yield
         return
     with (folder / LOCK).open("a+", encoding="utf-8") as handle:
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise _in_use(folder) from None
+                raise _in_use(folder, holder) from None
             if error.errno not in _NO_LOCKS:
                 raise
-            note(f"the disk of {folder} keeps no locks, so a second run in this folder is not noticed")
+            note(f"the disk of {folder} keeps no locks, so a second {holder} in this folder is not noticed")
         handle.seek(0)
         handle.truncate()
         now = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -73,8 +75,18 @@ def check_unlocked(folder: Path) -> None:
                 raise _in_use(folder) from None
 
 
-def _in_use(folder: Path) -> UserError:
+def is_locked(folder: Path) -> bool:
+    """Return whether another process holds the lock of a folder."""
+    try:
+        check_unlocked(folder)
+    except UserError:
+        return True
+    return False
+
+
+def _in_use(folder: Path, holder: str = "training") -> UserError:
     """Return the refusal of a second run, with what the first one wrote of itself."""
-    holder = (folder / LOCK).read_text(encoding="utf-8").strip()
-    who = f" ({holder})" if holder else ""
-    return UserError(f"{folder} is in use by another training{who}; wait for its end, or choose another run_dir=")
+    written = (folder / LOCK).read_text(encoding="utf-8").strip()
+    who = f" ({written})" if written else ""
+    key = "run_dir=" if holder == "training" else "sweep="
+    return UserError(f"{folder} is in use by another {holder}{who}; wait for its end, or choose another {key}")

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from retinai.config.launched import in_multirun, launched_with
+from retinai.config.launched import in_multirun, in_sweep, launched_with
 from retinai.config.paths import group_options
 from retinai.errors import UserError
 from retinai.files import read_yaml
@@ -33,7 +33,8 @@ CONFIG = "config.yaml"
 # Keys and sections that may differ from what a run began with. Where the data lies may, because its content is
 # compared by the fingerprint, and where the teachers lie, because a checkpoint compares their weights.
 MAY_DIFFER = (
-    "debug", "paths", "logger", "calibrate", "test", "trainer.accelerator", "trainer.enable_progress_bar",
+    "debug", "paths", "logger", "calibrate", "test", "sweep", "study", "max_jobs",
+    "trainer.accelerator", "trainer.enable_progress_bar",
     "data.num_workers", "data.root", "data.jsonl", "teacher.ckpt",
 )  # fmt: skip
 _CONTROL = ("resume", "run_dir")
@@ -41,6 +42,8 @@ _CONTROL = ("resume", "run_dir")
 
 def resumed(cfg: DictConfig) -> DictConfig:
     """Return the configuration that a run goes on with; one that does not resume anything is returned as it is.
+
+    A job of a sweep whose folder holds a run goes on with it, whether it was requeued, stopped or failed.
 
     Args:
         cfg: What the words of the command line compose to.
@@ -51,6 +54,8 @@ def resumed(cfg: DictConfig) -> DictConfig:
     Raises:
         UserError: If words contradict the run, each by name, or its configuration cannot be read.
     """
+    if in_sweep() and (given_folder(cfg) / RECORD).exists():
+        cfg.resume = True
     if cfg.get("resume") is not True or not cfg.get("run_dir"):
         return cfg
     folder = given_folder(cfg)

@@ -42,6 +42,8 @@ class Train(_Command):
     test: bool = UNSET
     allow_double_balancing: bool = UNSET
     phase: Name = UNSET
+    sweep: Path | None = UNSET
+    max_jobs: Annotated[int, Field(ge=1, le=100_000)] = UNSET
 
 
 class Evaluate(_Command):
@@ -216,6 +218,7 @@ class Runs(_Command):
 
     root: Path = UNSET
     limit: Count | None = UNSET
+    sweep: Path | None = UNSET
 
 
 class Report(_Command):

@@ -1,0 +1,90 @@
+"""One job of a sweep, wherever a launcher runs it: it goes on where it was stopped, and its fault stays its own."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from retinai.errors import UserError
+from retinai.log import is_first_process, logger
+from retinai.run.records import RECORD, read_record
+from retinai.sweeps.naming import called, own_words
+from retinai.sweeps.record import read_sweep
+from retinai.sweeps.report import write_report_of_ended
+from retinai.sweeps.states import FAILED, FINISHED, INTERRUPTED, begin_state, note_state
+
+
+class SweptJob:
+    """What a launcher calls for each job, in place of the command itself. A class, so that launchers can pickle it.
+
+    Args:
+        command: The command with its checks, as it runs without a sweep.
+        folder: The sweep's folder.
+        again: Whether finished runs are begun again (`resume=true` on the command line).
+    """
+
+    def __init__(self, command: Callable[[DictConfig], object], folder: Path, again: bool = False) -> None:
+        self.command = command
+        self.folder = folder
+        self.again = again
+
+    def __call__(self, cfg: DictConfig) -> object:
+        """Run the job; note how it ended; the last job to end writes the sweep's report.
+
+        Returns:
+            The best value of the monitored metric.
+        """
+        run = Path(str(cfg.run_dir)).expanduser()
+        number = number_of(run)
+        if not is_first_process():
+            return self.command(cfg)
+        try:
+            if not self.again and _finished(run):  # stopped between its end and the note of it
+                score = read_record(run).get("best_score")
+                note_state(self.folder, number, status=FINISHED, score=score, reason="")
+                return score
+            with self._noting(number):
+                score = self.command(cfg)
+                note_state(self.folder, number, status=FINISHED, score=score, reason="")
+                return score
+        finally:
+            write_report_of_ended(self.folder)
+
+    @contextmanager
+    def _noting(self, number: int) -> Iterator[None]:
+        """Write down that a job runs, and why it failed; what it raises goes on to the launcher."""
+        begin_state(self.folder, number)
+        try:
+            yield
+        except UserError as error:
+            note_state(self.folder, number, status=FAILED, reason=str(error), defect=False)
+            logger.error(f"{self._called(number)}: {error}")
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            note_state(self.folder, number, status=FAILED, reason=reason, defect=True)
+            logger.error(f"{self._called(number)} ended by a defect:\n{traceback.format_exc()}")
+            raise
+        except BaseException:  # Ctrl-C, SIGTERM, or the queue takes the job back
+            note_state(self.folder, number, status=INTERRUPTED)
+            raise
+
+    def _called(self, number: int) -> str:
+        return called(number, own_words([job.overrides for job in read_sweep(self.folder).jobs])[number])
+
+
+def number_of(run: Path) -> int:
+    """Return the number with which the name of a job's run folder begins."""
+    found = re.match(r"\d+", run.name)
+    if found is None:
+        raise UserError(f"{run} is not the folder of a job of a sweep: its name begins with no number")
+    return int(found.group())
+
+
+def _finished(run: Path) -> bool:
+    return (run / RECORD).exists() and read_record(run).get("status") == FINISHED

@@ -1,0 +1,224 @@
+"""`-m`: every combination of the words as one sweep, with a record, a folder per job, and a table of what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig, open_dict
+
+from retinai.config.machine import check_machine
+from retinai.errors import UserError
+from retinai.log import logger
+from retinai.places import check_folder
+from retinai.run.lock import locked
+from retinai.run.records import RECORD
+from retinai.sweeps.job import SweptJob
+from retinai.sweeps.naming import called, folder_names, own_words, sweep_folder
+from retinai.sweeps.plan import check_jobs, expand, only_places, refuse_swept_settings, refuse_too_many, what_is_swept
+from retinai.sweeps.queue import ask_queue
+from retinai.sweeps.record import FOLDER, SWEEP, SweepJob, SweepRecord, now, read_sweep, write_sweep
+from retinai.sweeps.states import FAILED, FINISHED, PRUNED, UNDONE, JobState, job_states
+
+
+class Launcher(Protocol):
+    """What hands jobs to where they run: Hydra's own launcher, or one of a cluster."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
+        """Run or submit jobs."""
+
+
+@dataclass
+class Sweeping:
+    """What Hydra gives a sweeper.
+
+    Attributes:
+        config: What the words without several values compose to, with the `hydra` section.
+        context: Hydra's loader of configurations.
+        task: The command.
+    """
+
+    config: DictConfig
+    context: Any
+    task: Any
+
+    @property
+    def command(self) -> str:
+        """The name of the command."""
+        return str(self.task.command)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the jobs run in this process."""
+        return str(self.config.hydra.launcher._target_).startswith("hydra._internal.")
+
+    def compose(self, words: list[str]) -> DictConfig:
+        """Return the configuration of one job, as its launcher will compose it, without the `hydra` section."""
+        cfg = self.context.config_loader.load_sweep_config(self.config, words)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    def launcher(self, task: SweptJob) -> Launcher:
+        """Return the launcher that was chosen, for a task."""
+        from hydra.core.plugins import Plugins
+
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=task, config=self.config
+        )
+
+
+def sweep(given: Sweeping, words: list[str]) -> list[Any]:
+    """Run or submit what of a sweep is missing or failed.
+
+    Args:
+        given: What Hydra gives a sweeper.
+        words: The words of the command line that are no settings of Hydra's.
+
+    Returns:
+        What the launcher returned for each job that was begun.
+
+    Raises:
+        UserError: If the sweep makes no sense, which is told before any job begins, or jobs failed.
+    """
+    folder, again = choose_folder(given.config), bool(given.config.get("resume"))
+    refuse_swept_settings(words)
+    swept = what_is_swept(words)
+    known = read_sweep(folder) if (folder / SWEEP).exists() else None
+    if known is not None and only_places(swept):
+        swept = known.words
+    jobs = expand(swept)
+    refuse_too_many(len(jobs), int(given.config.max_jobs))
+    record = _record(folder, given.config, swept, jobs, known, again)
+    check_jobs(
+        given.command,
+        jobs,
+        [_added(given.config, folder, job) for job in record.jobs],
+        given.compose,
+        check_machine if given.is_local else None,
+    )
+    check_folder(folder, "sweep")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "sweep"):
+        if not (again and known is not None):
+            write_sweep(folder, record)
+        wanted = _wanted(folder, record, again)
+        if not wanted:
+            return []
+        launcher = given.launcher(SweptJob(given.task, folder, again))
+        results = list(launcher.launch([_launched(given.config, folder, job) for job in wanted], wanted[0].number))
+    tell_end(folder, record, results)
+    return results
+
+
+def choose_folder(config: DictConfig) -> Path:
+    """Return the folder of a sweep: `sweep=` (or `study=`), `run_dir=`, or one named by the time.
+
+    Raises:
+        UserError: If two of them are given, or `resume=true` without need.
+    """
+    named = config.get("sweep") or config.get("study")
+    if named is None:
+        return Path(str(config.run_dir or config.hydra.sweep.dir)).expanduser()
+    if config.get("run_dir"):
+        raise UserError("sweep= and run_dir= both name the folder of a sweep; leave one of them out")
+    if config.get("resume"):
+        raise UserError("resume=true is not needed: -m with the sweep's name goes on with what is missing or failed")
+    return sweep_folder(str(named), Path(str(config.paths.outputs)) / FOLDER)
+
+
+def _record(
+    folder: Path, config: DictConfig, swept: list[str], jobs: list[list[str]], known: SweepRecord | None, again: bool
+) -> SweepRecord:
+    """Return the record of a sweep, the one that is there if it is of the same jobs.
+
+    Raises:
+        UserError: If the sweep that is there is of other jobs, or its folder holds runs and no record.
+    """
+    names = [str(number) for number in range(len(jobs))] if config.get("run_dir") else folder_names(jobs)
+    made = [
+        SweepJob(number=n, folder=name, overrides=words)
+        for n, (name, words) in enumerate(zip(names, jobs, strict=True))
+    ]
+    new = SweepRecord(name=folder.name, created=now(), words=swept, jobs=made)
+    if again:
+        return new
+    if known is not None:
+        if [job.overrides for job in known.jobs] != jobs:
+            raise UserError(
+                f"{folder} is a sweep of {len(known.jobs)} jobs from other words ({' '.join(known.words)}); go on "
+                "with it by -m with its name and no more words, or choose another sweep="
+            )
+        return known
+    if taken := [name for name in names if (folder / name / RECORD).exists()]:
+        raise UserError(
+            f"{folder / taken[0]} already holds a run; choose another folder, or go on with the runs that are there "
+            "with resume=true and the words of the sweep"
+        )
+    return new
+
+
+def _wanted(folder: Path, record: SweepRecord, again: bool) -> list[SweepJob]:
+    """Return the jobs to begin, and tell what is left alone."""
+    states = [JobState(job, FAILED) for job in record.jobs] if again else _states_now(folder, record)
+    wanted = [state.job for state in states if state.status in UNDONE]
+    left: dict[str, int] = {}
+    for state in states:
+        if state.status not in UNDONE:
+            left[state.status] = left.get(state.status, 0) + 1
+    kept = f" ({', '.join(f'{n} {status}' for status, n in left.items())})" if left else ""
+    logger.info(f"sweep {folder}: {len(wanted)} of {len(record.jobs)} jobs to begin{kept}")
+    return wanted
+
+
+def _states_now(folder: Path, record: SweepRecord) -> list[JobState]:
+    """Return the states of a sweep whose lock this process holds: nothing of it runs outside of a queue."""
+    return job_states(folder, record, ask_queue(record), at_work=False)
+
+
+def _added(config: DictConfig, folder: Path, job: SweepJob) -> list[str]:
+    """Return the words that every job of a sweep gets."""
+    again = ["resume=true"] if config.get("resume") else []
+    return [f"run_dir={_quoted(str(_base(config, folder) / job.folder))}", f"sweep={_quoted(folder.name)}", *again]
+
+
+def _base(config: DictConfig, folder: Path) -> Path:
+    """Return the folder of the runs; `run_dir=` as it was written, since references may stand in it."""
+    written = config._get_node("run_dir")
+    raw = None if written is None else written._value()
+    return Path(str(raw)).expanduser() if raw else folder
+
+
+def _launched(config: DictConfig, folder: Path, job: SweepJob) -> list[str]:
+    """Return all words of a job: its own, its folder, and that Hydra makes no folder itself."""
+    hydra = [f"hydra.sweep.dir={_quoted(str(folder))}", "hydra.sweep.subdir=."]
+    return [*job.overrides, *_added(config, folder, job), *hydra]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def tell_end(folder: Path, record: SweepRecord, results: Sequence[Any]) -> None:
+    """Tell how a sweep stands once its launcher returned.
+
+    Raises:
+        UserError: If jobs failed by faults of the user's.
+        SystemExit: With code 1 if one failed by a defect.
+    """
+    states = job_states(folder, record, ask_queue(record))
+    failed = [state for state in states if state.status == FAILED]
+    done = sum(state.status in (FINISHED, PRUNED) for state in states)
+    logger.info(f"sweep {folder}: {done} of {len(states)} jobs finished")
+    if not failed:
+        return
+    own = own_words([job.overrides for job in record.jobs])
+    lines = [f"{called(s.job.number, own[s.job.number])}: {s.reason}" for s in failed]
+    again = f"once mended, -m sweep={folder} begins what failed and nothing else"
+    message = "\n".join([f"{len(failed)} of {len(states)} jobs failed; {again}", *(f"- {line}" for line in lines)])
+    if any(state.told.get("defect") for state in failed):
+        logger.error(message)
+        raise SystemExit(1)
+    raise UserError(message)

@@ -52,7 +52,8 @@ def words(weights: Path, synthetic_aptos: Path, tmp_path: Path) -> list[str]:
 def test_numbers_are_the_networks_and_ids_the_tables(
     words: list[str], weights: Path, synthetic_aptos: Path, tmp_path: Path, command: Command
 ) -> None:
-    assert command(*words, f"out={tmp_path / 'e.npz'}", "dtype=float32") == 0
+    assert command(*words, f"out={tmp_path / 'e.npz'}", "dtype=float32", "neighbours=2") == 0
+    assert (tmp_path / "e_neighbours.png").stat().st_size > 10_000
     found = read_embeddings(tmp_path / "e.npz")
     assert found.vectors.shape == (len(list(synthetic_aptos.glob("*_images/*.png"))), 512)
     net = timm.create_model("resnet18", num_classes=0).eval()
@@ -146,6 +147,7 @@ def test_a_checkpoints_own_encoder_and_files_that_cannot_be_read(
         (["pooling=token"], "pooling=token does not suit resnet18; it has: own, avg"),
         (["pooling=mean"], "own, avg, token, all"),
         (["dtype=int8"], "float16, float32"),
+        (["neighbours=0"], "from 1 to 20"),
         (["data.root=/nowhere"], "/nowhere"),
         (["backbone.weights=/nowhere.pth"], "is no file"),
     ],

@@ -60,8 +60,11 @@ def test_one_probe_leaves_what_an_evaluation_leaves(
     words: list[str], table: pd.DataFrame, cache: Path, tmp_path: Path, command: Command
 ) -> None:
     file = write(tmp_path / "e.npz", table, cache, 0.8)
-    assert command(*words, f"embeddings={file}", "target=any_dr") == 0
+    assert command(*words, f"embeddings={file}", "target=any_dr", "label_issues=true") == 0
     run = tmp_path / "run"
+    issues = pd.read_csv(run / "label_issues.csv")
+    assert list(issues) == ["id", "path", "label", "suggested", "confidence", "margin"]
+    assert issues["margin"].is_monotonic_increasing and (issues["label"] != issues["suggested"]).all()
     metrics, rows = json.loads((run / "metrics.json").read_text()), pd.read_csv(run / "predictions.csv")
     assert metrics["n"] == len(rows) == (table["split"] == "test").sum() and set(rows["id"].str[:5]) == {"test_"}
     assert metrics["task"]["kind"] == "binary"
@@ -102,6 +105,7 @@ def test_all_leaves_out_what_cannot_be_asked(
     assert command(*words, f"embeddings={file}", "target=all", "method=knn") == 0
     scores = json.loads((tmp_path / "run" / "probe.json").read_text())["scores"]
     assert {"any_dr", "referable", "grade", "dme"} <= set(scores)
+    assert "grade_0" not in scores  # it is any_dr turned round
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,19 @@ def run(cfg: DictConfig) -> None:
         note("weights: none, the encoder is as it was drawn; give backbone.weights= for more than a control")
     print_notes(weight_notes({"name": encoder.name, "weights": encoder.weights}, request.data or None))
     _tell(embed_photographs(module, request, out), out)
+    if cfg.neighbours is not None:
+        _draw_neighbours(out, int(cfg.neighbours), request.labels)
+
+
+def _draw_neighbours(out: Path, count: int, labels: Mapping[str, str]) -> None:
+    from retinai.embeddings.files import read_embeddings
+    from retinai.embeddings.neighbours import neighbours_figure
+    from retinai.reports.style import save_figure
+
+    sheet = save_figure(
+        neighbours_figure(read_embeddings(out), count, labels), out.with_name(f"{out.stem}_neighbours.png")
+    )
+    logger.info(f"nearest photographs: {sheet}")
 
 
 def _tell(info: dict[str, Any], out: Path) -> None:

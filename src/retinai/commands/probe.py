@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
+    from retinai.embeddings.estimators import ProbeSettings
     from retinai.embeddings.files import Embeddings
-    from retinai.embeddings.probe import Job
+    from retinai.embeddings.probe import Job, Outcome
 
 
 def run(cfg: DictConfig) -> None:
@@ -63,6 +64,8 @@ def run(cfg: DictConfig) -> None:
     }
     metrics = write_results(folder, outcomes, files, details, int(cfg.resamples), int(cfg.seed))
     _print(metrics)
+    if cfg.label_issues:
+        _list_label_issues(folder, outcomes, files, settings)
     logger.info(f"run folder: {folder}")
 
 
@@ -109,6 +112,25 @@ def _jobs(names: list[Any], datamodule: FundusDataModule) -> list[Job]:
     if not jobs:
         raise reason or DataError("there is nothing to probe")
     return jobs
+
+
+def _list_label_issues(
+    folder: Path, outcomes: Sequence[Outcome], files: Sequence[Embeddings], settings: ProbeSettings
+) -> None:
+    """Write `label_issues.csv` beside the metrics of each probe of classes."""
+    from retinai.embeddings.label_issues import label_issues
+    from retinai.files import write_csv
+
+    for outcome in outcomes:
+        job = outcome.job
+        if job.target.task is None:
+            continue
+        file = next(file for file in files if file.name == outcome.embeddings)
+        own = folder if len(outcomes) == 1 else folder / job.target.name / outcome.embeddings
+        found = label_issues(job, file, settings)
+        write_csv(own / "label_issues.csv", found)
+        total = len(job.training.ids) + len(job.test.ids)
+        logger.info(f"{job.target.name}, {file.name}: {len(found)} of {total} labels are suspicious (label_issues.csv)")
 
 
 def _print(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

@@ -68,4 +68,6 @@ def make_request(cfg: DictConfig, preprocessing: Preprocessing) -> Request:
     check_files(table, datamodule.root)
     photographs = Photographs(table["id"].tolist(), table["path"].tolist())
     cache = PreparedCache(cfg.paths.cache, preprocessing)
-    return Request(photographs, preprocessing, cache=cache, data=str(datamodule.name), **options)
+    task = datamodule.task
+    labels = {name: ", ".join(task.class_names(t)) for name, t in zip(table["id"], table["target"], strict=True)}
+    return Request(photographs, preprocessing, cache=cache, data=str(datamodule.name), labels=labels, **options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Request:
         num_workers: Processes that read, or `auto`.
         accelerator: `auto`, `cpu` or `gpu`.
         data: Name of the data set; empty for loose files.
+        labels: What is known of photographs, in words, by id.
     """
 
     photographs: Photographs
@@ -51,6 +52,7 @@ class Request:
     num_workers: int | str = "auto"
     accelerator: str = "auto"
     data: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def embed_photographs(module: FrozenEncoder, request: Request, out: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def scores_figure(scores: Mapping[str, Mapping[str, Mapping[str, float | None]]]
         label: Name of the score.
     """
     names = list(next(iter(scores.values())))
-    figure, (axes,) = new_figure(6.2, 1.2 + 0.22 * len(scores) * (1 + len(names)))
+    figure, (axes,) = new_figure(6.2, 1.2 + 0.17 * len(scores) * (1 + len(names)))
     for number, name in enumerate(names):
         places, values, below, above = [], [], [], []
         for row, by_file in enumerate(scores.values()):

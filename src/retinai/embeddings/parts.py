@@ -104,6 +104,11 @@ def make_parts(target: Target, table: pd.DataFrame) -> tuple[Part, Part]:
     if few_of or len(values) < 2:
         told = f"one photograph only of {few(few_of)}" if few_of else f"no photograph but of {_name(target, values)}"
         raise DataError(f"target={target.name}: the training part has {told}; a probe needs two of each of two classes")
+    if len(np.unique(test.targets)) < 2:
+        told = _name(target, test.targets)
+        raise DataError(
+            f"target={target.name}: the test part has no photograph but of {told}, so nothing can be ranked"
+        )
     return training, test
 
 

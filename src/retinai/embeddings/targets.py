@@ -48,12 +48,15 @@ def find_targets(asked: Iterable[str], datamodule: FundusDataModule) -> list[Tar
     Raises:
         DataError: If a name is unknown, or a column mixes numbers and words; lists the valid ones.
     """
-    known = _questions(datamodule) | _columns_with_tasks(datamodule) | _lesions(datamodule)
+    names = list(asked)
     columns = datamodule.source.columns()
+    known = _questions(datamodule) | _columns_with_tasks(datamodule)
+    if any(name not in known and name not in columns for name in names):
+        known |= _lesions(datamodule)  # finding the photographs of masks reads files, so only where they are meant
     found: dict[str, Target] = {}
-    for name in asked:
+    for name in names:
         if name == ALL:
-            found |= known
+            found |= _different(known)
         elif name in known:
             found[name] = known[name]
         elif name in columns:
@@ -62,6 +65,16 @@ def find_targets(asked: Iterable[str], datamodule: FundusDataModule) -> list[Tar
             valid = [ALL, *known, *(str(c) for c in columns if c not in known)]
             raise DataError(f"target={name} is unknown for data={datamodule.name}; valid: {few(valid, 40)}")
     return list(found.values())
+
+
+def _different(known: Mapping[str, Target]) -> dict[str, Target]:
+    """Leave out questions that are another one turned round: `grade_0` is what `any_dr` is not, and would count twice."""
+    kept: dict[str, Target] = {}
+    for name, target in known.items():
+        turned = {i: 1 - value for i, value in target.values.items()} if isinstance(target.task, BinaryTask) else None
+        if not any(other.values in (target.values, turned) for other in kept.values()):
+            kept[name] = target
+    return kept
 
 
 def _questions(datamodule: FundusDataModule) -> dict[str, Target]:

@@ -48,11 +48,15 @@ def test_columns_that_ask_nothing(cells: list[str], told: str) -> None:
         ({"a": 0, "b": 0, "c": 1, "t": 1}, "one photograph only of sick"),
         ({"a": 0, "b": 0, "c": 0, "t": 1}, "no photograph but of well"),
         ({"a": 0, "b": 1}, "is known of no photograph of the test part"),
+        (
+            {"a": 0, "b": 1, "c": 0, "d": 1, "t": 1},
+            "the test part has no photograph but of sick, so nothing can be ranked",
+        ),
         ({"t": 1}, "is known of no photograph of the training part"),
     ],
 )
 def test_parts_that_are_too_small(answers: dict[str, int], told: str) -> None:
-    rows = [(name, "test" if name == "t" else "train") for name in "abct"]
+    rows = [(name, "test" if name == "t" else "train") for name in "abcdt"]
     table = pd.DataFrame([(i, i, i, split) for i, split in rows], columns=["id", "path", "patient", "split"])
     with pytest.raises(DataError) as caught:
         make_parts(Target("sick", TASK, answers), table)

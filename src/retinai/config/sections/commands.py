@@ -88,6 +88,7 @@ class Embed(_Command):
     overwrite: bool = UNSET
     pooling: Literal["own", "avg", "token", "all"] = UNSET
     dtype: Literal["float16", "float32"] = UNSET
+    neighbours: Annotated[int, Field(ge=1, le=20)] | None = UNSET
     batch_size: _BatchSize = UNSET
     num_workers: Workers = UNSET
     accelerator: Accelerator = UNSET
@@ -111,6 +112,7 @@ class Probe(_Command):
     smote: bool = UNSET
     shots: _Percent | Annotated[list[_Percent], Field(min_length=1)] | None = UNSET
     draws: Annotated[int, Field(ge=1, le=1000)] = UNSET
+    label_issues: bool = UNSET
     run_dir: Path | None = UNSET
     overwrite: bool = UNSET
     resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET

@@ -17,6 +17,7 @@ from retinai.config.sections.base import (
     Path,
     Section,
     Seed,
+    Text,
     Workers,
 )
 
@@ -104,4 +105,40 @@ class Synthetic(Data):
     cohort_seed: Seed = UNSET
 
 
-MODELS: tuple[type[Section], ...] = (Aptos, Idrid, Odir, LlavaJsonl, Synthetic)
+_Classes = Annotated[list[Text], Field(min_length=2)]
+
+
+class Columns(Section):
+    """Which column of a table is what."""
+
+    id: Text | None = UNSET
+    path: Text | None = UNSET
+    target: Text | Annotated[list[Text], Field(min_length=2)] | None = UNSET
+    patient: Text | None = UNSET
+    eye: Text | None = UNSET
+    split: Text | None = UNSET
+
+
+class _Own(Data):
+    kind: Literal["auto", "binary", "grade"] = UNSET
+    classes: _Classes | None = UNSET
+    referable_from: Annotated[int, Field(ge=1, le=49)] | None = UNSET
+    prevalence: OpenShare | None = UNSET
+
+
+class Table(_Own):
+    """`data=table`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.table.TableDataModule",)
+    file: Path | None = UNSET
+    columns: Columns = UNSET
+
+
+class Folder(_Own):
+    """`data=folder`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.folder.FolderDataModule",)
+    patient_pattern: Text | None = UNSET
+
+
+MODELS: tuple[type[Section], ...] = (Aptos, Idrid, Odir, LlavaJsonl, Synthetic, Table, Folder)

@@ -35,7 +35,7 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
 
     Args:
         path: The file.
-        required: Columns that must be there.
+        required: Columns that must be there; a row in which all of them are empty is dropped. Without any, all count.
 
     Returns:
         All columns as str, missing values as "", plus `row` (int).
@@ -57,7 +57,8 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(content, columns=pd.Index(header, dtype=object), dtype=object)
     table = table.loc[:, [name != "" for name in header]]
     table["row"] = [number for number, _ in rows[1:]]
-    table = table[(table[list(required)] != "").any(axis=1)].reset_index(drop=True)
+    looked_at = list(required) or [name for name in table if name != "row"]
+    table = table[(table[looked_at] != "").any(axis=1)].reset_index(drop=True)
     if table.empty:
         raise DataError(f"{path} has a header but no rows; fetch it again")
     return table

@@ -1,0 +1,115 @@
+"""What a column or a row of folders asks: which task it is, and the target of each value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from retinai.data.sources.label_table import few
+from retinai.errors import ConfigError, DataError
+from retinai.tasks.binary import BinaryTask
+from retinai.tasks.grade import GradeTask
+from retinai.tasks.task import Task
+
+KINDS = ("auto", "binary", "grade")
+# Words that mean yes where a column holds two.
+_YES = ("1", "yes", "y", "true", "t", "positive", "present", "abnormal", "sick", "case")
+_MOST_GRADES = 50
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How the labels of somebody's own data are read.
+
+    Args:
+        kind: `binary` (yes or no), `grade` (classes in an order), or `auto`: binary where there are two values.
+        classes: The values in their order: of two the second is yes, of grades the last is the worst. None: numbers
+            by size, of two words the one that means yes, other words by the alphabet.
+        referable_from: Of grades, the lowest that is referred.
+        prevalence: Of yes or no, at which predictive values are given besides.
+
+    Raises:
+        ConfigError: If they contradict each other.
+    """
+
+    kind: str = "auto"
+    classes: Sequence[str] | None = None
+    referable_from: int | None = None
+    prevalence: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.kind not in KINDS:
+            problems.append(f"data.kind={self.kind} is unknown; valid: {', '.join(KINDS)}")
+        count = None if self.classes is None else len(self.classes)
+        if count is not None and (count < 2 or len(set(map(str, self.classes or ()))) < count):
+            problems.append("data.classes= must name two or more different values")
+        if self.kind == "binary" and count not in (None, 2):
+            problems.append(f"data.kind=binary has two classes, but data.classes= names {count}")
+        if problems:
+            raise ConfigError(problems)
+
+
+def own_task(name: str, values: Sequence[str], settings: LabelSettings, where: str) -> tuple[Task, Mapping[str, int]]:
+    """Return the task that different values make, and the target of each value.
+
+    Args:
+        name: Name of the data set.
+        values: The different values, as texts.
+        settings: What was said of them.
+        where: File and column, or folder, for messages.
+
+    Raises:
+        DataError: If there are fewer than two values, numbers and words are mixed, numbers are no grades, or a value
+            is not among the classes.
+    """
+    ordered = _ordered(sorted(set(values)), settings, where)
+    names = [f"grade_{value}" if value.isdigit() else value for value in ordered]
+    target = {value: number for number, value in enumerate(ordered)}
+    binary = settings.kind == "binary" or (settings.kind == "auto" and len(ordered) == 2)
+    if binary and len(ordered) != 2:
+        raise DataError(f"{where} holds {len(ordered)} different values ({few(ordered)}), but data.kind=binary has two")
+    if binary:
+        answers = ("no", "yes") if set(ordered) == {"0", "1"} else (names[0], names[1])
+        return BinaryTask(name, answers, prevalence=settings.prevalence), target
+    if settings.prevalence is not None:
+        raise DataError(f"data.prevalence= is for yes or no, but {where} holds {len(ordered)} values")
+    return GradeTask(name, tuple(names), referable_from=settings.referable_from), target
+
+
+def _ordered(values: list[str], settings: LabelSettings, where: str) -> list[str]:
+    if settings.classes is not None:
+        classes = [str(value) for value in settings.classes]
+        unknown = [value for value in values if value not in classes]
+        if unknown:
+            raise DataError(f"{where} holds {few(unknown)}, which data.classes= does not name ({few(classes, 10)})")
+        return classes
+    if len(values) < 2:
+        raise DataError(f"{where} holds {'one value only, ' + values[0] if values else 'no values'}; two are needed")
+    numbers = [value for value in values if value.isdigit()]
+    if numbers and len(numbers) < len(values):
+        words = [value for value in values if not value.isdigit()]
+        raise DataError(
+            f"{where} mixes grades and other values ({few(words)}); mend them, or name all in data.classes="
+        )
+    if not numbers:
+        if len(values) > 2 and all(_is_number(value) for value in values):
+            raise DataError(
+                f"{where} holds numbers that are no grades ({few(values)}); grades are whole numbers from 0"
+            )
+        yes = [value for value in values if value.lower() in _YES]
+        return values if len(values) != 2 or len(yes) != 1 else [next(v for v in values if v != yes[0]), yes[0]]
+    if len(numbers) == 2:
+        return sorted(numbers, key=int)
+    highest = max(map(int, numbers))
+    if highest >= _MOST_GRADES:
+        raise DataError(f"{where} holds the grade {highest}; grades count from 0, with at most {_MOST_GRADES}")
+    return [str(grade) for grade in range(highest + 1)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -68,7 +68,7 @@ def find_targets(asked: Iterable[str], datamodule: FundusDataModule) -> list[Tar
 
 
 def _different(known: Mapping[str, Target]) -> dict[str, Target]:
-    """Leave out questions that are another one turned round: `grade_0` is what `any_dr` is not, and would count twice."""
+    """Leave out questions that are another one turned round: `grade_0` is what `any_dr` is not, and counts once."""
     kept: dict[str, Target] = {}
     for name, target in known.items():
         turned = {i: 1 - value for i, value in target.values.items()} if isinstance(target.task, BinaryTask) else None

@@ -57,7 +57,7 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(content, columns=pd.Index(header, dtype=object), dtype=object)
     table = table.loc[:, [name != "" for name in header]]
     table["row"] = [number for number, _ in rows[1:]]
-    looked_at = list(required) or [name for name in table if name != "row"]
+    looked_at = list(required) or [str(name) for name in table if name != "row"]
     table = table[(table[looked_at] != "").any(axis=1)].reset_index(drop=True)
     if table.empty:
         raise DataError(f"{path} has a header but no rows; fetch it again")

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner",
     "runs": "list the runs",
     "report": "put runs side by side: intervals, and spread over folds and seeds",
+    "explain": "draw what a checkpoint's answers rest on, and measure whether it looks where it should",
     "dashboard": "one page about many runs: tables, curves, settings; and the same for W&B",
 }
 # Words without "=" that such a command takes: `retinai report RUN RUN` is `runs=[RUN,RUN]`.

@@ -45,6 +45,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "runtime": ("onnxruntime", "openvino"),
     "export": ("onnx", "onnxscript", "nncf"),
     "benchmark": ("trl",),
+    "explain": ("captum",),
     "dashboard": ("plotly", "wandb_workspaces"),
 }  # fmt: skip
 

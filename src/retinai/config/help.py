@@ -48,6 +48,11 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai report outputs/idrid/classifier/efficientnet_lite0/* out=comparison",
         "retinai report losses",
     ],
+    "explain": [
+        "retinai explain ckpt=RUN/checkpoints/best.ckpt split=test",
+        "retinai explain ckpt=RUN/checkpoints/best.ckpt images='eyes/*.jpg' method=[gradcam,ig]",
+        "retinai explain ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/data/idrid regions=[lesions,disc]",
+    ],
     "dashboard": ["retinai dashboard outputs", "retinai dashboard outputs/sweeps/recipe out=page photographs=12"],
 }
 

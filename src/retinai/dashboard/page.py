@@ -8,12 +8,10 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-import jinja2
-
 from retinai.dashboard.collect import Collected
 from retinai.errors import missing_extra
 from retinai.reports.contact_sheet import Mistake
-from retinai.reports.html import jpeg
+from retinai.reports.html import jpeg, render
 
 _HERE = Path(__file__).parent
 
@@ -34,13 +32,9 @@ def dashboard_page(collected: Collected, title: str, mistakes: Sequence[Mistake]
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
         raise missing_extra(error) or error from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=jinja2.select_autoescape(["html.j2"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("dashboard.html.j2").render(
+    return render(
+        "dashboard.html.j2",
+        folder=_HERE,
         title=title,
         made=f"{datetime.now():%Y-%m-%d %H:%M}",
         plotly=get_plotlyjs(),

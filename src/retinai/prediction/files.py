@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,17 +98,8 @@ def predict_files(
     files = PhotographFiles(photographs, module.preprocessing, fields)
     collate = Collate(module.preprocessing, module.task, fields)
     reasons, rows = [""] * len(files), list[int]()
-
-    def good_batches() -> Iterator[dict[str, Any]]:
-        for batch in file_loader(files, batch_size, num_workers):
-            good = [(index, sample) for index, sample, _ in batch if sample is not None]
-            rows.extend(index for index, _ in good)
-            for index, _, reason in batch:
-                reasons[index] = reason
-            if good:
-                yield collate([sample for _, sample in good])
-
-    results = predictor.run(good_batches(), module.photograph_steps(), total=len(files))
+    batches = readable_batches(file_loader(files, batch_size, num_workers), collate, rows, reasons)
+    results = predictor.run(batches, module.photograph_steps(), total=len(files))
     probabilities = np.full((len(files), module.task.num_classes), np.nan)
     if rows:
         probabilities[rows] = results[PROBABILITY]
@@ -117,6 +108,26 @@ def predict_files(
         column = pd.Series(list(values), index=rows).reindex(range(len(files)))
         table.insert(list(table.columns).index("error"), name, column.to_numpy())
     return table
+
+
+def readable_batches(
+    loader: Iterable[list[Item]], collate: Collate, rows: list[int], reasons: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the batches of those files that can be read.
+
+    Args:
+        loader: Of `file_loader`.
+        collate: Makes a batch of samples.
+        rows: Gets the number of each file that can be read, in the order of the batches.
+        reasons: One text per file: gets why the others cannot be read.
+    """
+    for items in loader:
+        good = [(index, sample) for index, sample, _ in items if sample is not None]
+        rows.extend(index for index, _ in good)
+        for index, _, reason in items:
+            reasons[index] = reason
+        if good:
+            yield collate([sample for _, sample in good])
 
 
 def file_loader(files: PhotographFiles, batch_size: int, num_workers: int | str) -> DataLoader[Any]:

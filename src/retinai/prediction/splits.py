@@ -43,13 +43,13 @@ def predict_split(
     Raises:
         DataError: If the split is unknown or empty.
     """
-    loader = _ordered_loader(datamodule, split)
+    loader = ordered_loader(datamodule, split)
     dataset: Any = loader.dataset
     results = Predictor(module, accelerator, progress).run(loader, steps, total=len(dataset))
     return _with_labels(module, datamodule, dataset, results)
 
 
-def _ordered_loader(datamodule: FundusDataModule, split: str) -> DataLoader[Any]:
+def ordered_loader(datamodule: FundusDataModule, split: str) -> DataLoader[Any]:
     """Return a loader that gives each photograph of the split once, in order, as it is."""
     loader = datamodule.loader(split)
     if split != "train":

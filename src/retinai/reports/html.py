@@ -29,15 +29,17 @@ _CLASS_COLUMNS = {
 }
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill a template of this package.
+def render(template: str, folder: Path | None = None, **values: Any) -> str:
+    """Fill a template; it may extend `base.html.j2` of this package.
 
     Args:
         template: File name of the template.
+        folder: Where it lies; None: in this package.
         **values: What it shows; text is escaped.
     """
+    own = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([own] if folder is None else [folder, own]),
         autoescape=jinja2.select_autoescape(["html.j2", "html", "j2"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

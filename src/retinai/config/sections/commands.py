@@ -24,6 +24,7 @@ from retinai.config.sections.base import (
 _Processes = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
 _Engine = Literal["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"]
 _Baseline = Literal["resnet101", "efficientnet_b5", "convnext_small", "resnext101"]
+_Map = Literal["gradcam", "gradcampp", "hirescam", "layercam", "cam", "occlusion", "ig", "rollout", "attention"]
 _Table = Literal["md", "csv", "html"]
 _BatchSize = Annotated[int, Field(ge=1, le=2**16)]
 
@@ -235,6 +236,25 @@ class Report(_Command):
     resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
 
 
+class Explain(_Command):
+    """`retinai explain`."""
+
+    ckpt: Path = UNSET
+    images: Path | None = UNSET
+    split: Literal["train", "val", "test", "predict"] = UNSET
+    method: _Map | Annotated[list[_Map], Field(min_length=1)] = UNSET
+    target: Text = UNSET
+    layer: Text = UNSET
+    regions: list[Literal["lesions", "disc"]] = UNSET
+    overlays: bool = UNSET
+    resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
+    run_dir: Path | None = UNSET
+    overwrite: bool = UNSET
+    batch_size: _BatchSize | None = UNSET
+    num_workers: Workers | None = UNSET
+    accelerator: Accelerator = UNSET
+
+
 class Dashboard(_Command):
     """`retinai dashboard`."""
 
@@ -262,4 +282,5 @@ COMMANDS: dict[str, type[Section]] = {
     "runs": Runs,
     "report": Report,
     "dashboard": Dashboard,
+    "explain": Explain,
 }

@@ -1,0 +1,175 @@
+"""`retinai explain`: maps of what a checkpoint's answers rest on, measured against regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retinai.errors import UserError
+from retinai.log import logger
+from retinai.places import check_folder, check_new, make_unique
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retinai.explain.run import Explained, Explainer, Known
+    from retinai.modules.grading import GradingModule
+
+
+def run(cfg: DictConfig) -> None:
+    """Explain the photographs of a data set or of files, and write maps, pictures and measures.
+
+    Args:
+        cfg: The composed configuration of `conf/explain.yaml`, already checked.
+
+    Raises:
+        UserError: If an option does not suit the checkpoint or the photographs.
+    """
+    from retinai.explain.region_masks import chosen_families
+    from retinai.explain.results import summarise, write_results
+    from retinai.explain.step import Maps
+    from retinai.modules.load import load_module
+
+    if cfg.images is not None and cfg.get("data") is not None:
+        raise UserError("give either data= (a data set) or images= (files), not both")
+    folder = _folder(cfg)
+    module = load_module(Path(cfg.ckpt))
+    methods = [cfg.method] if isinstance(cfg.method, str) else list(cfg.method)
+    families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None)
+    step = Maps(module, methods, str(cfg.target), str(cfg.layer))
+    explain = _data_set if cfg.images is None else _files
+    from retinai.explain.run import Explainer
+
+    if cfg.run_dir is None:
+        folder = make_unique(folder)
+
+    def explainer(known: Known) -> Explainer:
+        return Explainer(module, step, families, known, folder, overlays=bool(cfg.overlays))
+
+    found, about = explain(cfg, module, families, explainer)
+    facts = {**_facts(cfg, module), **about, "notes": [*_notes(module, step), *about["notes"]]}
+    content = summarise(found, methods, facts, int(cfg.resamples))
+    write_results(folder, content, found, module.task)
+    _tell(content, found, folder)
+
+
+def _folder(cfg: DictConfig) -> Path:
+    """Return where the results go; a folder that cannot be written or holds results is refused first."""
+    from retinai.explain.results import RECORD
+    from retinai.run.checkpoint_data import run_folder_of
+
+    if cfg.run_dir is None:
+        above = check_folder(run_folder_of(Path(cfg.ckpt)) / "explanations", "run_dir")
+        return above / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder = check_folder(cfg.run_dir, "run_dir")
+    if (folder / "run.json").exists():
+        raise UserError(f"{folder} holds a training run; choose another run_dir=")
+    return check_new(folder, "run_dir", (RECORD,), cfg.overwrite)
+
+
+def _data_set(
+    cfg: DictConfig, module: GradingModule, families: Any, explainer: Any
+) -> tuple[Explained, dict[str, Any]]:
+    """Explain a part of a data set."""
+    from retinai.explain.region_masks import region_fields
+    from retinai.explain.run import Known
+    from retinai.explain.view import ViewField
+    from retinai.prediction.splits import ordered_loader
+    from retinai.run.checkpoint_data import open_data
+    from retinai.run.console import print_notes
+
+    datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
+    more = region_fields(families)
+    datamodule.use_fields([ViewField(), *more])
+    datamodule.setup()
+    table = datamodule.split_table(str(cfg.split))
+    notes = [*datamodule.notes, *notes]
+    print_notes(notes)
+    labelled = all(target is not None for target in table["target"])
+    columns = {name: dict(zip(table["id"], table[name], strict=True)) for name in ("patient", "eye", "target")}
+    known = Known(columns["patient"], columns["eye"], columns["target"] if labelled else None)
+    loader = ordered_loader(datamodule, str(cfg.split))
+    names = [field.name for field in more]
+    found = explainer(known).run(loader, names, len(table), str(cfg.accelerator))
+    about = {"data": str(datamodule.name), "split": str(cfg.split), "data_fingerprint": datamodule.fingerprint}
+    return found, {**about, "unreadable": {}, "notes": notes}
+
+
+def _files(cfg: DictConfig, module: GradingModule, families: Any, explainer: Any) -> tuple[Explained, dict[str, Any]]:
+    """Explain loose files; one that cannot be read is told and left out."""
+    from retinai.data.loading.dataset import Collate
+    from retinai.explain.region_masks import region_fields
+    from retinai.explain.run import Known
+    from retinai.explain.view import ViewField
+    from retinai.prediction.files import PhotographFiles, file_loader, readable_batches
+    from retinai.prediction.photographs import find_photographs
+
+    photographs = find_photographs(str(cfg.images))
+    more = region_fields(families)
+    fields = [*module.photograph_fields(), ViewField(), *more]
+    files = PhotographFiles(photographs, module.preprocessing, fields)
+    reasons, rows = [""] * len(files), list[int]()
+    loader = file_loader(files, int(cfg.batch_size or 16), "auto" if cfg.num_workers is None else cfg.num_workers)
+    batches = readable_batches(loader, Collate(module.preprocessing, module.task, fields), rows, reasons)
+    known = Known(dict(zip(photographs.ids, photographs.ids, strict=True)), {})
+    found = explainer(known).run(batches, [field.name for field in more], len(files), str(cfg.accelerator))
+    unreadable = {name: reason for name, reason in zip(photographs.ids, reasons, strict=True) if reason}
+    if not found.rows:
+        raise UserError(
+            f"none of the {len(files)} photographs could be read (first: {next(iter(unreadable.values()))})"
+        )
+    return found, {"data": str(cfg.images), "split": None, "unreadable": unreadable, "notes": []}
+
+
+def _facts(cfg: DictConfig, module: Any) -> dict[str, Any]:
+    from retinai import __version__
+    from retinai.explain.scores import describe_score
+    from retinai.run.recording import git_revision, package_versions
+
+    return {
+        "checkpoint": str(cfg.ckpt),
+        "model": module.model_name,
+        "backbone": module.backbone_name,
+        "target": str(cfg.target),
+        "score": describe_score(module.criterion),
+        "layer": str(cfg.layer),
+        "decision_rule": module.decision_rule,
+        "preprocessing": module.preprocessing.to_dict(),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "version": __version__,
+        "versions": package_versions(),
+        "git_revision": git_revision(),
+    }
+
+
+def _notes(module: Any, step: Any) -> list[str]:
+    """Return what a reader should know of the maps."""
+    said = []
+    if module.test_time_flips:
+        said.append("predictions of this checkpoint average four flips; the maps are of the photograph as it is")
+    if len(step.methods) and not module.criterion.gives_class_logits:
+        said.append("its loss orders the grades and has no logit of a class: maps explain the expected grade")
+    return said
+
+
+def _tell(content: dict[str, Any], found: Explained, folder: Path) -> None:
+    from retinai.explain.results import region_table
+
+    table = region_table(content)
+    if len(table):
+        logger.info(table.to_string(index=False))
+    zero = {method: told.get("zero_maps", 0) for method, told in content["methods"].items()}
+    for method, count in zero.items():
+        if count:
+            logger.info(f"{method}: {count} maps are zero everywhere; they are not measured")
+    _tell_unreadable(list(content["unreadable"].items()))
+    logger.info(f"{len(found.rows)} photographs explained; open {folder / 'explain.html'}")
+
+
+def _tell_unreadable(unreadable: Sequence[tuple[str, str]]) -> None:
+    if unreadable:
+        logger.info(f"{len(unreadable)} photographs could not be read")
+    for name, reason in unreadable[:10]:
+        logger.info(f"  {name}: {reason}")

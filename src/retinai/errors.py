@@ -46,6 +46,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("onnx", "onnxscript", "nncf"),
     "benchmark": ("trl",),
     "explain": ("captum",),
+    "tensorboard": ("tensorboardX",),
     "dashboard": ("plotly", "wandb_workspaces"),
 }  # fmt: skip
 

@@ -84,7 +84,7 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     from retinai.run import factories
     from retinai.run.console import print_start
     from retinai.run.restoring import Restoring
-    from retinai.tracking.wandb import make_logger
+    from retinai.tracking.loggers import make_logger
 
     logger = make_logger(factories.plain(cfg.logger), folder, as_written(cfg))
     callbacks = make_callbacks(factories.plain(cfg.callbacks), folder, module.monitor, module.mode)

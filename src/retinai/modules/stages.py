@@ -108,7 +108,7 @@ class TestBest(Stage):
         """Return the metrics, each with its interval, under `metrics`."""
         from retinai.prediction.splits import predict_split
         from retinai.reports.run_report import write_evaluation
-        from retinai.tracking.wandb import log_evaluation
+        from retinai.tracking.loggers import log_evaluation
 
         best = context.load_best()
         predictions = predict_split(best, context.datamodule, "test")

@@ -137,9 +137,9 @@ def sharing_notes(node: Mapping[str, Any]) -> list[str]:
     Raises:
         ConfigError: If the section has an unknown key or a wrong value.
     """
-    options = _checked(node)
-    if options["name"] == "none" or wanted_mode() == "disabled":
+    if node.get("name") != "wandb" or wanted_mode() == "disabled":
         return []
+    options = _checked(node)
     given = {
         "photographs": f"thumbnails, ids and patients of up to {options['thumbnails']} test photographs",
         "checkpoints": "the best checkpoint",

@@ -19,7 +19,7 @@ class Paths(Section):
 class Logger(Section):
     """The tracking service."""
 
-    name: Literal["wandb", "none"] = UNSET
+    name: Literal["wandb", "tensorboard", "csv", "none"] = UNSET
     project: Text = UNSET
     entity: Text | None = UNSET
     group: Text | None = UNSET

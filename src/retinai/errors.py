@@ -47,6 +47,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "benchmark": ("trl",),
     "explain": ("captum",),
     "tensorboard": ("tensorboardX",),
+    "slurm": ("submitit", "hydra_plugins"),
     "dashboard": ("plotly", "wandb_workspaces"),
 }  # fmt: skip
 

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import shlex
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -106,35 +104,6 @@ def test_phase_two_starts_from_the_job_it_is_told(tmp_path: Path) -> None:
     submitted, trained = said(SCRIPTS[1], "seed=1", RETINAI_OUTPUTS=tmp_path)
     assert not any("depend" in word for word in submitted)
     assert compose("train", trained[3:]).init.path is None  # the newest finished run
-
-
-@pytest.fixture(scope="session")
-def slurm_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A SLURM of this machine alone: one that runs, or else one that is started and stopped; skip without either."""
-    missing = [name for name in ("sbatch", "slurmctld", "slurmd", "munged") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"SLURM is not installed ({', '.join(missing)}): apt-get install slurm-wlm munge")
-    if answers("scontrol", "ping", expected=" is UP"):
-        if not answers("sinfo", "-h", "-N", "-o", "%N", expected=socket.gethostname().partition(".")[0], only=True):
-            pytest.skip("SLURM has other nodes than this machine, which may not see the folders of a test")
-        yield
-        return
-    if os.geteuid() != 0:
-        pytest.skip("SLURM is installed, but its controller does not answer, and only root can start one")
-    place = tmp_path_factory.mktemp("slurm")
-    script, variables = "tests/slurm/start_slurm.sh", {"RETINAI_TEST_SLURM": str(place)}
-    os.environ["SLURM_CONF"] = bash(script, **variables).strip()
-    try:
-        yield
-    finally:
-        bash(script, "stop", **variables)
-        del os.environ["SLURM_CONF"]
-
-
-def answers(*words: str, expected: str, only: bool = False) -> bool:
-    """Return whether a command of SLURM says what is expected, or with `only` nothing else."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    return {*done.stdout.split()} == {expected} if only else expected in done.stdout
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def write_comparison(
     markdown = to_markdown(rows, tables)
     if "md" in formats:
         write_text(out / "report.md", markdown)
-    if "csv" in formats:
+    if "csv" in formats and rows:
         write_csv(out / "report.csv", to_frame(rows))
     if "html" in formats:
         write_text(out / "report.html", to_html(rows, title, tables, figures))

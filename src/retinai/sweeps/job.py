@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +54,13 @@ class SweptJob:
                 return score
         finally:
             write_report_of_ended(self.folder)
+
+    def run_of(self, words: Sequence[str]) -> Path:
+        """Return the run folder that a job's words name."""
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        overrides = OverridesParser.create().parse_overrides(list(words))
+        return Path(str(next(o.value() for o in overrides if o.key_or_group == "run_dir"))).expanduser()
 
     @contextmanager
     def _noting(self, number: int) -> Iterator[None]:

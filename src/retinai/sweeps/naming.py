@@ -50,6 +50,7 @@ def folder_names(jobs: Sequence[Sequence[str]]) -> list[str]:
 def _short(word: str) -> str:
     """Return a word as part of a folder's name: an option stands for itself, a key of a section before its value."""
     key, _, value = word.partition("=")
+    value = value.rstrip("/").rpartition("/")[2]  # of a path its last part
     last = key.lstrip("+~").rpartition(".")[2]
     text = value if "." not in key and not value[:1].isdigit() else f"{last}{value}"
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_.-") or last

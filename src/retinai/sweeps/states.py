@@ -116,12 +116,12 @@ def _state(folder: Path, job: SweepJob, queue_id: str, queue: Mapping[str, InQue
     ended = record.get("status") == FINISHED and status != FAILED and not (status == RUNNING and at_work)
     if status == FINISHED or ended:
         return JobState(job, PRUNED if told.get("pruned") else FINISHED, **known)
+    if status == FAILED and (not queue_id or told.get("queue_id") == queue_id):
+        return JobState(job, FAILED, reason, **known)
     queued = (queue or {}).get(queue_id) if queue_id else None
     if queued is not None and queued.status in (PENDING, RUNNING):
         waits = REQUEUED if queued.status == PENDING and told.get("queue_id") == queue_id else queued.status
         return JobState(job, waits, queued.reason, **known)
-    if status == FAILED and (not queue_id or told.get("queue_id") == queue_id):
-        return JobState(job, FAILED, reason, **known)
     if queue_id:
         return _gone_from_queue(JobState(job, status, reason, **known), queued, queue is None)
     if status == RUNNING and at_work:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,13 +14,14 @@ from retinai.config.machine import check_machine
 from retinai.errors import UserError
 from retinai.log import logger
 from retinai.places import check_folder
-from retinai.run.lock import locked
+from retinai.run.lock import LOCK, locked
 from retinai.run.records import RECORD
 from retinai.sweeps.job import SweptJob
 from retinai.sweeps.naming import called, folder_names, own_words, sweep_folder
 from retinai.sweeps.plan import check_jobs, expand, only_places, refuse_swept_settings, refuse_too_many, what_is_swept
 from retinai.sweeps.queue import ask_queue
-from retinai.sweeps.record import FOLDER, SWEEP, SweepJob, SweepRecord, now, read_sweep, write_sweep
+from retinai.sweeps.record import FOLDER, SWEEP, Submission, SweepJob, SweepRecord, now, read_sweep, write_sweep
+from retinai.sweeps.slurm import Submitted
 from retinai.sweeps.states import FAILED, FINISHED, PRUNED, UNDONE, JobState, job_states
 
 
@@ -62,9 +64,12 @@ class Sweeping:
         return cfg
 
     def launcher(self, task: SweptJob) -> Launcher:
-        """Return the launcher that was chosen, for a task."""
+        """Return the launcher that was chosen, for a task; what it writes goes into the sweep's folder."""
         from hydra.core.plugins import Plugins
+        from omegaconf import flag_override
 
+        with flag_override(self.config, ["readonly", "struct"], [False, False]):
+            self.config.hydra.sweep.dir = str(task.folder)
         return Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=task, config=self.config
         )
@@ -85,32 +90,57 @@ def sweep(given: Sweeping, words: list[str]) -> list[Any]:
     """
     folder, again = choose_folder(given.config), bool(given.config.get("resume"))
     refuse_swept_settings(words)
-    swept = what_is_swept(words)
     known = read_sweep(folder) if (folder / SWEEP).exists() else None
-    if known is not None and only_places(swept):
-        swept = known.words
-    jobs = expand(swept)
-    refuse_too_many(len(jobs), int(given.config.max_jobs))
-    record = _record(folder, given.config, swept, jobs, known, again)
-    check_jobs(
-        given.command,
-        jobs,
-        [_added(given.config, folder, job) for job in record.jobs],
-        given.compose,
-        check_machine if given.is_local else None,
-    )
+    record = _checked(given, folder, what_is_swept(words), known, again)
     check_folder(folder, "sweep")
+    launcher = given.launcher(SweptJob(given.task, folder, again))
+    if hasattr(launcher, "check"):
+        launcher.check(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "sweep"):
         if not (again and known is not None):
             write_sweep(folder, record)
         wanted = _wanted(folder, record, again)
-        if not wanted:
-            return []
-        launcher = given.launcher(SweptJob(given.task, folder, again))
-        results = list(launcher.launch([_launched(given.config, folder, job) for job in wanted], wanted[0].number))
-    tell_end(folder, record, results)
+        results = _begin(launcher, given.config, folder, wanted, new=known is None) if wanted else []
+        ids = {str(j.number): r.queue_id for j, r in zip(wanted, results, strict=True) if isinstance(r, Submitted)}
+        if ids:
+            record.submissions.append(Submission(submitted=now(), ids=ids))
+            write_sweep(folder, record)
+    if ids:
+        tell_submitted(folder, ids)
+    elif wanted:
+        tell_end(folder, record)
     return results
+
+
+def _checked(given: Sweeping, folder: Path, swept: list[str], known: SweepRecord | None, again: bool) -> SweepRecord:
+    """Return the record of a sweep whose jobs were all composed and checked."""
+    if known is not None and only_places(swept):
+        swept = known.words
+    jobs = expand(swept)
+    refuse_too_many(len(jobs), int(given.config.max_jobs))
+    record = _record(folder, given.config, swept, jobs, known, again)
+    added = [_added(given.config, folder, job) for job in record.jobs]
+    check_jobs(given.command, jobs, added, given.compose, check_machine if given.is_local else None)
+    return record
+
+
+def _begin(launcher: Launcher, config: DictConfig, folder: Path, wanted: list[SweepJob], new: bool) -> list[Any]:
+    """Hand jobs to the launcher; a new sweep that it refuses leaves nothing behind."""
+    try:
+        return list(launcher.launch([_launched(config, folder, job) for job in wanted], wanted[0].number))
+    except UserError:
+        if new:
+            _leave_nothing(folder)
+        raise
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove the record of a sweep that no launcher took."""
+    (folder / SWEEP).unlink(missing_ok=True)
+    shutil.rmtree(folder / "slurm", ignore_errors=True)
+    if {path.name for path in folder.iterdir()} <= {LOCK}:
+        shutil.rmtree(folder)
 
 
 def choose_folder(config: DictConfig) -> Path:
@@ -201,8 +231,18 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def tell_end(folder: Path, record: SweepRecord, results: Sequence[Any]) -> None:
-    """Tell how a sweep stands once its launcher returned.
+def tell_submitted(folder: Path, ids: Mapping[str, str]) -> None:
+    """Tell what was handed to a queue, and how to watch it."""
+    arrays = ", ".join(sorted({job.partition("_")[0] for job in ids.values()}))
+    count = "1 job was" if len(ids) == 1 else f"{len(ids)} jobs were"
+    logger.info(
+        f"sweep {folder}: {count} submitted (SLURM {arrays}). Watch: retinai runs sweep={folder}; logs: "
+        f"{folder / 'slurm'}; the last job to end writes {folder / 'report.html'}"
+    )
+
+
+def tell_end(folder: Path, record: SweepRecord) -> None:
+    """Tell how a sweep stands once its jobs have run here.
 
     Raises:
         UserError: If jobs failed by faults of the user's.

@@ -214,7 +214,7 @@ def _init(mode: str, options: Mapping[str, Any], folder: Path, config: Mapping[s
         mode=mode,  # type: ignore[arg-type]
         project=options["project"],
         entity=options["entity"],
-        group=options["group"],
+        group=options["group"] or config.get("sweep"),
         tags=list(options["tags"]) or None,
         name="/".join(folder.resolve().parts[-4:]),
         id=run_id(folder),

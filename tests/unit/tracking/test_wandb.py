@@ -45,6 +45,16 @@ def some_predictions(folder: Path) -> Predictions:
     )
 
 
+@pytest.mark.parametrize(("group", "expected"), [(None, "losses"), ("mine", "mine")])
+def test_the_jobs_of_a_sweep_are_one_group(
+    no_settings: pytest.MonkeyPatch, tmp_path: Path, group: str | None, expected: str
+) -> None:
+    logger = make_logger({"name": "wandb", "group": group}, tmp_path, {"sweep": "losses"})
+    assert logger is not None
+    assert logger.experiment.group == expected
+    wandb.finish()
+
+
 def test_mode_follows_the_environment(no_settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert wanted_mode() == "offline"
     host = wandb.Settings().base_url.split("://")[-1]

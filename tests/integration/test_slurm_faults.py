@@ -1,0 +1,112 @@
+"""What keeps a sweep out of SLURM's queue, told before anything is submitted; none of it needs a SLURM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from retinai.config.paths import conf_dir
+from retinai.errors import UserError
+from retinai.sweeps.naming import folder_names
+from retinai.sweeps.slurm import OWN_KEYS, check_progress, check_shared, kind_of_disk
+from retinai.sweeps.states import begin_state
+
+WORDS = ["data=aptos", "trainer=cpu", "logger=none", "seed=1,2", "sweep=try"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "programs", "told"),
+    [
+        ("slurm", [], "sbatch is not on this machine"),
+        ("hipergator", ["sbatch", "srun"], "export RETINAI_SLURM_ACCOUNT=GROUP"),
+    ],
+)
+def test_what_is_missing_is_told(
+    launcher: str, programs: list[str], told: str, tmp_path: Path, command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Programs that do nothing stand for a cluster; none of them is reached."""
+    for name in programs:
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("RETINAI_SLURM_ACCOUNT", raising=False)
+    words = [*WORDS, f"data.root={tmp_path}", f"paths.outputs={tmp_path / 'outputs'}", f"hydra/launcher={launcher}"]
+    assert command("train", "-m", *words) == 2
+    said = capsys.readouterr().err
+    assert told in said and "Traceback" not in said
+    assert not (tmp_path / "outputs").exists()
+
+
+MOUNTS = """overlay / overlay rw 0 0
+nfs:/blue /blue nfs4 rw 0 0
+tmpfs /blue/my\\040scratch tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "refused"),
+    [("/root/outputs", "overlay", True), ("/blue/x/outputs", "nfs4", False), ("/blue/my scratch/x", "tmpfs", True)],
+)
+def test_a_disk_of_this_machine_alone_is_refused_where_jobs_run_elsewhere(
+    folder: str, kind: str, refused: bool, tmp_path: Path
+) -> None:
+    table = tmp_path / "mounts"
+    table.write_text(MOUNTS)
+    assert kind_of_disk(Path(folder), table) == kind
+    check_shared(Path(folder), kind, set())  # the only node is this machine
+    if refused:
+        with pytest.raises(UserError, match=r"which the nodes of the cluster, such as c1, do not see"):
+            check_shared(Path(folder), kind, {"c2", "c1"})
+    else:
+        check_shared(Path(folder), kind, {"c2", "c1"})
+
+
+def test_a_job_that_comes_no_further_is_not_put_back(tmp_path: Path) -> None:
+    begin_state(tmp_path, 0)
+    check_progress(tmp_path, tmp_path / "run", 0, None)  # the first start may have read photographs all the time
+    begin_state(tmp_path, 0)
+    with pytest.raises(UserError, match="no epoch was finished within the time limit"):
+        check_progress(tmp_path, tmp_path / "run", 0, None)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    check_progress(tmp_path, tmp_path / "run", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "names"),
+    [
+        ([["loss=focal", "seed=1"], ["loss=focal", "seed=2"]], ["0_seed1", "1_seed2"]),
+        ([["data.root=/a/b one", "+init=ckpt"], ["data.root=/c/", "+init=ckpt"]], ["0_rootb_one", "1_rootc"]),
+        ([["backbone=vit_small", "optimizer.lr=1e-4"], ["backbone=swin_tiny", "optimizer.lr=1e-4"]],
+         ["0_vit_small", "1_swin_tiny"]),
+        ([["seed=1"]], ["0"]),
+    ],
+)  # fmt: skip
+def test_run_folders_are_named_after_what_is_swept(jobs: list[list[str]], names: list[str]) -> None:
+    assert folder_names(jobs) == names
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "hipergator"])
+def test_the_launchers_ask_for_what_submitit_knows_and_the_environment_says(
+    launcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from submitit.slurm.slurm import SlurmExecutor
+
+    site = {"PARTITION": "p1", "ACCOUNT": "eye", "GRES": "gpu:l4:2", "CPUS": "3", "MEM_GB": "7", "MINUTES": "90"}
+    for key, value in site.items():
+        monkeypatch.setenv(f"RETINAI_SLURM_{key}", value)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("train", [f"hydra/launcher={launcher}", "+hydra.job.name=train"], return_hydra_config=True)
+    asked = dict(OmegaConf.to_container(cfg.hydra.launcher, resolve=True))
+    assert asked.pop("_target_") == "hydra_plugins.retinai_sweeps.SlurmLauncher"
+    assert [asked[key.lower()] for key in ("PARTITION", "ACCOUNT", "GRES")] == ["p1", "eye", "gpu:l4:2"]
+    assert (asked["cpus_per_task"], asked["mem_gb"], asked["timeout_min"]) == (3, 7, 90)
+    assert asked["qos"] == (None if launcher == "slurm" else "eye")
+    valid = {*SlurmExecutor._valid_parameters(), *SlurmExecutor._equivalence_dict(), *OWN_KEYS}
+    assert set(asked) <= valid, set(asked) - valid

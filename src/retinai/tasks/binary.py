@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retinai.errors import DataError, UserError
+from retinai.errors import UserError
 from retinai.metrics.binary import binary_metrics
-from retinai.metrics.calibration_error import calibration_error
-from retinai.metrics.mistakes import Mistakes, grade_mistakes
-from retinai.tasks.task import DecidedPart, Sentence, Task
+from retinai.tasks.categorical import CategoricalTask
+from retinai.tasks.task import Sentence
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retinai.metrics.validation import ValidationMetrics
 
 
 @dataclass(frozen=True)
-class BinaryTask(Task):
+class BinaryTask(CategoricalTask):
     """One question per photograph. A target is 0 or 1.
 
     Args:
@@ -37,8 +34,6 @@ class BinaryTask(Task):
 
     kind = "binary"
     target_types = ("index",)
-    distribution = "categorical"
-    batch_dtype = "int64"
     scalings: ClassVar[Mapping[str, str]] = {"argmax": "softmax"}
     table_order = 1
     main_metric = "auroc"
@@ -78,36 +73,6 @@ class BinaryTask(Task):
         """Return plain values, with the prevalence where one is given."""
         return super().to_dict() | ({} if self.prevalence is None else {"prevalence": self.prevalence})
 
-    def is_target(self, value: object) -> bool:
-        """Return whether a value is 0 or 1."""
-        return isinstance(value, int) and value in (0, 1)
-
-    def target_shape(self, count: int) -> tuple[int, ...]:
-        """Return (N,)."""
-        return (count,)
-
-    def target_array(self, values: Sequence[Any]) -> NDArray[np.int64]:
-        """Return 0 and 1, shape (N,)."""
-        return np.array(values, dtype=np.int64)
-
-    def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return a row per photograph in which its class alone is true, shape (N, 2)."""
-        rows = [[value is not None and int(value) == c for c in (0, 1)] for value in values]
-        return np.array(rows, dtype=bool).reshape(-1, 2)
-
-    def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return 0 and 1 as they are."""
-        return labels
-
-    def read_csv_labels(self, column: pd.Series) -> NDArray[np.int64]:
-        """Return 0 and 1 of a column."""
-        import pandas as pd
-
-        numbers = pd.to_numeric(column, errors="coerce")
-        if not numbers.isin((0, 1)).all():
-            raise DataError(f"a predictions table holds {column.name}s that are neither 0 nor 1")
-        return numbers.to_numpy(np.int64)
-
     def example_rows(self, values: Sequence[Any]) -> list[int]:
         """Return the first photograph of each class that occurs."""
         answers = list(values)
@@ -130,29 +95,3 @@ class BinaryTask(Task):
         from retinai.metrics.validation import ValidationMetrics
 
         return ValidationMetrics({"accuracy": torchmetrics.Accuracy(task="binary")}, 2, rule)
-
-    def calibration_error(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64], weights: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
-        """Return the calibration error of the likelier answers."""
-        return calibration_error(*self.confidence_and_correctness(probabilities, targets), weights)
-
-    def confidence_and_correctness(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the probability of each photograph's likelier answer, and whether that is the true one."""
-        return probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-
-    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
-        """Return one part."""
-        return [DecidedPart("", self.classes, targets, decisions)]
-
-    def mistakes(
-        self, targets: NDArray[np.int64], decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> Mistakes:
-        """Return which answers are wrong, and their probability."""
-        return grade_mistakes(targets, decisions, probabilities)
-
-    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability of the true answer."""
-        return probabilities[np.arange(len(targets)), targets]

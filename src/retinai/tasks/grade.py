@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retinai.errors import DataError, UserError
-from retinai.metrics.calibration_error import calibration_error
+from retinai.errors import UserError
 from retinai.metrics.grade import grade_metrics
-from retinai.metrics.mistakes import Mistakes, grade_mistakes
 from retinai.tasks.binary import BinaryTask
-from retinai.tasks.task import DecidedPart, Question, Sentence, Task
+from retinai.tasks.categorical import CategoricalTask
+from retinai.tasks.task import Question, Sentence
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retinai.metrics.validation import ValidationMetrics
 
 
 @dataclass(frozen=True)
-class GradeTask(Task):
+class GradeTask(CategoricalTask):
     """One of C ordered grades per photograph. A target is an int from 0 to C - 1.
 
     Args:
@@ -35,8 +32,6 @@ class GradeTask(Task):
 
     kind = "grade"
     target_types = ("index", "ordered")
-    distribution = "categorical"
-    batch_dtype = "int64"
     # The most probable grade stays the most probable under any softmax temperature. The median of ordered grades
     # would move: it stays where P(grade > k) stays on its side of one half for every k.
     scalings: ClassVar[Mapping[str, str]] = {"argmax": "softmax", "median": "cumulative"}
@@ -74,26 +69,6 @@ class GradeTask(Task):
                 f"valid: 1 to {self.num_classes - 1}, or None"
             )
 
-    def is_target(self, value: object) -> bool:
-        """Return whether a value is a grade."""
-        return isinstance(value, int) and 0 <= value < self.num_classes
-
-    def target_shape(self, count: int) -> tuple[int, ...]:
-        """Return (N,)."""
-        return (count,)
-
-    def target_array(self, values: Sequence[Any]) -> NDArray[np.int64]:
-        """Return grades, shape (N,)."""
-        return np.array(values, dtype=np.int64)
-
-    def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return a row per photograph in which its grade alone is true, shape (N, C)."""
-        matrix = np.zeros((len(values), self.num_classes), dtype=bool)
-        for row, grade in enumerate(values):
-            if grade is not None:
-                matrix[row, int(grade)] = True
-        return matrix
-
     def questions(self) -> list[Question]:
         """Return the grade itself, each grade against the rest, and of retinopathy whether there is any, or referable.
 
@@ -108,21 +83,6 @@ class GradeTask(Task):
             task = BinaryTask(f"grade_{number}", ("rest", grade_name))
             asked.append(Question(task.name, task, partial(_is, number)))
         return asked
-
-    def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the grades as they are."""
-        return labels
-
-    def read_csv_labels(self, column: pd.Series) -> NDArray[np.int64]:
-        """Return the grades of a column."""
-        import pandas as pd
-
-        numbers = pd.to_numeric(column, errors="coerce")
-        if not numbers.isin(range(self.num_classes)).all():
-            raise DataError(
-                f"a predictions table holds {column.name}s that are not grades from 0 to {self.num_classes - 1}"
-            )
-        return numbers.to_numpy(np.int64)
 
     def example_rows(self, values: Sequence[Any]) -> list[int]:
         """Return the first photograph of the lowest and of the highest grade that occurs."""
@@ -152,32 +112,6 @@ class GradeTask(Task):
             "accuracy": torchmetrics.Accuracy(task="multiclass", num_classes=c, average="micro"),
         }
         return ValidationMetrics(metrics, c, rule)
-
-    def calibration_error(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64], weights: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
-        """Return the calibration error of the most probable grades."""
-        return calibration_error(*self.confidence_and_correctness(probabilities, targets), weights)
-
-    def confidence_and_correctness(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the probability of each photograph's most probable grade, and whether that is the true one."""
-        return probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-
-    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
-        """Return one part, of all grades."""
-        return [DecidedPart("", self.classes, targets, decisions)]
-
-    def mistakes(
-        self, targets: NDArray[np.int64], decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> Mistakes:
-        """Return how many grades each decision is off, and its probability."""
-        return grade_mistakes(targets, decisions, probabilities)
-
-    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability of the true grade."""
-        return probabilities[np.arange(len(targets)), targets]
 
 
 def _reaches(border: int, grade: int) -> int:

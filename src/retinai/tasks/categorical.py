@@ -57,7 +57,7 @@ class CategoricalTask(Task, ABC):
         numbers = pd.to_numeric(column, errors="coerce")
         if not numbers.isin(range(self.num_classes)).all():
             last = self.num_classes - 1
-            raise DataError(f"a predictions table holds {column.name}s that are no class, 0 to {last}")
+            raise DataError(f"a predictions table holds {column.name}s that are no classes from 0 to {last}")
         return numbers.to_numpy(np.int64)
 
     def calibration_error(

@@ -81,7 +81,7 @@ def test_wrong_tables_are_refused() -> None:
     frame = make([0, 1, 2, 3]).to_frame()
     with pytest.raises(DataError, match="p_mild"):
         Predictions.from_frame(frame.drop(columns="p_mild"), DR_GRADE, "argmax")
-    with pytest.raises(DataError, match="grades from 0 to 4"):
+    with pytest.raises(DataError, match="classes from 0 to 4"):
         Predictions.from_frame(frame.assign(target=7), DR_GRADE, "argmax")
     with pytest.raises(DataError, match="'X'"):
         Predictions.from_frame(labels(None).to_frame().assign(target="D|X"), ODIR_COURSE, "threshold")

@@ -36,6 +36,8 @@ COMMANDS: dict[str, str] = {
 }
 # Words without "=" that such a command takes: `retinai report RUN RUN` is `runs=[RUN,RUN]`.
 _WORDS: dict[str, str] = {"report": "runs", "dashboard": "runs"}
+# Keys that take several values: `retinai probe shots=1,5,10` is `shots=[1,5,10]`, unless -m asks for a run of each.
+_SEVERAL: dict[str, tuple[str, ...]] = {"probe": ("embeddings", "target", "shots")}
 # Keys that Hydra would take for the choice of a group of that name: `retinai predict model=FOLDER`.
 _SPELLED_OUT: dict[str, dict[str, str]] = {"predict": {"model": "model.folder"}}
 
@@ -110,6 +112,8 @@ def _run(command: str, arguments: list[str]) -> int:
     if command in _WORDS:
         words = _gather_words(words, _WORDS[command])
     words = [_spell_out(word, _SPELLED_OUT.get(command, {})) for word in words]
+    if not {"-m", "--multirun"} & set(flags):
+        words = [_as_list(word, _SEVERAL.get(command, ())) for word in words]
     with stoppable() as stop:
         try:
             import_plugins()
@@ -149,6 +153,11 @@ def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
         if argument in _WITH_VALUE:
             flags += [value for value in [next(rest, None)] if value is not None]
     return words, flags
+
+
+def _as_list(argument: str, keys: tuple[str, ...]) -> str:
+    key, _, value = argument.partition("=")
+    return f"{key}=[{value}]" if key in keys and "," in value and value[0] not in "[{\"'" else argument
 
 
 def _spell_out(argument: str, keys: dict[str, str]) -> str:

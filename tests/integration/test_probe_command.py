@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from retinai.data.curation.file_index import FileIndex
 from retinai.data.sources.idrid import IdridSource
+from retinai.data.sources.odir import OdirSource
 from retinai.embeddings.files import write_embeddings
 
 Command = Callable[..., int]
@@ -80,8 +81,8 @@ def test_several_files_and_targets_are_compared(
     words: list[str], table: pd.DataFrame, cache: Path, tmp_path: Path, command: Command
 ) -> None:
     good, bad = write(tmp_path / "good.npz", table, cache, 0.1), write(tmp_path / "bad.npz", table, cache, 9.0)
-    asked = ["target=[any_dr,grade,dme]", "shots=[50,100]", "draws=1", "smote=true"]
-    assert command(*words, f"embeddings=[{good},{bad}]", *asked) == 0
+    asked = ["target=any_dr,grade,dme", "shots=50,100", "draws=1", "smote=true"]
+    assert command(*words, f"embeddings={good},{bad}", *asked) == 0
     run = tmp_path / "run"
     record, page = json.loads((run / "probe.json").read_text()), (run / "probe.md").read_text()
     scores = record["scores"]
@@ -148,3 +149,15 @@ def test_embeddings_of_other_photographs_and_classes_of_one_are_refused(
         assert command(*words, f"embeddings={file}", "target=any_dr") == 2
         assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_of_which_any_number_holds_are_asked_one_by_one(
+    synthetic_odir: Path, cache: Path, tmp_path: Path, command: Command
+) -> None:
+    table = OdirSource(root=str(synthetic_odir)).read_table()
+    signal = table.assign(target=[0 if target is None else sum(target) for target in table["target"]])
+    file = write(tmp_path / "e.npz", signal, cache, 0.5)
+    words = ["data=odir", f"data.root={synthetic_odir}", f"embeddings={file}", "target=N,D", "resamples=20"]
+    assert command("probe", *words, f"run_dir={tmp_path / 'run'}", f"paths.cache={cache}") == 0
+    scores = json.loads((tmp_path / "run" / "probe.json").read_text())["scores"]
+    assert list(scores) == ["N", "D"] and scores["N"]["e"]["value"] is not None

@@ -30,7 +30,7 @@ _EXAMPLES: dict[str, list[str]] = {
     ],
     "probe": [
         "retinai probe embeddings=green.npz data=idrid data.root=/data/idrid target=any_dr run_dir=probe",
-        "retinai probe embeddings=[green.npz,lite0.npz] data=idrid target=all shots=[1,5,10,25,100] run_dir=probe",
+        "retinai probe embeddings=green.npz,lite0.npz data=idrid target=all shots=1,5,10,25,100 run_dir=probe",
     ],
     "fetch": ["retinai fetch backbone=retfound_green out=weights", "HF_TOKEN=... retinai fetch backbone=retfound"],
     "export": [

@@ -83,7 +83,10 @@ def embed_photographs(module: FrozenEncoder, request: Request, out: Path) -> dic
     step = Embed()
     try:
         _compute(predictor, request, partial, step)
-        info = _info(module, request, partial, step, time.perf_counter() - began)
+        info = _info(module, request, partial, step) | {
+            "weights_sha256": plan["weights"],
+            "seconds": round(time.perf_counter() - began, 1),
+        }
         _finish(out, request, partial, info)
     finally:
         partial.close()
@@ -141,16 +144,13 @@ def _plan(module: FrozenEncoder, request: Request) -> dict[str, Any]:
     }
 
 
-def _info(
-    module: FrozenEncoder, request: Request, partial: PartialEmbeddings, step: Embed, seconds: float
-) -> dict[str, Any]:
+def _info(module: FrozenEncoder, request: Request, partial: PartialEmbeddings, step: Embed) -> dict[str, Any]:
     encoder, ids = module.encoder, request.photographs.ids
     unreadable = {ids[row]: line["error"] for row, line in sorted(partial.done.items()) if "error" in line}
     report = encoder.load_report
     return {
         "backbone": encoder.name,
         "weights": "none" if report is None else str(report),
-        "weights_sha256": _plan(module, request)["weights"],
         "pooling": module.pooling,
         "dtype": request.dtype,
         "numbers": int(partial.vectors.shape[1]),
@@ -161,7 +161,6 @@ def _info(
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "bytes_per_photograph": int(partial.vectors.shape[1]) * partial.vectors.dtype.itemsize,
         "ms_per_photograph": round(1e3 * step.seconds / step.count, 3) if step.count else None,
-        "seconds": round(seconds, 1),
         "version": __version__,
     }
 

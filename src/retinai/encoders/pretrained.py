@@ -145,21 +145,29 @@ def hub_file(net: nn.Module, name: str) -> Path:
             if refused is not None:
                 raise UserError(f"the weights of backbone {name}: {refused}") from error
             reason = error
+    known = weight_files().get(name)
+    gated = f"; {_grant(place.repository)}" if known is not None and known.gated else ""
     raise UserError(
         f"the weights of backbone {name} are the file {place.file} of the hub repository {place.repository}; it is not "
         f"in the cache {HF_HUB_CACHE} and the hub cannot be reached; mend with backbone.weights=/path/to/file "
-        "(the same file, fetched elsewhere) or backbone.weights=none"
+        f"(the same file, fetched elsewhere) or backbone.weights=none{gated}"
     ) from reason
 
 
 def access_refused(error: Exception, repository: str) -> str | None:
     """Return what to do where the owner of a repository has to grant access; None for other errors."""
-    from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not isinstance(error, GatedRepoError) and not (isinstance(error, HfHubHTTPError) and status in (401, 403)):
         return None
+    return _grant(repository)
+
+
+def _grant(repository: str) -> str:
+    """Return how access to a repository is got."""
+    from huggingface_hub import constants
+
     return (
         f"{repository} is open to those whom its owner grants access: sign in at {constants.ENDPOINT}/{repository} and "
         f"accept the terms, make a token at {constants.ENDPOINT}/settings/tokens, and give it by `hf auth login` or "

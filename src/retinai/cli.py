@@ -131,9 +131,9 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _gather_words(words: list[str], key: str) -> list[str]:
-    """Turn words without `=` into one list override."""
-    plain = [word for word in words if "=" not in word]
-    rest = [word for word in words if "=" in word]
+    """Turn words without `=` into one list override, and places whose names have one (a folder `lr=0.1` of a sweep)."""
+    plain = [word for word in words if "=" not in word or ("/" in word.partition("=")[0] and Path(word).exists())]
+    rest = [word for word in words if word not in plain]
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in plain)
     return [*rest, f"{key}=[{quoted}]"] if plain else rest
 

@@ -97,9 +97,13 @@ _MOST_BRACKETS = 5000
 _NAME_LIMIT = 255  # bytes of a file name, on all common file systems
 
 
-def is_full(error: OSError) -> bool:
-    """Return whether an error of the system says that the disk or the quota is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+def no_room(error: OSError) -> tuple[str, str] | None:
+    """Return what an error of the system says of the room for a file, and what helps; None if it is about else."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full", "free some space"
+    if error.errno == errno.EFBIG:
+        return "no file may be that large here", "raise the limit (ulimit -f)"
+    return None
 
 
 def told(error: OSError) -> str:
@@ -146,7 +150,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The temporary path, with the suffix of `path`, not yet existing.
 
     Raises:
-        UserError: If the disk or the quota is full, or the place cannot be written; names the file.
+        UserError: If there is no room for the file, or the place cannot be written; names the file.
     """
     path = Path(path)
     temporary = path.with_name(short_name(path.stem, f"{socket.gethostname()}-{os.getpid()}{path.suffix}"))
@@ -157,9 +161,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
-        if is_full(error):
+        if lack := no_room(error):
             raise UserError(
-                f"the disk is full: {path} could not be written; free some space or choose another place "
+                f"{lack[0]}: {path} could not be written; {lack[1]} or choose another place "
                 "(run_dir=, paths.outputs=, paths.cache=)"
             ) from error
         if error.errno in UNWRITABLE and str(error.filename) in map(str, (temporary, path, *path.parents)):

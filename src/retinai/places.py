@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.errors import UserError
-from retinai.files import UNWRITABLE, is_full, short_name, told
+from retinai.files import UNWRITABLE, no_room, short_name, told
 
 # A leftover of another machine, whose processes cannot be seen from here, is removed at this age in seconds.
 _LEFTOVER_AGE = 86400.0
@@ -122,7 +122,7 @@ def whole_folder(out: Path, key: str = "out") -> Iterator[Path]:
         key: The key that chose it, for messages.
 
     Raises:
-        UserError: If the disk is full, the place cannot be written, or another process filled it meanwhile.
+        UserError: If there is no room, the place cannot be written, or another process filled it meanwhile.
     """
     temporary = out.with_name(short_name(out.name, f"{socket.gethostname()}-{os.getpid()}.partial"))
     try:
@@ -135,10 +135,8 @@ def whole_folder(out: Path, key: str = "out") -> Iterator[Path]:
         # A rename onto an empty folder replaces it in one step, and fails if another process filled it meanwhile.
         temporary.rename(out)
     except OSError as error:
-        if is_full(error):
-            raise UserError(
-                f"the disk is full: {out} could not be written; free some space or give another {key}="
-            ) from error
+        if lack := no_room(error):
+            raise UserError(f"{lack[0]}: {out} could not be written; {lack[1]} or give another {key}=") from error
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise UserError(f"{key}={out} was filled by another job in the meantime; use what it wrote") from error
         if error.errno in UNWRITABLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,28 @@ def test_a_damaged_mask_names_file_and_photograph_and_a_remedy_that_helps(
         for beside in (root / "A. Segmentation").rglob(f"{name}_*.tif"):
             beside.unlink()
     assert command("train", *TINY, *words, "test=false", "calibrate=false") == 0
+
+
+@pytest.mark.parametrize(
+    "put", [Path.mkdir, os.mkfifo, lambda place: place.symlink_to("/nowhere")], ids=["folder", "pipe", "dangling link"]
+)
+def test_what_stands_in_the_place_of_a_mask_is_not_taken_for_the_absence_of_its_lesion(
+    put: Callable[[Path], None],
+    command: Callable[..., int],
+    synthetic_idrid: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = Path(shutil.copytree(synthetic_idrid, tmp_path / "idrid"))
+    for mask in (root / "A. Segmentation" / "2. All Segmentation Groundtruths").rglob("*_OD.tif"):
+        mask.unlink()
+        put(mask)
+    words = ["data=idrid", f"data.root={root}", "format=llava_jsonl", f"out={tmp_path / 'x.jsonl'}"]
+    words += [f"run_dir={tmp_path / 'p'}", f"paths.cache={tmp_path / 'cache'}"]
+    assert command("prepare", *words) == 2
+    said = capsys.readouterr().err
+    assert "lesion masks cannot be read: " in said and "_OD.tif (optic_disc of " in said
+    assert not (tmp_path / "x.jsonl").exists()
 
 
 def test_all_photographs_bad_says_so(

@@ -15,7 +15,7 @@ import pytest
 Command = Callable[..., int]
 Change = Callable[[Any], Any]
 
-PIPE = object()
+PIPE, LOOP = object(), object()
 RECORDS: dict[str, tuple[Any, str]] = {
     "truncated": (b'{"status": "fini', "not readable as JSON"),
     "empty": (b"", "not readable as JSON"),
@@ -32,15 +32,18 @@ RECORDS: dict[str, tuple[Any, str]] = {
     "huge seconds": (b'{"seconds": 1' + b"0" * 400 + b"}", "seconds is no number"),
     "list for status": (b'{"status": ["finished"]}', "status is no text"),
     "a pipe": (PIPE, "a named pipe, not a file"),
+    "a link to itself": (LOOP, "oo many levels of symbolic links"),
     "a folder": (None, "a folder, not a file"),
 }
 
 
 def put(path: Path, content: Any) -> None:
-    """Write bytes, a named pipe, or for None a folder in the place of a file."""
+    """Write bytes, a named pipe, a link to itself, or for None a folder in the place of a file."""
     path.unlink(missing_ok=True)
     if content is PIPE:
         os.mkfifo(path)
+    elif content is LOOP:
+        path.symlink_to(path.name)
     elif content is None:
         path.mkdir()
     else:

@@ -30,6 +30,20 @@ def test_a_flag_with_a_value_keeps_it(command: Callable[..., int], capsys: pytes
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--resolve"], "--cfg"), (["--cfg", "job", "--info"], "Only one of"), (["--exp=file.pickle"], "resume=true"),
+     (["--experimental-rerun", "file.pickle"], "resume=true"), (["--shell-completion", "-m"], "Only one of")],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)  # fmt: skip
+def test_flags_that_make_no_sense_are_one_sentence(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert command("train", *words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and told in said and "Traceback" not in said, said
+
+
+@pytest.mark.parametrize(
     ("word", "told"),
     [("=3", "'=3' has no key"), ("+=3", "has no key"), ("loss=3", "loss=3: no such option"), ("loss=null", "loss=null"),
      ("data=1.5", "data=1.5: no such option"), ("model=true", "no such option")],

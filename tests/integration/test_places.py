@@ -94,6 +94,16 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
+def test_a_report_that_is_no_evaluation_is_not_overwritten(
+    tiny_runs: list[Path], tiny_checkpoint: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    cache = f"paths.cache={tiny_runs[0].parent / 'cache'}"
+    assert command("evaluate", f"ckpt={tiny_checkpoint}", f"run_dir={tmp_path}", cache, "accelerator=cpu") == 2
+    assert "holds report.html already" in capsys.readouterr().err
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
 def test_results_are_not_overwritten_without_being_asked(
     tiny_runs: list[Path],
     tiny_checkpoint: Path,

@@ -15,6 +15,14 @@ from sklearn.metrics import cohen_kappa_score
 Command = Callable[..., int]
 
 
+def test_a_run_whose_folder_has_an_equals_sign_is_a_run(
+    command: Callable[..., int], tiny_runs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_runs[0], tmp_path / "lr=0.1", ignore=shutil.ignore_patterns("checkpoints"))
+    assert command("report", tmp_path / "lr=0.1", tiny_runs[1], f"out={tmp_path / 'out'}", "resamples=10") == 0
+    assert "lr=0.1" in (tmp_path / "out" / "report.csv").read_text()
+
+
 def test_folds_are_grouped_with_mean_spread_and_pooled_metrics(
     tiny_runs: list[Path], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,22 @@ def test_a_checkpoint(
 
 
 @pytest.mark.usefixtures("plain_rights")
+def test_a_folder_of_photographs_is_not_called_empty(
+    synthetic_aptos: Path,
+    locked: Callable[[Path], Path],
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = Path(shutil.copytree(synthetic_aptos, tmp_path / "aptos"))
+    folder = locked(root / "train_images")
+    words = ["data=aptos", f"data.root={root}", f"run_dir={tmp_path / 'run'}", f"paths.cache={tmp_path / 'cache'}"]
+    assert command("train", *words, "trainer=cpu", "logger=none") == 2
+    said = capsys.readouterr().err
+    assert f"{folder} cannot be used: permission denied" in said and "missing" not in said, said
+
+
+@pytest.mark.usefixtures("plain_rights")
 @pytest.mark.parametrize("name", ["runs", "report"])
 def test_a_run_folder_is_left_out_with_a_word(
     name: str,

@@ -19,6 +19,20 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
+def test_a_limit_on_the_size_of_files_is_one_sentence(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(
+            UserError, match=r"no file may be that large here: .*a\.txt could not be written; raise the"
+        ):
+            write_text(tmp_path / "a.txt", "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_error_leaves_the_former_file_and_no_other(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
     with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.txt") as temporary:

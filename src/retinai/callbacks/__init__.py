@@ -27,10 +27,11 @@ def make_callbacks(nodes: Mapping[str, Any], run_folder: str | Path, monitor: st
         The callbacks in the order of the section, checkpoints last, `last` the very last.
 
     Raises:
-        ConfigError: If a needed callback is switched off or an argument does not fit.
+        ConfigError: If a needed callback is switched off, or an argument or its value does not fit.
     """
     import inspect
 
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Callback
 
     from retinai.callbacks.quiet import quiet_lightning
@@ -50,5 +51,9 @@ def make_callbacks(nodes: Mapping[str, Any], run_folder: str | Path, monitor: st
             continue
         takes = inspect.signature(check_kind(node, Callback, trusted=True)).parameters
         extra = {key: value for key, value in offered.items() if key in takes and node.get(key) is None}
-        callbacks.append(build(node, Callback, trusted=True, **extra))
+        try:
+            callbacks.append(build(node, Callback, trusted=True, **extra))
+        except (TypeError, ValueError, MisconfigurationException) as error:  # of its constructor
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError([f"callbacks.{name} does not take these values: {said}"]) from error
     return callbacks

@@ -63,7 +63,7 @@ def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
     folder = check_folder(cfg.run_dir, "run_dir")
     if (folder / "run.json").exists():
         raise UserError(f"{folder} holds a training run, whose test results would be lost; choose another run_dir=")
-    return check_new(folder, "run_dir", (RECORD, "predictions.csv", "metrics.json"), cfg.overwrite)
+    return check_new(folder, "run_dir", (RECORD, "predictions.csv", "metrics.json", "report.html"), cfg.overwrite)
 
 
 def _default_folder(checkpoint: Path, data: str, split: str) -> Path:

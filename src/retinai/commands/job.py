@@ -23,6 +23,7 @@ class Job:
     def __init__(self, command: str) -> None:
         self.command = command
         self.fault: UserError | None = None
+        self.called = False
         self.words = list(sys.argv)
         # Hydra names a job after these two attributes of its task function.
         self.__module__ = "retinai.cli"
@@ -46,6 +47,7 @@ class Job:
         from retinai.run.console import print_notes
         from retinai.run.resuming import resumed
 
+        self.called = True
         log.set_up()  # a launcher may call this in a process of its own
         try:
             cfg, notes = settle(self.command, cfg, list(HydraConfig.get().overrides.task))

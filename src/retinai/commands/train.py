@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> float | None:
     Returns:
         The best value of the monitored validation metric, which a Hydra sweeper can optimise.
     """
+    from retinai.callbacks import make_callbacks
     from retinai.config.launched import launched_with
     from retinai.config.wiring import as_written, unused_words
     from retinai.encoders.registry import weight_notes
@@ -64,6 +65,7 @@ def run(cfg: DictConfig) -> float | None:
         *sharing_notes(factories.plain(cfg.logger)),
     ]
 
+    make_callbacks(factories.plain(cfg.callbacks), folder, module.monitor, module.mode)  # bad ones are refused here
     with run_folder.open_run_folder(folder, cfg) as folder, say_how_to_resume(folder):
         if is_first_process():
             datamodule.write_splits(folder / "split.csv")
@@ -83,6 +85,7 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     from retinai.config.wiring import as_written
     from retinai.run import factories
     from retinai.run.console import print_start
+    from retinai.run.refusals import library_refusals_told
     from retinai.run.restoring import Restoring
     from retinai.tracking.loggers import make_logger
 
@@ -92,7 +95,7 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     restoring = Restoring(last)
     trainer = factories.make_trainer(cfg, folder, [restoring, *callbacks], logger)
     print_start(module, datamodule, trainer, folder)
-    with restoring.explained():
+    with library_refusals_told(), restoring.explained():
         trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     return trainer
 

@@ -20,11 +20,14 @@ class Launched(Protocol):
 
     command: str
     fault: UserError | None
+    called: bool
 
     def __call__(self, cfg: DictConfig) -> object:
         """Check the configuration, then run the command."""
 
 
+# A flag of Hydra's and the ways in which it may be cut short.
+_RERUN = {"--experimental-rerun"[:length] for length in range(len("--ex"), len("--experimental-rerun") + 1)}
 # What Hydra reads as no text: null, a number, true or false.
 _NO_NAME = re.compile(r"null|true|false|nan|[-+]?(inf|[0-9][0-9_]*(\.[0-9]*)?(e[-+]?[0-9]+)?)", re.IGNORECASE)
 
@@ -55,6 +58,11 @@ def launch(job: Launched, arguments: list[str]) -> None:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_diagnose(command, arguments, error)) from error
+    except ValueError as error:
+        if job.called:
+            raise
+        # Hydra's word for flags that do not go together, or are not finished.
+        raise ConfigError([f"{str(error).strip().splitlines()[0]}; retinai {command} --help shows examples"]) from error
     if job.fault is not None:
         raise job.fault
 
@@ -116,7 +124,7 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
         try:
             override = parser.parse_override(text)
         except HydraException:
-            problems.append(f"{text!r} is not an override; write key=value (quote values with special characters)")
+            problems.append(f"{text!r} is not an override; {_how_to_write(text)}")
             continue
         name = override.key_or_group
         if name in options:
@@ -140,7 +148,12 @@ def _option_problems(group: str, value: object, valid: list[str], override: obje
 
 
 def _refuse_odd_options(command: str, arguments: list[str]) -> None:
-    """Refuse `loss=null`, `loss=3` and `=3` before Hydra sees them, which would leave with a traceback."""
+    """Refuse `loss=null`, `loss=3` and `=3` before Hydra sees them, which would leave with a traceback.
+
+    And `--experimental-rerun`, which unpickles a file: that can run any code, and no run of retinai writes such a file.
+    """
+    if any(argument.partition("=")[0] in _RERUN for argument in arguments):
+        raise ConfigError(["--experimental-rerun is not for retinai; a run goes on with resume=true run_dir=FOLDER"])
     groups = group_options(command)
     words = [argument.partition("=") for argument in arguments if not argument.startswith(("-", "~"))]
     nameless = [f"{''.join(word)!r} has no key; write key=value" for word in words if not word[0].strip("+ ")]
@@ -148,6 +161,15 @@ def _refuse_odd_options(command: str, arguments: list[str]) -> None:
         raise ConfigError(nameless)
     if any(_NO_NAME.fullmatch(value.strip()) and key.lstrip("+") in groups for key, _, value in words):
         raise ConfigError(_diagnose(command, arguments, ValueError()))
+
+
+def _how_to_write(text: str) -> str:
+    """Return how a word is written that does not parse: with quotes that reach Hydra, past those of the shell."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[+~]*[\w.@/]+", key):
+        return "write key=value"
+    bare = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
+    return f"write key=value, with special characters in quotes inside those of the shell: \"{key}='{bare}'\""
 
 
 def _key_checker(command: str, arguments: list[str], options: dict[str, list[str]]) -> Callable[[str], str | None]:

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers.pool1d import global_pool_nlc
+from timm.models import get_arch_pretrained_cfgs
 from timm.models._manipulate import MATCH_PREV_GROUP, group_with_matcher
 from torch import Tensor, nn
 
@@ -200,6 +201,10 @@ def _create(
     if not timm.is_model(base):
         near = ", ".join(timm.list_models(f"*{base.split('_')[0]}*")[:5])
         raise ConfigError([f"backbone.architecture={architecture} is no timm model; near: {near or 'none'}"])
+    tags = list(get_arch_pretrained_cfgs(base))
+    if architecture not in (base, *tags):
+        known = ", ".join(tags) or "none, so give the name alone"
+        raise ConfigError([f"backbone.architecture={architecture} has a tag that timm does not know (known: {known})"])
     arguments: dict[str, Any] = {"num_classes": 0, **rates, **more}
     # timm's word for networks that are built for one size, which they take as `img_size`.
     fixed = bool(getattr(timm.get_pretrained_cfg(base), "fixed_input_size", False))

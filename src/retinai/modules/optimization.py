@@ -72,7 +72,7 @@ class OptimizerSettings:
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Return the optimiser over parameter groups that carry their own `lr` and `weight_decay`."""
-        return _OPTIMIZERS[self.name](groups, lr=self.lr, betas=tuple(self.betas), eps=self.eps)
+        return _OPTIMIZERS[self.name](groups, lr=self.lr, betas=tuple(map(float, self.betas)), eps=self.eps)
 
 
 @dataclass(frozen=True)

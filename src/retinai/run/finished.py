@@ -15,7 +15,7 @@ from retinai.files import read_csv, read_json, read_yaml
 from retinai.metrics.decisions import RULES
 from retinai.prediction.predictions import Predictions
 from retinai.reports.compare import DamagedRun, Run
-from retinai.run.records import RECORD, find_files, metric_problems, read_record
+from retinai.run.records import RECORD, find_files, is_there, metric_problems, read_record
 from retinai.tasks.task import Task, all_metric_labels
 
 # What may differ between the runs of one group.
@@ -52,7 +52,7 @@ def load_runs(places: Sequence[str]) -> tuple[list[Run], list[DamagedRun]]:
 def _run_folders(place: Path) -> list[Path]:
     if not place.is_dir():
         raise UserError(f"{place} does not exist; retinai runs lists the run folders")
-    if any((place / name).exists() for name in _RECORDS):
+    if any(is_there(place / name) for name in _RECORDS):
         return [place]
     folders = sorted({path.parent for path in find_files(place, _RECORDS)}, key=_by_numbers)
     folders = [folder for folder in folders if (folder / "metrics.json").exists()]
@@ -75,7 +75,7 @@ def _load(folder: Path) -> Run:
     """
     if not (folder / "metrics.json").exists():
         raise UserError("no metrics.json: the run has not finished; leave it out, or resume it")
-    record = read_record(folder) if (folder / RECORD).exists() else read_json(folder / _RECORDS[1])
+    record = read_record(folder) if is_there(folder / RECORD) else read_json(folder / _RECORDS[1])
     metrics = read_json(folder / "metrics.json")
     labels = all_metric_labels()
     problems = metric_problems({key: metrics[key] for key in labels if key in metrics})
@@ -112,7 +112,7 @@ def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:
 def _group_key(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Return a text that is the same for runs that differ only in fold or seed."""
     config = folder / "config.yaml"
-    if not config.exists():  # an evaluation stands alone
+    if not is_there(config):  # an evaluation stands alone
         return str(folder.resolve())
     try:
         content = yaml.safe_load(read_yaml(config)) or {}

@@ -14,17 +14,20 @@ from omegaconf import DictConfig, OmegaConf
 from retinai.config.launched import job_number
 from retinai.config.wiring import as_written
 from retinai.errors import DataError, UserError
-from retinai.files import write_text
+from retinai.files import read_text, write_text
 from retinai.log import is_first_process
 from retinai.places import check_folder, make_unique, remove_leftovers
 from retinai.run.lock import check_unlocked, locked
-from retinai.run.records import RECORD, read_record
+from retinai.run.records import RECORD, is_there, read_record
 
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
 
 # How the first process of a run tells its folder to the ones that Lightning starts beside it.
 _SHARED_FOLDER = "RETINAI_RUN_FOLDER"
+CONFIG = "config.yaml"
+_SPLIT = "split.csv"
+_RESULTS = (CONFIG, _SPLIT, "checkpoints", "metrics.csv", "metrics.json", "predictions.csv", "report.html")
 
 
 def choose_run_folder(cfg: DictConfig) -> Path:
@@ -55,8 +58,23 @@ def given_folder(cfg: DictConfig) -> Path:
 
 
 def _check_new(folder: Path, cfg: DictConfig) -> None:
-    if (folder / RECORD).exists() and not cfg.resume:
+    """Refuse a folder with a run, or with files of others that a run would replace."""
+    if cfg.resume:
+        return
+    if is_there(folder / RECORD):
         raise UserError(f"{folder} already holds a run; add resume=true to go on with it, or choose another run_dir=")
+    taken = [name for name in _RESULTS if is_there(folder / name)]
+    begun = [CONFIG, _SPLIT] if _is_of_a_run(folder / CONFIG) else []
+    if taken := [name for name in taken if name not in begun]:
+        raise UserError(f"{folder} holds {', '.join(taken)}, which a run would replace; choose another run_dir=")
+
+
+def _is_of_a_run(config: Path) -> bool:
+    """Return whether a run that was killed before it wrote its record left this configuration, and maybe a split."""
+    try:
+        return {"run_dir:", "trainer:"} <= {line.split(" ")[0] for line in read_text(config).splitlines()}
+    except UserError:
+        return False
 
 
 def _folder_of_first_process(cfg: DictConfig) -> Path:
@@ -96,7 +114,7 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> Iterator[Path]:
         for name in ("config", "run", "split", "metrics", "predictions", "report"):
             remove_leftovers(folder, name)
         if not (cfg.resume and (folder / RECORD).exists()):
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(as_written(cfg))))
+            write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(as_written(cfg))))
         yield folder
 
 

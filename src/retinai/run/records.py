@@ -27,7 +27,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
         UserError: If it is missing or cannot be used; says why.
     """
     path = Path(folder) / RECORD
-    if not path.exists():
+    if not is_there(path):
         raise UserError(f"{folder} is no run folder ({RECORD} is missing)")
     record = read_json(path)
     problems = [f"{key} is no text" for key in _TEXTS if not isinstance(record.get(key) or "", str)]
@@ -63,6 +63,11 @@ def _is_number(value: Any) -> bool:
     if value is None:
         return True
     return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a name is taken, by a link that leads nowhere too: that is damage and not absence."""
+    return path.exists() or path.is_symlink()
 
 
 def find_runs(root: str | Path) -> list[dict[str, Any]]:

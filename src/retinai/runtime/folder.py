@@ -14,6 +14,7 @@ from retinai.config.records import ManifestRecord, check_record
 from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
+from retinai.files import told
 from retinai.runtime.cpu import Cpu
 from retinai.tasks.task import Task
 
@@ -107,7 +108,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         facts = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         digest = manifest_digest(facts) if isinstance(facts, dict) else ""
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error)[:200] or type(error).__name__
+        reason = told(error) if isinstance(error, OSError) else str(error)[:200] or type(error).__name__
         raise UserError(f"{file} cannot be read ({reason}); copy the folder again, or export it anew") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None

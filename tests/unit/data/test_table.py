@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retinai.data.sources.label_files import parse_flags, parse_grades, read_labels
-from retinai.data.sources.label_table import as_targets, check_files, check_table
+from retinai.data.sources.label_table import as_targets, check_files, check_table, few
 from retinai.errors import DataError
 from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 
@@ -20,6 +20,12 @@ def write(tmp_path: Path, text: str | bytes) -> Path:
 def table(ids, targets, **columns) -> pd.DataFrame:
     values = {"path": [f"{i}.png" for i in ids], "patient": ids, "eye": "", "split": "", "source": "t.csv"} | columns
     return pd.DataFrame({"id": ids, "target": as_targets(targets), **values})
+
+
+def test_a_message_leaves_out_the_middle_of_a_long_value() -> None:
+    assert few(["a", "b"]) == "a, b"
+    said = few(["9" * 5000, "b"])
+    assert len(said) < 300 and said.endswith("9 ... (5000 characters), b")
 
 
 def test_header_spaces_and_empty_columns_are_dropped(tmp_path):

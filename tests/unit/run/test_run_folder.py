@@ -34,6 +34,21 @@ def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}", "resume=true"])) == tmp_path
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "split.csv", "metrics.csv", "checkpoints", "report.html"])
+def test_files_of_others_are_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"holds {name}, which a run would replace"):
+        run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}"]))
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_a_run_leaves_that_was_killed_before_its_record_is_replaced(tmp_path: Path) -> None:
+    cfg = compose("train", [f"run_dir={tmp_path}"])
+    with run_folder.open_run_folder(run_folder.choose_run_folder(cfg), cfg):
+        (tmp_path / "split.csv").write_text("id,split\n")
+    assert run_folder.choose_run_folder(cfg) == tmp_path
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -65,7 +65,8 @@ def _sentence(model: type[Section], values: Mapping[str, Any], where: str, fault
         return f"{prefix} must be a section of keys and values"
     value = _value(values, names)
     close = difflib.get_close_matches(value, choices_of(field.annotation), n=1) if isinstance(value, str) else []
-    nearest = f", did you mean {close[0]}?" if close else ""
+    listed = f"[{close[0]}]" if close and close[0] == value else "".join(close)  # the right word, but not as a list
+    nearest = f", did you mean {listed}?" if close else ""
     reason = owner.reasons.get(f"{names[-1]}={value}")
     why = f"; {reason}" if reason else ""
     return f"{prefix}={_shown(value)} is not allowed{nearest} (valid: {describe(field)}){why}"

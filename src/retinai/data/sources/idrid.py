@@ -134,7 +134,8 @@ def lesion_mask_files(root: str | Path) -> pd.DataFrame:
             row = {"id": f"seg_{split}_{path.stem}", "path": str(path), "split": split}
             for lesion, (lesion_folder, suffix) in LESIONS.items():
                 mask = masks / lesion_folder / f"{path.stem}_{suffix}.tif"
-                row[lesion] = str(mask) if mask.is_file() else ""
+                # A name that stands for something else than a file is damage, to be refused, and no lesion's absence.
+                row[lesion] = str(mask) if mask.exists() or mask.is_symlink() else ""
             rows.append(row)
     if not rows:
         raise DataError(f"{part} holds no photographs; the lesion masks need 'A. Segmentation' of IDRiD; fetch it too")

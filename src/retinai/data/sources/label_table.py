@@ -16,17 +16,24 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from retinai.errors import DataError
+from retinai.files import place_fault
 from retinai.tasks.task import Task
 
 COLUMNS = ("id", "path", "target", "patient", "eye", "split", "source")
 SPLITS = ("train", "val", "test", "predict")
 _SHOWN = 5
+_LONGEST = 400
 
 
 def few(items: Sequence[object], shown: int = _SHOWN) -> str:
     """Return the first items as text, with the number of those not shown."""
     rest = len(items) - shown
-    return ", ".join(str(i) for i in items[:shown]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(_cut(str(i)) for i in items[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _cut(text: str) -> str:
+    """Return a text without its middle where nobody would read it all."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... ({len(text)} characters)"
 
 
 def check_table(table: pd.DataFrame, task: Task, source_file: str | Path) -> pd.DataFrame:
@@ -127,6 +134,7 @@ def check_files(table: pd.DataFrame, root: Path) -> None:
 
     Raises:
         DataError: If some are missing; names the first five and their number.
+        UserError: If a folder of theirs cannot be read.
     """
     listed: dict[str, set[str]] = {}
     missing = []
@@ -146,5 +154,7 @@ def check_files(table: pd.DataFrame, root: Path) -> None:
 def _names_in(folder: str) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208
-    except (OSError, ValueError):  # a ValueError: no folder can have this name
+    except (OSError, ValueError) as error:  # a ValueError: no folder can have this name
+        if isinstance(error, OSError) and (fault := place_fault(error)):
+            raise fault from error
         return set()

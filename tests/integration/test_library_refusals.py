@@ -1,0 +1,42 @@
+"""What Lightning and PyTorch refuse once they train: a sentence and code 2, and `run.json` says that it failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+LIGHTNING = "lightning.pytorch.callbacks"
+REFUSED = {
+    f"+callbacks.x={{_target_:{LIGHTNING}.LearningRateMonitor}}": "LearningRateMonitor",
+    f"+callbacks.x={{_target_:{LIGHTNING}.DeviceStatsMonitor}}": "DeviceStatsMonitor",
+    f"+callbacks.x={{_target_:{LIGHTNING}.ModelCheckpoint,monitor:nope}}": "nope",
+    f"+callbacks.x={{_target_:{LIGHTNING}.EarlyStopping,monitor:nope}}": "metric `nope` which is not available",
+    "data.batch_size=1": "batch norm cannot learn from one value per channel",
+}
+
+
+@pytest.fixture
+def words(synthetic_aptos: Path, tmp_path: Path) -> list[str]:
+    return [
+        "train", "data=aptos", f"data.root={synthetic_aptos}", "data.near_duplicates=false", "data.num_workers=0",
+        "data.batch_size=8", "backbone=resnet18", "backbone.weights=none", "backbone.architecture=test_resnet",
+        "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none", "test=false", "calibrate=false",
+        f"run_dir={tmp_path / 'run'}", f"paths.cache={tmp_path / 'cache'}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_it_is_one_sentence(
+    word: str, words: list[str], command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words, word) == 2
+    said = capsys.readouterr().err
+    assert REFUSED[word] in said[said.index("error: ") :] and "Traceback" not in said, said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+
+
+def test_whole_numbers_are_betas_too(words: list[str], command: Callable[..., int]) -> None:
+    assert command(*words, "optimizer.betas=[0,0]", "scheduler=constant") == 0

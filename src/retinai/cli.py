@@ -138,19 +138,16 @@ def _gather_words(words: list[str], key: str) -> list[str]:
     return [*rest, f"{key}=[{quoted}]"] if plain else rest
 
 
-# Flags of Hydra's that take the next word.
-_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
-               "--experimental-rerun")  # fmt: skip
-
-
 def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the words and the flags such as `-m`: Hydra understands flags only where no word comes after them."""
+    from retinai.config.compose import FLAGS_WITH_VALUE
+
     words: list[str] = []
     flags: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         (flags if argument.startswith("-") else words).append(argument)
-        if argument in _WITH_VALUE:
+        if argument in FLAGS_WITH_VALUE:
             flags += [value for value in [next(rest, None)] if value is not None]
     return words, flags
 

@@ -54,11 +54,14 @@ class PlainHandler(logging.Handler):
         """Write one message; `extra={"plain": True}` leaves out the word before it."""
         if not is_first_process() and record.levelno < logging.ERROR:
             return
+        name = "stdout" if record.levelno < NOTE else "stderr"
+        if getattr(sys, name) is None:  # it was closed before the program began: `retinai runs >&-`
+            return
         try:
             from rich.console import Console
             from rich.text import Text
 
-            stream: Any = _Standard("stdout" if record.levelno < NOTE else "stderr")
+            stream: Any = _Standard(name)
             text = Text()
             word, style = _WORDS.get(record.levelno, ("", ""))
             if word and not getattr(record, "plain", False):

@@ -29,6 +29,19 @@ def test_results_and_notes_go_their_own_ways(capsys: pytest.CaptureFixture[str])
     ]
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_was_closed_is_not_missed(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(f"sys.{name}", None)
+        log.logger.info("run folder: x")
+        log.note("three photographs left out")
+    said = capsys.readouterr()
+    expected = {"stdout": ("", "note: three photographs left out\n"), "stderr": ("run folder: x\n", "")}
+    assert (said.out, said.err) == expected[name]
+
+
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 def test_of_several_processes_the_first_speaks(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -26,6 +26,9 @@ class Launched(Protocol):
         """Check the configuration, then run the command."""
 
 
+# Flags of Hydra's that take the next word.
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir",
+                    "-cd", "--experimental-rerun")  # fmt: skip
 # A flag of Hydra's and the ways in which it may be cut short.
 _RERUN = {"--experimental-rerun"[:length] for length in range(len("--ex"), len("--experimental-rerun") + 1)}
 # What Hydra reads as no text: null, a number, true or false.
@@ -120,7 +123,10 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
     parser = OverridesParser.create()
     options = group_options(command)
     keys: Callable[[str], str | None] = _key_checker(command, arguments, options)
-    for text in (a for a in arguments if not a.startswith("-")):
+    before = ["", *arguments]
+    for text in (
+        a for a, flag in zip(arguments, before, strict=False) if a[:1] != "-" and flag not in FLAGS_WITH_VALUE
+    ):
         try:
             override = parser.parse_override(text)
         except HydraException:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.errors import UserError
-from retinai.files import UNWRITABLE, is_full, told, write_json
+from retinai.files import UNWRITABLE, no_room, told, write_json
 
 _PLAN, _VECTORS, _ROWS = "plan.json", "embedding.npy", "rows.jsonl"
 
@@ -125,8 +125,8 @@ class PartialEmbeddings:
 
 
 def _unwritable(folder: Path, error: OSError) -> Exception:
-    if is_full(error):
-        return UserError(f"the disk is full: {folder} could not be written; free some space or choose another out=")
+    if lack := no_room(error):
+        return UserError(f"{lack[0]}: {folder} could not be written; {lack[1]} or choose another out=")
     if error.errno in UNWRITABLE:
         return UserError(f"{folder} cannot be written: {told(error)}; choose another out=")
     return error

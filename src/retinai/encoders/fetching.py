@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from retinai.encoders.pretrained import access_refused
 from retinai.encoders.registry import WeightFile, weight_files
 from retinai.errors import UserError
-from retinai.files import UNWRITABLE, is_full, told
+from retinai.files import UNWRITABLE, no_room, told
 
 _SECONDS = 30.0  # without a byte after which a connection is given up
 _BLOCK = 2**20
@@ -135,7 +135,7 @@ def download(address: str, file: Path) -> None:
             "machine and give backbone.weights=FILE"
         ) from error
     except OSError as error:
-        if is_full(error) or error.errno in UNWRITABLE:
+        if no_room(error) or error.errno in UNWRITABLE:
             raise UserError(f"{partial} cannot be written: {told(error)}; choose another out=") from error
         raise
 
@@ -194,7 +194,7 @@ def _from_hub(known: WeightFile, folder: Path, overwrite: bool) -> Path:
         refused = access_refused(error, known.repository)
         if refused is not None:
             raise UserError(f"{known.title}: {refused}") from error
-        if isinstance(error, OSError) and (is_full(error) or error.errno in UNWRITABLE):
+        if isinstance(error, OSError) and (no_room(error) or error.errno in UNWRITABLE):
             raise UserError(f"{folder} cannot be written: {told(error)}; choose another out=") from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from retinai.errors import UserError
 from retinai.log import note
+from retinai.run.records import is_there
 
 try:
     import fcntl
@@ -37,12 +39,12 @@ def locked(folder: Path, holder: str = "training", wait: bool = False) -> Iterat
         wait: Wait for the other one's end instead.
 
     Raises:
-        UserError: If another process holds it; says which.
+        UserError: If another process holds it; says which. Or if the lock's place is taken.
     """
     if fcntl is None:
         yield
         return
-    with (folder / LOCK).open("a+", encoding="utf-8") as handle:
+    with _open(folder / LOCK) as handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
@@ -63,11 +65,11 @@ def check_unlocked(folder: Path) -> None:
     """Refuse a folder in which another process trains, before any work is done.
 
     Raises:
-        UserError: Says which process.
+        UserError: Says which process, or that something else stands in the lock's place.
     """
-    if fcntl is None or not (folder / LOCK).exists():
+    if fcntl is None or not is_there(folder / LOCK):
         return
-    with (folder / LOCK).open("a+", encoding="utf-8") as handle:
+    with _open(folder / LOCK) as handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -82,6 +84,17 @@ def is_locked(folder: Path) -> bool:
     except UserError:
         return True
     return False
+
+
+def _open(place: Path) -> TextIO:
+    """Open the file of a lock.
+
+    Raises:
+        UserError: If something else stands in its place.
+    """
+    if is_there(place) and not place.is_file():
+        raise UserError(f"{place} is no file, so that no lock can be held; remove it, or choose another run_dir=")
+    return place.open("a+", encoding="utf-8")
 
 
 def _in_use(folder: Path, holder: str = "training") -> UserError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,13 @@ def test_files_of_others_are_not_replaced(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"holds {name}, which a run would replace"):
         run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}"]))
     assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo, lambda place: place.symlink_to("/nowhere")])
+def test_what_stands_in_the_place_of_the_lock_is_told(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    put(tmp_path / ".lock")
+    with pytest.raises(UserError, match="is no file, so that no lock can be held"):
+        run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}"]))
 
 
 def test_what_a_run_leaves_that_was_killed_before_its_record_is_replaced(tmp_path: Path) -> None:

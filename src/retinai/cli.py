@@ -2,7 +2,7 @@
 
 Start-up stays light: a command's code, and torch with it, is imported only when the command runs.
 Exit codes: 0 done, 1 a defect of retinai, 2 a fault of the user's that one sentence explains, 130 ended by
-Ctrl-C, 143 by SIGTERM.
+Ctrl-C, 141 because nobody reads what it says any more (`retinai runs | head`), 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from retinai import log
 from retinai.errors import UserError
+from retinai.files import place_fault
 from retinai.run.signals import stoppable
 
 COMMANDS: dict[str, str] = {
@@ -50,8 +52,43 @@ def main(argv: Sequence[str] | None = None) -> None:
             that names a command takes the rest from the command line (`train.py` does so).
 
     Raises:
-        SystemExit: Always; the code is 0, 1, 2, 130 or 143.
+        SystemExit: Always; the code is 0, 1, 2, 130, 141 or 143.
     """
+    try:
+        code = _command(argv)
+        _flush()
+    except BrokenPipeError:  # `retinai runs | head`: whoever read it has enough
+        _drop_output()
+        code = 128 + 13
+    except OSError as error:
+        fault = place_fault(error)
+        if fault is None:
+            raise
+        _drop_output()
+        fail(str(fault))
+    except SystemExit:
+        try:
+            _flush()
+        except OSError:  # it was told already, or is less than what is told
+            _drop_output()
+        raise
+    sys.exit(code)
+
+
+def _flush() -> None:
+    """Write what waits for the standard output, so that its errors are met here and not where the interpreter ends."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Let the interpreter end without another try at what could not be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _command(argv: Sequence[str] | None) -> int:
+    """Run the command that the words name, or print the help; return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     log.set_up()
@@ -60,12 +97,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         words += sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
-        sys.exit(0)
+        return 0
     if words[0] == "--version":
         from retinai import __version__
 
         print(f"retinai {__version__}")
-        sys.exit(0)
+        return 0
     command, arguments = words[0], words[1:]
     if command not in COMMANDS:
         fail(f"unknown command {command!r}; the commands are: {', '.join(COMMANDS)}")
@@ -73,8 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         from retinai.config.help import command_help
 
         print(command_help(command, COMMANDS[command]))
-        sys.exit(0)
-    sys.exit(_run(command, arguments))
+        return 0
+    return _run(command, arguments)
 
 
 def overview() -> str:

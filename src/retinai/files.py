@@ -114,9 +114,12 @@ def told(error: OSError) -> str:
 
 def place_fault(error: OSError) -> UserError | None:
     """Return what an error of the system says of a place, for the user to mend; None if it is about something else."""
-    if error.errno not in _OF_A_PLACE or not isinstance(error.filename, str | bytes):
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if lack := no_room(error):
+        return UserError(f"{lack[0]}: {name or 'what the command writes or says'} could not be written; {lack[1]}")
+    if error.errno not in _OF_A_PLACE or not name:
         return None
-    return UserError(f"{os.fsdecode(error.filename)} cannot be used: {told(error)}; mend that, or choose another place")
+    return UserError(f"{name} cannot be used: {told(error)}; mend that, or choose another place")
 
 
 def short_name(name: str, end: str) -> str:

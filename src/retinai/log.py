@@ -69,7 +69,9 @@ class PlainHandler(logging.Handler):
                 text.append(": ")
             text.append(printable(record.getMessage()))
             Console(file=stream).print(text, soft_wrap=True)
-        except Exception:
+        except Exception as error:
+            if name == "stdout" and isinstance(error, OSError):
+                raise  # a result that is lost ends the command, as with `print`
             self.handleError(record)
 
 

@@ -52,6 +52,14 @@ def test_a_resumed_run_takes_its_own_configuration(
     assert "resume: going on from" in capsys.readouterr().out
 
 
+def test_a_run_that_is_older_than_a_key_goes_on(run: Path, command: Command) -> None:
+    lines = (run / "config.yaml").read_text().splitlines(keepends=True)
+    left = [line for line in lines if not line.startswith(("sweep:", "study:", "max_jobs:", "calibrate:"))]
+    assert len(left) < len(lines)
+    (run / "config.yaml").write_text("".join(left))
+    assert command("train", "resume=true", f"run_dir={run}") == 0
+
+
 REPEATED = [
     ["data=idrid", "data.folds=2", "data.fold=1", "seed=3", *TINY],
     ["data=idrid"],

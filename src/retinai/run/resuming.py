@@ -68,6 +68,9 @@ def resumed(cfg: DictConfig) -> DictConfig:
     choices = record.get("choices")
     new = [word for word in words if word not in _words(record)]
     result = _applied(cfg, own, new, choices if isinstance(choices, dict) else {}, folder)
+    for key in MAY_DIFFER:
+        if key in cfg and key not in result:  # of a run that is older than the key
+            OmegaConf.update(result, key, cfg[key], force_add=True)
     for key in _CONTROL:
         OmegaConf.update(result, key, cfg[key], force_add=True)
     return result

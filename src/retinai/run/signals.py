@@ -10,6 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+# Holds something while this process forks a worker. Registered after the hooks of `logging`, so first and last of them.
+_FORKING: list[bool] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _FORKING.append(True), after_in_parent=_FORKING.clear, after_in_child=_FORKING.clear
+    )
+
 
 class Stopped(SystemExit):
     """Raised where a SIGTERM arrives, so that temporary files are removed on the way out; its code is 143."""
@@ -57,6 +64,9 @@ def stoppable() -> Iterator[Stop]:
                 return  # a terminal sends it to the workers too; it is their parent that ends them, without a word
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+            return
+        if _FORKING:  # what is raised between a fork's hooks is printed and lost, so it comes again a moment later
+            threading.Timer(0.05, os.kill, (owner, signum)).start()
             return
         stop.signum = stop.signum or signum
         if signum == signal.SIGINT:

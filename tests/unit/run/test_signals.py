@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
+from retinai.run import signals
 from retinai.run.signals import stoppable
+
+
+def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stoppable() as stop, monkeypatch.context() as patch:
+            patch.setattr(signals, "_FORKING", [True])
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.signum is None
+            signals._FORKING.clear()
+            with pytest.raises(KeyboardInterrupt):
+                time.sleep(10)
+            assert stop.signum == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 @pytest.mark.parametrize(("signum", "ending"), [(signal.SIGINT, 7), (signal.SIGTERM, -signal.SIGTERM)])

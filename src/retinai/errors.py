@@ -48,6 +48,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "explain": ("captum",),
     "tensorboard": ("tensorboardX",),
     "slurm": ("submitit", "hydra_plugins"),
+    "ray": ("ray", "pyarrow", "fsspec"),
     "dashboard": ("plotly", "wandb_workspaces"),
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ import cv2
 
 from retinai.benchmark.contenders import Contender, open_contender
 from retinai.benchmark.rows import Row
+from retinai.config.machine import peak_memory
 from retinai.errors import UserError
 
 
@@ -75,19 +76,6 @@ class Worker:
             seconds.append(time.perf_counter() - begin)
             stages.append(spent)
         return {"seconds": seconds, "stages": stages}
-
-
-def peak_memory() -> float:
-    """Return the most memory that this process has had, in megabytes (10^6 bytes), libraries included."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
-            kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-        return kilobytes * 1024 / 1e6
-    except OSError:
-        import resource
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
 
 
 def keep_to_cores(threads: int) -> None:

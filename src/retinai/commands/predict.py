@@ -34,6 +34,8 @@ def run(cfg: DictConfig) -> None:
 
     if (cfg.ckpt is None) == (cfg.model.folder is None):
         raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
+    if cfg.engine == "ray":
+        return run_on_ray(cfg)
     out = _check_out(cfg.out, cfg.overwrite)
     options = _options(cfg)
     photographs = find_photographs(str(cfg.images))
@@ -49,6 +51,40 @@ def run(cfg: DictConfig) -> None:
         logger.info(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
     if len(bad) and layout != "retinai":
         logger.info(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
+
+
+def run_on_ray(cfg: DictConfig) -> None:
+    """Grade the photographs of any address into Parquet files, see `retinai.batch_inference`.
+
+    Args:
+        cfg: The composed configuration, with `model` and `engine=ray`.
+
+    Raises:
+        UserError: If an address cannot be used, or the folder of `out` holds another job.
+    """
+    from retinai.batch_inference.engine import Workers, grade_all
+    from retinai.batch_inference.job import open_job
+    from retinai.runtime import ExportedModel
+
+    model = str(cfg.model.folder)
+    ExportedModel(model)  # what is wrong with it is told before anything is begun
+    job = open_job(model, str(cfg.images), str(cfg.out), int(cfg.part_size), bool(cfg.overwrite))
+    workers = Workers(
+        count=None if cfg.num_workers == "auto" else max(1, int(cfg.num_workers)),
+        threads=cfg.threads or 1,
+        batch_size=int(cfg.batch_size),
+        attempts=int(cfg.attempts),
+        address=cfg.ray_address,
+    )
+    done = grade_all(job, workers)
+    logger.info(f"{done['photographs']} photographs, {done['bad']} could not be read, {done['parts']} files: {job.out}")
+    if done["graded"]:
+        logger.info(
+            f"graded now: {done['graded']} in {done['seconds']:.0f} s, {done['photographs_per_second']:.1f} a second, "
+            f"{done['cpu_seconds_per_million']:,.0f} processor seconds per million, {done['megabytes']:.0f} MB a worker"
+        )
+    else:
+        logger.info("all of them were graded before")
 
 
 def _with_checkpoint(

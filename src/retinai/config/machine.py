@@ -1,8 +1,9 @@
-"""Whether the machine has the devices that a configuration asks for."""
+"""Whether the machine has the devices that a configuration asks for, and what this process takes of it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,3 +85,16 @@ def _gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has had, in megabytes (10^6 bytes), libraries included."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
+            kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        return kilobytes * 1024 / 1e6
+    except OSError:
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6

@@ -120,10 +120,25 @@ class ExportedModel:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be a whole number from 1")
         chosen = photographs.paths if sources is None else sources
-        probabilities = np.full((len(chosen), self.task.num_classes), np.nan)
-        reasons = [""] * len(chosen)
         bar = "predicting" if progress else None
         readings = read_all(self.preprocessing, self.folder.fields, chosen, workers, bar)
+        return self.grade_readings(photographs, readings, batch_size)
+
+    def grade_readings(
+        self, photographs: Photographs, readings: Iterable[Reading], batch_size: int = 32
+    ) -> pd.DataFrame:
+        """Grade photographs that somebody reads; no more are taken at a time than a batch needs.
+
+        Args:
+            photographs: Their ids and files.
+            readings: One of each, in any order.
+            batch_size: Photographs per run of the network.
+
+        Returns:
+            The table of `predict`.
+        """
+        probabilities = np.full((len(photographs.paths), self.task.num_classes), np.nan)
+        reasons = [""] * len(photographs.paths)
         for batch in _batches(readings, batch_size, reasons):
             rows = [reading.index for reading in batch]
             probabilities[rows] = self._probabilities_of(batch)

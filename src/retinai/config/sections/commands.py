@@ -72,6 +72,21 @@ class Predict(_Command):
     num_workers: Workers = UNSET
     accelerator: Accelerator = UNSET
     threads: Annotated[int, Field(ge=1, le=1024)] | None = UNSET
+    engine: Literal["local", "ray"] = UNSET
+    part_size: Annotated[int, Field(ge=1, le=10**6)] = UNSET
+    attempts: Annotated[int, Field(ge=1, le=100)] = UNSET
+    ray_address: Text | None = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what an engine cannot do."""
+        if values.get("engine") == "ray":
+            if values.get("ckpt") is not None:
+                yield "engine=ray grades with a folder of `retinai export`: model=FOLDER in the place of ckpt="
+            if values.get("format") not in ("auto", "retinai"):
+                yield f"engine=ray writes Parquet files with retinai's columns; leave out format={values['format']}"
+        elif values.get("ray_address") is not None:
+            yield f"ray_address={values['ray_address']} is of engine=ray; leave it out, or give that engine"
 
 
 class PredictModel(Section):

@@ -1,0 +1,1 @@
+"""More photographs than one machine can grade: an exported folder on Ray Data, from and to any address of fsspec."""

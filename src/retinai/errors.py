@@ -47,6 +47,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "benchmark": ("trl",),
     "explain": ("captum",),
     "tensorboard": ("tensorboardX",),
+    "search": ("optuna",),
     "slurm": ("submitit", "hydra_plugins"),
     "ray": ("ray", "pyarrow", "fsspec"),
     "dashboard": ("plotly", "wandb_workspaces"),

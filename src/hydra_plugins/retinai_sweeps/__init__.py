@@ -32,6 +32,24 @@ class GridSweeper(Sweeper):
         return sweep(Sweeping(self.config, self.hydra_context, self.task), list(arguments))
 
 
+class OptunaSweeper(Sweeper):
+    """Optuna chooses the values, a batch of jobs at a time (`hydra/sweeper=optuna study=NAME`)."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        self.hydra_context, self.task, self.config = hydra_context, task_function, config
+
+    def sweep(self, arguments: Sequence[str]) -> Any:
+        """Run the study until it has its trials."""
+        from retinai.sweeps.searching import search
+        from retinai.sweeps.sweeper import Sweeping
+
+        return search(Sweeping(self.config, self.hydra_context, self.task), self.settings, list(arguments))
+
+
 class SlurmLauncher(BaseSubmititLauncher or Launcher):  # type: ignore[misc]
     """One array of jobs in SLURM's queue (`hydra/launcher=slurm`), by submitit; it does not wait for their end.
 

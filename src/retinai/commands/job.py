@@ -80,11 +80,12 @@ def _users_fault(error: UserError | ModuleNotFoundError | OSError) -> UserError 
 
 
 def _refuse_name_without_sweep(cfg: DictConfig) -> None:
-    """Refuse `sweep=` without `-m`, where it would name nothing; processes of a job and resumed runs have it."""
+    """Refuse `sweep=` and `study=` without `-m`; processes of a job and resumed runs have the name of their sweep."""
     from retinai.config.launched import in_multirun
 
-    if cfg.sweep and not in_multirun() and not cfg.resume and is_first_process():
-        raise UserError(f"sweep={cfg.sweep} names several runs; add -m, or leave it out for a single run")
+    key = next((key for key in ("sweep", "study") if cfg.get(key)), None)
+    if key and not in_multirun() and not cfg.resume and is_first_process():
+        raise UserError(f"{key}={cfg[key]} names several runs; add -m, or leave it out for a single run")
 
 
 def _words_of_one(words: list[str], cfg: DictConfig) -> list[str]:

@@ -15,6 +15,7 @@ from retinai.run.lock import locked
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import FOLDER, SWEEP, SweepRecord, read_sweep
 from retinai.sweeps.states import FAILED, FINISHED, PRUNED, STATES, JobState, job_states, read_state
+from retinai.sweeps.study_figures import study_figures
 from retinai.sweeps.table import job_cells
 
 _ENDED = (FINISHED, PRUNED, FAILED)
@@ -55,7 +56,8 @@ def write_report(
     if metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in metrics}) for row in rows]
     title = f"Sweep {sweep.name}"
-    return write_comparison(rows, out or folder, formats, title=title, tables=[_table(sweep, states)])
+    figures = study_figures(folder) if sweep.study else []
+    return write_comparison(rows, out or folder, formats, title=title, tables=[_table(sweep, states)], figures=figures)
 
 
 def sweep_of(places: Sequence[str], outputs: str) -> Path | None:
@@ -86,6 +88,8 @@ def write_report_of_ended(folder: Path) -> None:
         folder: The sweep's folder.
     """
     sweep = read_sweep(folder)
+    if sweep.study:  # more jobs may come; who chooses them writes the report
+        return
     if any(read_state(folder, job.number).get("status") not in _ENDED for job in sweep.jobs):
         return
     try:

@@ -75,19 +75,18 @@ class Sweeping:
         )
 
 
-def sweep(given: Sweeping, words: list[str]) -> list[Any]:
+def sweep(given: Sweeping, words: list[str]) -> None:
     """Run or submit what of a sweep is missing or failed.
 
     Args:
         given: What Hydra gives a sweeper.
         words: The words of the command line that are no settings of Hydra's.
 
-    Returns:
-        What the launcher returned for each job that was begun.
-
     Raises:
         UserError: If the sweep makes no sense, which is told before any job begins, or jobs failed.
     """
+    if given.config.get("study"):
+        raise UserError("study= is searched by Optuna; add hydra/sweeper=optuna, or name the sweep with sweep=")
     folder, again = choose_folder(given.config), bool(given.config.get("resume"))
     refuse_swept_settings(words)
     known = read_sweep(folder) if (folder / SWEEP).exists() else None
@@ -101,16 +100,16 @@ def sweep(given: Sweeping, words: list[str]) -> list[Any]:
         if not (again and known is not None):
             write_sweep(folder, record)
         wanted = _wanted(folder, record, again)
-        results = _begin(launcher, given.config, folder, wanted, new=known is None) if wanted else []
-        ids = {str(j.number): r.queue_id for j, r in zip(wanted, results, strict=True) if isinstance(r, Submitted)}
-        if ids:
-            record.submissions.append(Submission(submitted=now(), ids=ids))
-            write_sweep(folder, record)
+        try:
+            ids = hand_over(launcher, given.config, folder, record, wanted) if wanted else {}
+        except UserError:
+            if known is None:
+                _leave_nothing(folder)
+            raise
     if ids:
         tell_submitted(folder, ids)
     elif wanted:
         tell_end(folder, record)
-    return results
 
 
 def _checked(given: Sweeping, folder: Path, swept: list[str], known: SweepRecord | None, again: bool) -> SweepRecord:
@@ -120,19 +119,39 @@ def _checked(given: Sweeping, folder: Path, swept: list[str], known: SweepRecord
     jobs = expand(swept)
     refuse_too_many(len(jobs), int(given.config.max_jobs))
     record = _record(folder, given.config, swept, jobs, known, again)
-    added = [_added(given.config, folder, job) for job in record.jobs]
+    added = [added_words(given.config, folder, job) for job in record.jobs]
     check_jobs(given.command, jobs, added, given.compose, check_machine if given.is_local else None)
     return record
 
 
-def _begin(launcher: Launcher, config: DictConfig, folder: Path, wanted: list[SweepJob], new: bool) -> list[Any]:
-    """Hand jobs to the launcher; a new sweep that it refuses leaves nothing behind."""
-    try:
-        return list(launcher.launch([_launched(config, folder, job) for job in wanted], wanted[0].number))
-    except UserError:
-        if new:
-            _leave_nothing(folder)
-        raise
+def hand_over(
+    launcher: Launcher,
+    config: DictConfig,
+    folder: Path,
+    record: SweepRecord,
+    jobs: Sequence[SweepJob],
+    more: Mapping[int, list[str]] | None = None,
+) -> dict[str, str]:
+    """Hand jobs to a launcher, and note in the record what it submitted to a queue.
+
+    Args:
+        launcher: Of `Sweeping.launcher`.
+        config: The configuration of the sweep as a whole.
+        folder: The sweep's folder.
+        record: Its record.
+        jobs: What to begin.
+        more: Number of a job -> further words for it.
+
+    Returns:
+        Number of a job -> its id in the queue; empty for jobs that have run here.
+    """
+    calls = [[*_launched(config, folder, job), *(more or {}).get(job.number, [])] for job in jobs]
+    results = list(launcher.launch(calls, jobs[0].number))
+    ids = {str(j.number): r.queue_id for j, r in zip(jobs, results, strict=True) if isinstance(r, Submitted)}
+    if ids:
+        record.submissions.append(Submission(submitted=now(), ids=ids))
+        write_sweep(folder, record)
+    return ids
 
 
 def _leave_nothing(folder: Path) -> None:
@@ -149,6 +168,8 @@ def choose_folder(config: DictConfig) -> Path:
     Raises:
         UserError: If two of them are given, or `resume=true` without need.
     """
+    if config.get("sweep") and config.get("study"):
+        raise UserError("study= names the sweep as well; leave out sweep=")
     named = config.get("sweep") or config.get("study")
     if named is None:
         return Path(str(config.run_dir or config.hydra.sweep.dir)).expanduser()
@@ -208,10 +229,10 @@ def _states_now(folder: Path, record: SweepRecord) -> list[JobState]:
     return job_states(folder, record, ask_queue(record), at_work=False)
 
 
-def _added(config: DictConfig, folder: Path, job: SweepJob) -> list[str]:
+def added_words(config: DictConfig, folder: Path, job: SweepJob) -> list[str]:
     """Return the words that every job of a sweep gets."""
     again = ["resume=true"] if config.get("resume") else []
-    return [f"run_dir={_quoted(str(_base(config, folder) / job.folder))}", f"sweep={_quoted(folder.name)}", *again]
+    return [f"run_dir={quoted(str(_base(config, folder) / job.folder))}", f"sweep={quoted(folder.name)}", *again]
 
 
 def _base(config: DictConfig, folder: Path) -> Path:
@@ -223,11 +244,12 @@ def _base(config: DictConfig, folder: Path) -> Path:
 
 def _launched(config: DictConfig, folder: Path, job: SweepJob) -> list[str]:
     """Return all words of a job: its own, its folder, and that Hydra makes no folder itself."""
-    hydra = [f"hydra.sweep.dir={_quoted(str(folder))}", "hydra.sweep.subdir=."]
-    return [*job.overrides, *_added(config, folder, job), *hydra]
+    hydra = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=."]
+    return [*job.overrides, *added_words(config, folder, job), *hydra]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as a value that Hydra takes as it is."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

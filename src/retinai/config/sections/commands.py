@@ -44,6 +44,7 @@ class Train(_Command):
     allow_double_balancing: bool = UNSET
     phase: Name = UNSET
     sweep: Path | None = UNSET
+    study: Path | None = UNSET
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = UNSET
 
 

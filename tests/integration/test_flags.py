@@ -31,7 +31,8 @@ def test_a_flag_with_a_value_keeps_it(command: Callable[..., int], capsys: pytes
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--resolve"], "--cfg"), (["-cd", "nowhere/x"], "config directory"), (["--exp=file.pickle"], "resume=true"),
+    [(["--resolve"], "--cfg"), (["hydra.run.dir=/proc/x"], "/proc/x"),
+     (["-cd", "nowhere/x"], "config directory"), (["--exp=file.pickle"], "resume=true"),
      (["--cfg", "job", "--info"], "Only one of"),
      (["--experimental-rerun", "file.pickle"], "resume=true"), (["--shell-completion", "-m"], "Only one of")],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",

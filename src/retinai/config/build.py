@@ -112,6 +112,8 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
         ConfigError: If there is no such thing, or it is outside the retinai package, not imported and not trusted.
         MissingExtraError: If it needs an optional package that is not installed.
     """
+    if not isinstance(spec, Mapping):
+        raise ConfigError([f"{spec!r} stands in the place of a section with a {TARGET}"])
     path = str(spec.get(TARGET, ""))
     module_name, _, name = path.rpartition(".")
     if not module_name:

@@ -61,10 +61,10 @@ def launch(job: Launched, arguments: list[str]) -> None:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_diagnose(command, arguments, error)) from error
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if job.called:
             raise
-        # Hydra's word for flags that do not go together, or are not finished.
+        # Hydra's word for flags that do not go together or are not finished, and for a folder that it cannot make.
         raise ConfigError([f"{str(error).strip().splitlines()[0]}; retinai {command} --help shows examples"]) from error
     if job.fault is not None:
         raise job.fault

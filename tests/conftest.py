@@ -25,7 +25,8 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
 }
 # The user's own settings must not decide a test.
-_UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "RETINAI_DEBUG", "RETINAI_EXPERIMENTS")
+_UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "RETINAI_DEBUG", "RETINAI_EXPERIMENTS",
+          "RETINAI_WEIGHTS")  # fmt: skip
 
 # Read when matplotlib and albumentations are imported, so before any fixture runs.
 os.environ.update(_ENVIRONMENT)
@@ -102,6 +103,15 @@ def idrid_root() -> Path:
     root = Path(os.environ.get("RETINAI_IDRID", _REPOSITORY.parent / "shared" / "data" / "idrid"))
     if not (root / "B. Disease Grading").is_dir():
         pytest.skip(f"the IDRiD photographs are not in {root}; set RETINAI_IDRID to their folder to run this test")
+    return root
+
+
+@pytest.fixture(scope="session")
+def weights_root() -> Path:
+    """The folder of published weights, or the test is skipped."""
+    root = Path(os.environ.get("RETINAI_WEIGHTS", _REPOSITORY.parent / "shared" / "weights"))
+    if not (root / "lwnet").is_dir():
+        pytest.skip(f"the weights of lwnet are not in {root}; set RETINAI_WEIGHTS to their folder to run this test")
     return root
 
 

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "benchmark": "time a grader on a CPU beside the networks that it replaces",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",
     "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner",
+    "segment": "write the vessels of photographs as masks: arteries, veins",
     "runs": "list the runs",
     "report": "put runs side by side: intervals, and spread over folds and seeds",
     "explain": "draw what a checkpoint's answers rest on, and measure whether it looks where it should",

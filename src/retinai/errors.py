@@ -50,6 +50,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "search": ("optuna",),
     "slurm": ("submitit", "hydra_plugins"),
     "ray": ("ray", "pyarrow", "fsspec"),
+    "vessels": ("skimage",),
     "dashboard": ("plotly", "wandb_workspaces"),
 }  # fmt: skip
 

@@ -53,6 +53,10 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai explain ckpt=RUN/checkpoints/best.ckpt images='eyes/*.jpg' method=[gradcam,ig]",
         "retinai explain ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/data/idrid regions=[lesions,disc]",
     ],
+    "segment": [
+        "retinai segment images=photographs/ out=vessels paths.weights=weights",
+        "retinai segment data=idrid data.root=/data/idrid out=vessels vessels=sato preview=true",
+    ],
     "dashboard": ["retinai dashboard outputs", "retinai dashboard outputs/sweeps/recipe out=page photographs=12"],
 }
 

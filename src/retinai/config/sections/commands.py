@@ -232,6 +232,25 @@ class Synthesize(_Command):
     workers: _Processes = UNSET
 
 
+class Segment(_Command):
+    """`retinai segment`."""
+
+    images: Path | None = UNSET
+    out: Path = UNSET
+    overwrite: bool = UNSET
+    vessels: Literal["wnet", "sato", "folder"] = UNSET
+    masks: Path | None = UNSET
+    preview: bool = UNSET
+    num_workers: Workers = UNSET
+    accelerator: Accelerator = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that masks of other tools are named where they are not taken, or the other way round."""
+        if values.get("vessels") is not None and (values["vessels"] == "folder") != (values.get("masks") is not None):
+            yield "masks= names the folder of vessels=folder; give both of them or neither"
+
+
 class Runs(_Command):
     """`retinai runs`."""
 
@@ -295,6 +314,7 @@ COMMANDS: dict[str, type[Section]] = {
     "benchmark": Benchmark,
     "prepare": Prepare,
     "synthesize": Synthesize,
+    "segment": Segment,
     "runs": Runs,
     "report": Report,
     "dashboard": Dashboard,

@@ -50,6 +50,7 @@ class Data(BuiltSection):
     # Keys that `fields` knows by name switch these on and off.
     fields: dict[str, Any] = UNSET
     findings: bool = UNSET
+    vessels: bool = UNSET
     preprocess: Preprocess = UNSET
 
     @classmethod

@@ -14,6 +14,7 @@ class Paths(Section):
 
     outputs: Path = UNSET
     cache: Path = UNSET
+    weights: Path = UNSET
 
 
 class Logger(Section):

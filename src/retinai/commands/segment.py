@@ -1,0 +1,88 @@
+"""`retinai segment`: the vessels of photographs as class maps, with arteries and veins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retinai.errors import ConfigError
+from retinai.log import logger, note
+from retinai.places import check_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+    from retinai.prediction.photographs import Photographs
+
+
+def run(cfg: DictConfig) -> None:
+    """Write a class map for each photograph, and a table.
+
+    Args:
+        cfg: The composed configuration of `conf/segment.yaml`, already checked.
+
+    Raises:
+        UserError: If photographs, weights or masks are not there, or files are in the way.
+    """
+    from retinai.files import write_csv
+    from retinai.vessels.methods import VesselSettings, open_method
+    from retinai.vessels.names import TABLE, check_names, mask_names, overlay_name
+    from retinai.vessels.segment import Plan, segment_photographs
+
+    if (cfg.images is None) == (cfg.get("data") is None):
+        raise ConfigError(["give either images= (a folder, a file or a pattern) or data= (a data set)"])
+    out = check_folder(cfg.out, "out")
+    masks = None if cfg.masks is None else str(cfg.masks)
+    settings = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), masks)
+    device = _device(str(cfg.accelerator)) if settings.method == "wnet" else "cpu"
+    open_method(settings, device)  # what is missing is told before anything is read
+    photographs = _photographs(cfg)
+    names = mask_names(photographs.paths)
+    written = [TABLE, *names, *(overlay_name(name) for name in names if cfg.preview)]
+    check_names(out, written, photographs.paths, bool(cfg.overwrite))
+    kept_apart = len(set(names) - {f"{Path(path).stem}.png" for path in photographs.paths})
+    if kept_apart:
+        note(f"{kept_apart} photographs share a name with another one: their masks keep folder or suffix, see {TABLE}")
+    plan = Plan(settings, out, bool(cfg.preview), device)
+    table = segment_photographs(plan, photographs.ids, photographs.paths, names, cfg.num_workers)
+    write_csv(out / TABLE, table)
+    _tell(table, out / TABLE)
+
+
+def _photographs(cfg: DictConfig) -> Photographs:
+    """Return loose files, or every photograph of a data set."""
+    from retinai.prediction.photographs import Photographs, find_photographs
+
+    if cfg.images is not None:
+        return find_photographs(str(cfg.images))
+    from retinai.data.photographs.preprocessing import Preprocessing
+    from retinai.data.sources.label_table import check_files
+    from retinai.run.factories import make_datamodule
+
+    # Photographs are read whole; a data set wants to know how they would be prepared all the same.
+    datamodule = make_datamodule(cfg, Preprocessing(512, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    table = datamodule.checked_table()
+    check_files(table, datamodule.root)
+    return Photographs(table["id"].tolist(), table["path"].tolist())
+
+
+def _device(accelerator: str) -> str:
+    import torch
+
+    if accelerator == "mps" or (accelerator == "gpu" and not torch.cuda.is_available()):
+        return "mps"
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _tell(table: pd.DataFrame, file: Path) -> None:
+    from retinai.csv_cells import to_cell
+
+    good, bad = table[table["error"] == ""], table[table["error"] != ""]
+    logger.info(f"{len(good)} of {len(table)} photographs have a mask, {len(bad)} could not be used: {file}")
+    if len(good):
+        uncertain = good["uncertain"].mean()
+        share = "" if uncertain != uncertain else f", of which {uncertain:.0%} are both or uncertain"
+        logger.info(f"vessels cover {good['density'].mean():.1%} of the field of view on average{share}")
+    for row in bad.head(10).itertuples():
+        logger.info(f"  {to_cell(str(row.path))}: {row.error}")

@@ -53,6 +53,7 @@ COMMANDS = [
     ("report", ["RUN"], "out"),
     ("report", ["RUN"], "paths.outputs"),
     ("synthesize", ["n=12", "size=64"], "out"),
+    ("segment", ["images=IMAGES", "vessels=sato"], "out"),
     ("benchmark", ["quick=true"], "run_dir"),
     ("prepare", ["data=synthetic"], "run_dir"),
     ("prepare", ["data=synthetic", "format=llava_jsonl"], "out"),

@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     settings = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), masks)
     device = _device(str(cfg.accelerator)) if settings.method == "wnet" else "cpu"
     open_method(settings, device)  # what is missing is told before anything is read
-    photographs = _photographs(cfg)
+    photographs = _photographs(cfg, out)
     names = mask_names(photographs.paths)
     written = [TABLE, *names, *(overlay_name(name) for name in names if cfg.preview)]
     check_names(out, written, photographs.paths, bool(cfg.overwrite))
@@ -50,12 +50,15 @@ def run(cfg: DictConfig) -> None:
     _tell(table, out / TABLE)
 
 
-def _photographs(cfg: DictConfig) -> Photographs:
-    """Return loose files, or every photograph of a data set."""
-    from retinai.prediction.photographs import Photographs, find_photographs
+def _photographs(cfg: DictConfig, out: Path) -> Photographs:
+    """Return loose files without those that lie in the folder of the masks, or every photograph of a data set."""
+    from retinai.prediction.photographs import Photographs, find_photographs, name_photographs
 
     if cfg.images is not None:
-        return find_photographs(str(cfg.images))
+        found = find_photographs(str(cfg.images))
+        # Masks of an earlier run in a folder below that of the photographs are no photographs.
+        loose = [Path(path) for path in found.paths if not Path(path).resolve().is_relative_to(out.resolve())]
+        return found if len(loose) in (0, len(found.paths)) else name_photographs(loose)
     from retinai.data.photographs.preprocessing import Preprocessing
     from retinai.data.sources.label_table import check_files
     from retinai.run.factories import make_datamodule

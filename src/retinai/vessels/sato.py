@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 
 from retinai.data.photographs.field_of_view import FieldOfView, scaled_size
+from retinai.errors import MissingExtraError
 from retinai.vessels.class_map import BOTH, NONE, inside_mask
 
 SIDE = 512  # longer side of the field of view that the filter sees, in pixels
@@ -21,10 +24,14 @@ class SatoVessels:
     Every vessel is of an uncertain kind (3).
 
     Raises:
-        MissingExtraError: When a map is asked for and scikit-image is not installed.
+        MissingExtraError: If scikit-image is not installed.
     """
 
     key = "sato-1"
+
+    def __init__(self) -> None:
+        if find_spec("skimage") is None:  # told before anything is read
+            raise MissingExtraError("skimage", "vessels")
 
     def segment(self, photograph: np.ndarray, view: FieldOfView, path: str = "") -> np.ndarray:
         """Return the class map of a photograph, see `VesselMethod.segment`."""

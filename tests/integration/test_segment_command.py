@@ -59,13 +59,14 @@ def test_masks_of_drawn_photographs(
     vessels: str, least: float, cohort: Path, photographs: Path, tmp_path: Path, command: Command, request: Any
 ) -> None:
     weights = request.getfixturevalue("weights_root") if vessels == "wnet" else tmp_path
+    if vessels == "wnet":
+        next(photographs.iterdir()).unlink()  # one photograph takes seconds
     (photographs / "broken.png").write_text("no photograph")
-    Image.new("RGB", (60, 40), (90, 90, 90)).save(photographs / "grey.png")
     out = tmp_path / "out"
     words = [f"images={photographs}", f"out={out}", f"vessels={vessels}", f"paths.weights={weights}", "num_workers=0"]
     assert command("segment", *words, "preview=true") == 0
     table = pd.read_csv(out / "segment.csv", keep_default_na=False)
-    assert list(table) == COLUMNS and len(table) == 4
+    assert list(table) == COLUMNS and len(table) == 2 + (vessels == "sato")
     rows = table.set_index("id")
     assert rows.loc["broken", "error"] and rows.loc["broken", "mask"] == "" and not (out / "broken.png").exists()
     found = []

@@ -59,7 +59,7 @@ class WNetVessels:
         for start in range(0, height, _BAND):
             end = min(start + _BAND, height)
             classes[top + start : top + end, left : left + width] = classify(*resized.rows(start, end))
-        return np.where(inside_mask(view, *classes.shape), classes, np.uint8(NONE))
+        return np.where(inside_mask(view, *photograph.shape[:2]), classes, np.uint8(NONE))
 
 
 def network_input(crop: np.ndarray) -> Tensor:

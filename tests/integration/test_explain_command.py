@@ -30,7 +30,15 @@ def checkpoint(synthetic_idrid: Path, command: Callable[..., int], tmp_path_fact
 @pytest.fixture(scope="module")
 def explained(checkpoint: Path, command: Callable[..., int]) -> Path:
     folder = checkpoint.parents[2] / "explanations"
-    words = ["split=train", "method=[layercam,gradcam]", "layer=layer3", "regions=[lesions,disc]", "resamples=50"]
+    words = [
+        "split=train",
+        "method=[layercam,gradcam]",
+        "layer=layer3",
+        "regions=[vessels,lesions,disc]",
+        "vessels=sato",
+        "resamples=50",
+        "checks=3",
+    ]
     places = [f"run_dir={folder}", f"paths.cache={checkpoint.parents[2] / 'cache'}", "num_workers=0"]
     assert command("explain", f"ckpt={checkpoint}", *words, *places, "accelerator=cpu") == 0
     return folder
@@ -45,13 +53,17 @@ def test_maps_pictures_and_measures_are_written(explained: Path) -> None:
             assert maps["layercam"].shape == (1, 4, 4) and maps["classes"].tolist() == [row.decided]
             assert np.isfinite(maps["gradcam"]).all() and (maps["gradcam"] >= 0).all()
         assert Image.open(explained / "overlays" / f"{Path(row.file).stem}.png").size[0] >= 640
-    assert set(content["regions"]) <= {*LESION_NAMES, OPTIC_DISC}
+    assert {"vessels"} <= set(content["regions"]) <= {"vessels", *LESION_NAMES, OPTIC_DISC}
     disc = content["regions"]["optic_disc"]
     assert {"pooled", "mean", "excess", "p", "energy", "pointing", "photographs"} <= set(disc)
     assert disc["pooled"]["low"] <= disc["pooled"]["value"] <= disc["pooled"]["high"] and 0 < disc["p"] <= 1
     assert content["methods"]["gradcam"]["regions"]["optic_disc"] != disc
     assert content["references"]["uniform"]["optic_disc"] == pytest.approx(1, abs=1e-6)
+    checks = content["checks"]
+    assert checks["photographs"] == 3 and set(checks["methods"]) == {"layercam", "gradcam"}
+    assert checks["methods"]["layercam"]["faithful"] in (True, False) and "gradcam layercam" in checks["agreement"]
     page = (explained / "explain.html").read_text()
+    assert "Are the maps true to the network?" in page
     assert "Does it look where it should?" in page and "optic disc" in page and 'src="data:image/png' in page
     assert (explained / "figures" / "mean_layercam.png").exists()
 
@@ -85,6 +97,7 @@ def test_loose_files_of_which_one_is_bad(
         (["images=.", "regions=[lesions]"], "needs masks"),
         (["images=.", "data=idrid"], "not both"),
         (["regions=[fovea]"], "regions"),
+        (["regions=[vessels]", "paths.weights=/nowhere"], "lwnet"),
     ],
 )
 def test_the_users_faults_are_one_sentence(

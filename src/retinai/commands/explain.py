@@ -27,17 +27,20 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: If an option does not suit the checkpoint or the photographs.
     """
+    from retinai.explain.checks import Check
     from retinai.explain.region_masks import chosen_families
     from retinai.explain.results import summarise, write_results
     from retinai.explain.step import Maps
     from retinai.modules.load import load_module
+    from retinai.vessels.methods import VesselSettings
 
     if cfg.images is not None and cfg.get("data") is not None:
         raise UserError("give either data= (a data set) or images= (files), not both")
     folder = _folder(cfg)
     module = load_module(Path(cfg.ckpt))
     methods = [cfg.method] if isinstance(cfg.method, str) else list(cfg.method)
-    families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None)
+    vessels = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), cfg.masks)
+    families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None, vessels=vessels)
     step = Maps(module, methods, str(cfg.target), str(cfg.layer))
     explain = _data_set if cfg.images is None else _files
     from retinai.explain.run import Explainer
@@ -46,7 +49,8 @@ def run(cfg: DictConfig) -> None:
         folder = make_unique(folder)
 
     def explainer(known: Known) -> Explainer:
-        return Explainer(module, step, families, known, folder, overlays=bool(cfg.overlays))
+        check = Check(step, str(cfg.layer), module, int(cfg.checks)) if cfg.checks else None
+        return Explainer(module, step, families, known, folder, overlays=bool(cfg.overlays), check=check)
 
     found, about = explain(cfg, module, families, explainer)
     facts = {**_facts(cfg, module), **about, "notes": [*_notes(module, step), *about["notes"]]}
@@ -155,11 +159,14 @@ def _notes(module: Any, step: Any) -> list[str]:
 
 
 def _tell(content: dict[str, Any], found: Explained, folder: Path) -> None:
-    from retinai.explain.results import region_table
+    from retinai.explain.results import check_sentence, region_table
 
     table = region_table(content)
     if len(table):
         logger.info(table.to_string(index=False))
+    checks = content["checks"]
+    for method, told in checks.get("methods", {}).items():
+        logger.info(f"{method}: {check_sentence(told)}")
     zero = {method: told.get("zero_maps", 0) for method, told in content["methods"].items()}
     for method, count in zero.items():
         if count:

@@ -51,7 +51,7 @@ _EXAMPLES: dict[str, list[str]] = {
     "explain": [
         "retinai explain ckpt=RUN/checkpoints/best.ckpt split=test",
         "retinai explain ckpt=RUN/checkpoints/best.ckpt images='eyes/*.jpg' method=[gradcam,ig]",
-        "retinai explain ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/data/idrid regions=[lesions,disc]",
+        "retinai explain ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/idrid regions=[vessels,lesions]",
     ],
     "segment": [
         "retinai segment images=photographs/ out=vessels paths.weights=weights",

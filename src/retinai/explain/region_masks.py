@@ -13,6 +13,9 @@ from retinai.data.loading.fields import SampleField, by_name
 from retinai.errors import UserError
 from retinai.lesions.findings import LESION_NAMES, OPTIC_DISC
 from retinai.lesions.masks import AnnotatedField, MaskField
+from retinai.vessels.class_map import regions
+from retinai.vessels.field import VesselField
+from retinai.vessels.methods import VesselSettings
 
 Masks = dict[str, NDArray[np.bool_]]
 
@@ -49,18 +52,30 @@ def _mask_fields() -> list[SampleField]:
     return [MaskField(), AnnotatedField()]
 
 
-FAMILIES: dict[str, Family] = {
-    "lesions": Family(tuple(LESION_NAMES), _mask_fields, _drawn(LESION_NAMES), True),
-    "disc": Family((OPTIC_DISC,), _mask_fields, _drawn((OPTIC_DISC,)), True),
+def _vessels(settings: VesselSettings) -> Family:
+    def fields() -> list[SampleField]:
+        return [VesselField(settings.method, settings.weights, settings.masks)]
+
+    def masks(carried: Mapping[str, Any]) -> Masks:
+        return regions(np.asarray(carried[VesselField.name]))
+
+    return Family(("vessels", "arteries", "veins"), fields, masks, False)
+
+
+FAMILIES: dict[str, Callable[[VesselSettings], Family]] = {
+    "vessels": _vessels,
+    "lesions": lambda settings: Family(tuple(LESION_NAMES), _mask_fields, _drawn(LESION_NAMES), True),
+    "disc": lambda settings: Family((OPTIC_DISC,), _mask_fields, _drawn((OPTIC_DISC,)), True),
 }
 
 
-def chosen_families(names: Sequence[str], of_data_set: bool) -> dict[str, Family]:
+def chosen_families(names: Sequence[str], of_data_set: bool, vessels: VesselSettings) -> dict[str, Family]:
     """Return the families of `regions=`.
 
     Args:
         names: Of `FAMILIES`.
         of_data_set: Whether the photographs are those of a data set; loose files have no annotations.
+        vessels: How vessels are found.
 
     Raises:
         UserError: If one is unknown, or needs masks that loose files do not have.
@@ -68,7 +83,7 @@ def chosen_families(names: Sequence[str], of_data_set: bool) -> dict[str, Family
     unknown = [name for name in names if name not in FAMILIES]
     if unknown:
         raise UserError(f"regions={','.join(unknown)} is unknown; valid: {', '.join(FAMILIES)}")
-    families = {name: FAMILIES[name] for name in names}
+    families = {name: FAMILIES[name](vessels) for name in names}
     drawn = [name for name, family in families.items() if family.needs_annotations]
     if drawn and not of_data_set:
         raise UserError(f"regions={','.join(drawn)} needs masks, which files of images= do not have; use data=")

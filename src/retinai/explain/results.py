@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from retinai.explain.checks import summarise_checks
 from retinai.explain.overlays import sheet
 from retinai.explain.run import Explained
 from retinai.files import write_csv, write_json, write_text
@@ -44,6 +45,8 @@ def summarise(found: Explained, methods: Sequence[str], facts: Mapping[str, Any]
         told = {n: {"regions": m.results(resamples), "zero_maps": m.zero} for n, m in own.items()}
         content["methods"][method] = told.get("", {"classes": told})
     content["regions"] = content["methods"][methods[0]].get("regions", {})
+    patients, checked = [patient for patient, _ in found.checks], [row for _, row in found.checks]
+    content["checks"] = summarise_checks(checked, patients, methods, resamples) if checked else {}
     content["references"] = {
         name: {region: figures["pooled"]["value"] for region, figures in meter.results(0).items()}
         for name, meter in found.references.items()
@@ -78,6 +81,18 @@ def _cells(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def check_sentence(told: Mapping[str, Any]) -> str:
+    """Return what the checks say of a method, for people."""
+    words = {True: "yes", False: "no", None: "not known"}
+    return (
+        f"the answer follows what it marks: {words[told['faithful']]} (deletion "
+        f"{with_interval(told['deletion_difference'], 3, signed=True)}, insertion "
+        f"{with_interval(told['insertion_difference'], 3, signed=True)} against random maps); it depends on the "
+        f"weights: {words[told['depends_on_weights']]} (rank correlation to shuffled weights "
+        f"{with_interval(told['randomisation'], 2)})"
+    )
+
+
 def write_results(folder: Path, content: Mapping[str, Any], found: Explained, task: Task) -> None:
     """Write `explain.json`, `maps.csv`, `regions.csv`, figures and `explain.html`.
 
@@ -110,6 +125,7 @@ def write_results(folder: Path, content: Mapping[str, Any], found: Explained, ta
         title=f"What {content['backbone']} looks at",
         content=content,
         table=table,
+        checks={method: check_sentence(told) for method, told in content["checks"].get("methods", {}).items()},
         references=content["references"],
         figures=[(caption, base64.b64encode(path.read_bytes()).decode()) for caption, path in figures],
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.explain.checks import Check
 from retinai.explain.overlays import MeanMaps, overlay
 from retinai.explain.region_masks import Family
 from retinai.explain.regions import RegionMeter, reference_maps
@@ -71,6 +72,7 @@ class Explained:
         right: Overlays of right decisions with captions, the first ones.
         wrong: Of wrong ones.
         rows: A row per photograph for `maps.csv`.
+        checks: Patient and figures of each photograph that was checked.
     """
 
     meters: dict[tuple[str, str], RegionMeter] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Explained:
     right: list[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
     wrong: list[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[tuple[str, dict[str, float]]] = field(default_factory=list)
 
 
 class Explainer:
@@ -91,6 +94,7 @@ class Explainer:
         known: What is known of the photographs.
         folder: Gets `maps/` and `overlays/`.
         overlays: Whether pictures are written too.
+        check: Checks the first photographs; None checks none.
     """
 
     def __init__(
@@ -101,7 +105,9 @@ class Explainer:
         known: Known,
         folder: Path,
         overlays: bool = True,
+        check: Check | None = None,
     ) -> None:
+        self.check = check
         self.module, self.step, self.families, self.known, self.folder = module, step, families, known, folder
         self.task: Task = module.task
         self.overlays = overlays
@@ -118,11 +124,15 @@ class Explainer:
             total: Photographs, for the bar.
             accelerator: `auto`, `cpu` or `gpu`.
         """
-        steps = [self.step, Carried([ViewField.name, *names], self.module.preprocessing)]
+        steps: list[PredictionStep] = [self.step, Carried([ViewField.name, *names], self.module.preprocessing)]
+        steps += [self.check] if self.check is not None else []
         predictor = Predictor(self.module, accelerator)
-        for ids, (maps, carried) in predictor.stream(batches, steps, total, title="explaining"):
+        for ids, (maps, carried, *checked) in predictor.stream(batches, steps, total, title="explaining"):
             for i, name in enumerate(ids):
                 self._one(name, {k: v[i] for k, v in maps.items()}, {k: v[i] for k, v in carried.items()})
+                row = checked[0]["check"][i] if checked else {}
+                if row:
+                    self.found.checks.append((self.known.patients.get(name, name), row))
         return self.found
 
     def _one(self, name: str, maps: dict[str, Any], carried: dict[str, Any]) -> None:

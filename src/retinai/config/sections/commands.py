@@ -12,6 +12,7 @@ from retinai.config.sections.base import (
     Accelerator,
     CohortSize,
     Count,
+    CountOrZero,
     Name,
     NotNegative,
     Path,
@@ -280,7 +281,10 @@ class Explain(_Command):
     method: _Map | Annotated[list[_Map], Field(min_length=1)] = UNSET
     target: Text = UNSET
     layer: Text = UNSET
-    regions: list[Literal["lesions", "disc"]] = UNSET
+    regions: list[Literal["vessels", "lesions", "disc"]] = UNSET
+    vessels: Literal["wnet", "sato", "folder"] = UNSET
+    masks: Path | None = UNSET
+    checks: CountOrZero = UNSET
     overlays: bool = UNSET
     resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
     run_dir: Path | None = UNSET

@@ -120,7 +120,7 @@ def test_names_that_would_meet_are_kept_apart_and_nothing_is_replaced(
         (["images=PHOTOS", "vessels=folder"], "masks="),
         (["images=PHOTOS", "vessels=sato", "masks=x"], "masks="),
         (["images=PHOTOS", "vessels=folder", "masks=nowhere"], "nowhere is no folder"),
-        (["images=PHOTOS", "vessels=frangi"], "wnet, sato, folder"),
+        (["images=PHOTOS", "vessels=frangi"], "wnet, wnet_vessels, sato, folder"),
         (["images=nowhere", "vessels=sato"], "nowhere"),
         (["vessels=sato"], "either images="),
     ],

@@ -77,7 +77,7 @@ class Check(PredictionStep):
         own = {method: _plane(found[method][i, 0]) for method in self.maps.methods}
         pixels = question.inputs[0][i].detach().cpu()
         shown = ((pixels - pixels.min()) / (pixels.max() - pixels.min() + 1e-6) * 255).byte().permute(1, 2, 0).numpy()
-        orders = {name: enlarge(saliency, side) for name, saliency in own.items()}
+        orders: dict[str, NDArray[Any]] = {name: enlarge(saliency, side) for name, saliency in own.items()}
         orders |= {RANDOM: self.draw.random((side, side)), EDGES: reference_maps(shown, inside)[EDGES]}
         row: dict[str, Any] = {}
         for name, saliency in orders.items():

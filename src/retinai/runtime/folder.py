@@ -18,7 +18,7 @@ from retinai.files import told
 from retinai.runtime.cpu import Cpu
 from retinai.tasks.task import Task
 
-FORMAT = 2  # 2: `decision_rule`, and a list of fields
+FORMAT = 3  # 2: `decision_rule`, and a list of fields; 3: fields without names of their own
 MANIFEST = "model.json"
 # The names of the graph's first input and of its output; each further input is named after its field.
 PHOTOGRAPH, PROBABILITY = "photograph", "probability"

@@ -27,7 +27,7 @@ class VesselField(SampleField):
     folder are read from there each time.
 
     Args:
-        method: `wnet`, `sato` or `folder`, see `VesselSettings`.
+        method: `wnet`, `wnet_vessels`, `sato` or `folder`, see `VesselSettings`.
         weights: Folder of the weights.
         masks: Folder of the masks.
 

@@ -13,7 +13,7 @@ import numpy as np
 from retinai.data.photographs.field_of_view import FieldOfView
 from retinai.errors import ConfigError
 
-METHODS = ("wnet", "sato", "folder")
+METHODS = ("wnet", "wnet_vessels", "sato", "folder")
 
 
 class VesselMethod(Protocol):
@@ -44,8 +44,9 @@ class VesselSettings:
     """How vessels are found.
 
     Args:
-        method: `wnet` (published networks), `sato` (a filter, no weights), or `folder` (masks of other tools).
-        weights: Of `wnet`: the folder of the weights, `paths.weights`.
+        method: `wnet` (a published network of arteries and veins), `wnet_vessels` (one of vessels alone), `sato` (a
+            filter, no weights), or `folder` (masks of other tools).
+        weights: Of `wnet` and `wnet_vessels`: the folder of the weights, `paths.weights`.
         masks: Of `folder`: the folder of the masks.
 
     Raises:
@@ -87,10 +88,11 @@ def open_method(settings: VesselSettings, device: str = "cpu") -> VesselMethod:
     Raises:
         UserError: If weights or masks are not there, or weights are not those of the networks.
     """
-    if settings.method == "wnet":
+    if settings.method in ("wnet", "wnet_vessels"):
+        from retinai.vessels.published import ARTERIES_VEINS, VESSELS
         from retinai.vessels.wnet import WNetVessels
 
-        return WNetVessels(settings.weights, device)
+        return WNetVessels(ARTERIES_VEINS if settings.method == "wnet" else VESSELS, settings.weights, device)
     if settings.method == "sato":
         from retinai.vessels.sato import SatoVessels
 

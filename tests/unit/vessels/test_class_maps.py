@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from retinai.data.photographs.field_of_view import whole_frame
 from retinai.vessels.class_map import inside_mask, measure_vessels, overlay, regions
 from retinai.vessels.resampling import CubicResize
-from retinai.vessels.wnet import classify, flip_mean
+from retinai.vessels.wnet import classify_kinds, classify_vessels, flip_mean
 
 CLASSES = np.array([[0, 1, 1, 2], [3, 0, 0, 2]], np.uint8)
 
@@ -42,24 +42,25 @@ def test_probabilities_are_averaged_over_flips_turned_back(classes: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("vessel", "background", "uncertain", "artery", "vein", "expected"),
+    ("background", "uncertain", "artery", "vein", "expected"),
     [
-        (0.9, 0.2, 0.0, 0.5, 0.3, 1),
-        (0.9, 0.2, 0.0, 0.3, 0.5, 2),
-        (0.1, 0.2, 0.0, 0.3, 0.5, 2),  # arteries and veins are the second network's
-        (0.9, 0.4, 0.3, 0.3, 0.0, 1),  # .3 + .15 is more than .4
-        (0.1, 0.4, 0.6, 0.0, 0.0, 0),  # .3 is less
-        (0.43, 0.8, 0.02, 0.1, 0.08, 3),  # vessel by the first network alone, of a kind that the second cannot tell
-        (0.43, 0.8, 0.02, 0.05, 0.13, 2),  # or leans to
-        (0.43, 0.8, 0.02, 0.13, 0.05, 1),
-        (0.42, 0.8, 0.02, 0.13, 0.05, 0),
+        (0.2, 0.0, 0.5, 0.3, 1),
+        (0.2, 0.0, 0.3, 0.5, 2),
+        (0.4, 0.28, 0.3, 0.02, 1),  # .3 + .14 is more than .4
+        (0.6, 0.2, 0.2, 0.0, 0),  # .3 is less
+        (0.2, 0.5, 0.2, 0.1, 3),  # a vessel, says the network, of a kind that it cannot tell
+        (0.45, 0.5, 0.05, 0.0, 0),  # .05 + .25 is less than .45: no vessel of either kind
     ],
 )
 def test_classes_of_probabilities(
-    vessel: float, background: float, uncertain: float, artery: float, vein: float, expected: int
+    background: float, uncertain: float, artery: float, vein: float, expected: int
 ) -> None:
-    values = (np.array([[v]]) for v in (vessel, background, uncertain, artery, vein))
-    assert classify(*values).tolist() == [[expected]]
+    values = [np.array([[v]]) for v in (background, uncertain, artery, vein)]
+    assert classify_kinds(values).tolist() == [[expected]]
+
+
+def test_every_vessel_of_the_network_without_kinds_is_uncertain() -> None:
+    assert classify_vessels([np.array([0.1, 0.42, 0.43, 0.9])]).tolist() == [0, 0, 3, 3]
 
 
 @pytest.mark.parametrize("size", [(301, 270), (96, 96), (60, 140), (33, 41)])

@@ -239,7 +239,7 @@ class Segment(_Command):
     images: Path | None = UNSET
     out: Path = UNSET
     overwrite: bool = UNSET
-    vessels: Literal["wnet", "sato", "folder"] = UNSET
+    vessels: Literal["wnet", "wnet_vessels", "sato", "folder"] = UNSET
     masks: Path | None = UNSET
     preview: bool = UNSET
     num_workers: Workers = UNSET
@@ -282,7 +282,7 @@ class Explain(_Command):
     target: Text = UNSET
     layer: Text = UNSET
     regions: list[Literal["vessels", "lesions", "disc"]] = UNSET
-    vessels: Literal["wnet", "sato", "folder"] = UNSET
+    vessels: Literal["wnet", "wnet_vessels", "sato", "folder"] = UNSET
     masks: Path | None = UNSET
     checks: CountOrZero = UNSET
     overlays: bool = UNSET

@@ -13,15 +13,13 @@ import pytest
 from retinai import log
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
-# Where two files of tests run side by side (`make test`), each has one thread.
-_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 _ENVIRONMENT = {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "MPLBACKEND": "Agg",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": str(_THREADS),
+    "OMP_NUM_THREADS": "2",
     "OMP_WAIT_POLICY": "passive",
 }
 # The user's own settings must not decide a test.
@@ -55,14 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep tests offline, without a display, on few threads, and apart from the user's settings."""
+    """Keep tests offline, without a display, on two threads, and apart from the user's settings."""
     for key, value in _ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     for key in _UNSET:
         monkeypatch.delenv(key, raising=False)
     log.set_up()  # as the command line does
     if "torch" in sys.modules:  # a test that does not need torch does not pay for its import
-        sys.modules["torch"].set_num_threads(_THREADS)
+        sys.modules["torch"].set_num_threads(2)
     yield
     os.environ.pop("WANDB_DATA_DIR", None)  # a run sets it for its own folder
 

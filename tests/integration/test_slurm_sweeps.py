@@ -74,6 +74,7 @@ def cancelled(slurm_runs: None) -> Iterator[None]:
     subprocess.run(["scancel", "--full", "--name=train"], check=False, timeout=60)
 
 
+@pytest.mark.slow  # three minutes on a busy machine
 def test_one_job_fails_one_is_put_back_and_the_second_call_runs_what_failed(
     cancelled: None, synthetic_aptos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

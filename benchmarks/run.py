@@ -57,46 +57,33 @@ def measure(scratch: Path, quick: bool) -> tuple[list[Any], dict[str, Any]]:
 
     import pandas as pd
     import torch
-    from omegaconf import OmegaConf
 
     from benchmarks import loading, training
-    from retinai.config.build import build
     from retinai.config.compose import compose
     from retinai.data.photographs.cache import PreparedCache
-    from retinai.modules.classifier import Classifier
     from retinai.run import factories as assemble
-    from retinai.tasks.known import DR_GRADE
 
     # One thread: several wait for each other at every operation, so that any other work on the machine
     # slows them many times over and nothing but that is measured.
     threads = 1
     torch.set_num_threads(threads)
     cfg = compose("train", ["backbone.weights=none"])
-    sections: Any = OmegaConf.to_container(cfg, resolve=False)
-    preprocessing = assemble.preprocessing_of(assemble.plain(cfg.backbone), sections["data"])
+    preprocessing = assemble.preprocessing_of(assemble.plain(cfg.backbone), assemble.plain(cfg.data))
+    augment = assemble.plain(cfg.augment)
     rounds, photographs, batch_size = (2, 12, 8) if quick else (3, 24, 8)
 
     table = loading.make_originals(scratch, photographs)
     cache = PreparedCache(scratch / "cache", preprocessing)
     cache.prepare(table["path"].tolist(), workers=0, progress=None)
-    results.insert(0, loading.compare(table, cache, preprocessing, sections["augment"], rounds))
+    results.insert(0, loading.compare(table, cache, preprocessing, augment, rounds))
 
     # More rows than files: an epoch long enough to time, from files that are in the page cache as in training.
     copies = -(-(training.WARM + (3 if quick else 6)) * batch_size // len(table))
     long = pd.concat([table.assign(id=table["id"] + f"_{i}") for i in range(copies)], ignore_index=True)
-    module = build(
-        {k: v for k, v in sections["model"].items() if k != "name"},
-        Classifier,
-        task=DR_GRADE.to_dict(),
-        preprocessing=preprocessing.to_dict(),
-        class_counts=[max(1, int((table["target"] == grade).sum())) for grade in range(5)],
-        **{k: assemble.plain(cfg[k]) for k in ("backbone", "attention", "tuning", "loss", "optimizer", "scheduler")},
-    )
-    batches = list(loading.loader_of(long, cache, preprocessing, sections["augment"], batch_size))
+    module = training.make_module(cfg, preprocessing, table)
+    batches = list(loading.loader_of(long, cache, preprocessing, augment, batch_size))
     results.insert(1, training.compare_with_bare_loop(module, batches, rounds))
-    in_memory = training.compare_with_memory(
-        module, long, cache, preprocessing, sections["augment"], batch_size, rounds
-    )
+    in_memory = training.compare_with_memory(module, long, cache, preprocessing, augment, batch_size, rounds)
     results.insert(2, in_memory)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return results, {"device": device, "threads": threads, "torch": str(torch.__version__)}

@@ -10,15 +10,20 @@ from typing import Any
 import lightning
 import pandas as pd
 import torch
+from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import Result, Spent, ratio_of, side_by_side
 from benchmarks.loading import loader_of
 from benchmarks.watches import LightningWatch, Stopwatch
 from retinai.callbacks.quiet import quiet_lightning
+from retinai.config.build import build
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.modules.classifier import Classifier
 from retinai.modules.grading import GradingModule
+from retinai.run.factories import plain
+from retinai.tasks.known import DR_GRADE
 
 CLIP = 1.0
 WARM = 2  # first steps of a run, not counted
@@ -39,6 +44,24 @@ class Batches(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.batches[index]
+
+
+def make_module(cfg: DictConfig, preprocessing: Preprocessing, table: pd.DataFrame) -> Classifier:
+    """Build the classifier of a configuration for the grades of some photographs.
+
+    Args:
+        cfg: Composed training configuration.
+        preprocessing: How a photograph becomes the input.
+        table: With the column `target`.
+    """
+    given = {
+        "task": DR_GRADE.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "class_counts": [max(1, int((table["target"] == grade).sum())) for grade in range(5)],
+        "num_samples": len(table),
+        "seed": int(cfg.seed),
+    }
+    return build(plain(cfg.model), Classifier, trusted=True, **given)
 
 
 def compare_with_bare_loop(module: GradingModule, batches: list[dict[str, Any]], rounds: int) -> Result:

@@ -50,7 +50,7 @@ tmpfs /blue/my\\040scratch tmpfs rw 0 0
 
 @pytest.mark.parametrize(
     ("folder", "kind", "refused"),
-    [("/root/outputs", "overlay", True), ("/blue/x/outputs", "nfs4", False), ("/blue/my scratch/x", "tmpfs", True)],
+    [("/home/x/outputs", "overlay", True), ("/blue/x/outputs", "nfs4", False), ("/blue/my scratch/x", "tmpfs", True)],
 )
 def test_a_disk_of_this_machine_alone_is_refused_where_jobs_run_elsewhere(
     folder: str, kind: str, refused: bool, tmp_path: Path

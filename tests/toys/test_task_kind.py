@@ -21,7 +21,8 @@ from retinai.metrics.grade import class_rates, confusion_matrices
 from retinai.metrics.mistakes import Mistakes, grade_mistakes
 from retinai.metrics.ranking import ranking_areas
 from retinai.metrics.validation import ValidationMetrics
-from retinai.tasks.task import DecidedPart, Sentence, Task
+from retinai.tasks.parts import DecidedPart, Sentence
+from retinai.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
 from retinai.log import logger
@@ -74,12 +74,10 @@ def _mistakes(collected: Collected, photographs: int) -> tuple[list[Mistake], st
     from retinai.reports.contact_sheet import worst_mistakes
     from retinai.run.finished import load_runs
 
-    best: dict[str, Any] | None = max(
-        (run for run in collected.runs if (run["metrics"].get(collected.monitor) or [None])[0] is not None),
-        key=lambda run: run["metrics"][collected.monitor][0],
-        default=None,
-    )
-    if not photographs or best is None:
+    measured = [run for run in collected.runs if (run["metrics"].get(collected.monitor) or [None])[0] is not None]
+    if not photographs or not measured:
         return [], ""
+    choose = min if collected.monitor in collected.lower_is_better else max
+    best = choose(measured, key=lambda run: run["metrics"][collected.monitor][0])
     runs, _ = load_runs([best["folder"]])
     return worst_mistakes(runs[0].predictions, limit=photographs), best["name"]

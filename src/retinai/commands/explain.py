@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from retinai.places import check_folder, check_new, make_unique
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from retinai.explain.region_masks import Family
     from retinai.explain.run import Explained, Explainer, Known
     from retinai.modules.grading import GradingModule
 
@@ -30,6 +31,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.explain.checks import Check
     from retinai.explain.region_masks import chosen_families
     from retinai.explain.results import summarise, write_results
+    from retinai.explain.run import Explainer
     from retinai.explain.step import Maps
     from retinai.modules.load import load_module
     from retinai.vessels.methods import VesselSettings
@@ -42,9 +44,6 @@ def run(cfg: DictConfig) -> None:
     vessels = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), cfg.masks)
     families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None, vessels=vessels)
     step = Maps(module, methods, str(cfg.target), str(cfg.layer))
-    explain = _data_set if cfg.images is None else _files
-    from retinai.explain.run import Explainer
-
     if cfg.run_dir is None:
         folder = make_unique(folder)
 
@@ -52,7 +51,7 @@ def run(cfg: DictConfig) -> None:
         check = Check(step, str(cfg.layer), module, int(cfg.checks)) if cfg.checks else None
         return Explainer(module, step, families, known, folder, overlays=bool(cfg.overlays), check=check)
 
-    found, about = explain(cfg, module, families, explainer)
+    found, about = (_data_set if cfg.images is None else _files)(cfg, module, families, explainer)
     facts = {**_facts(cfg, module), **about, "notes": [*_notes(module, step), *about["notes"]]}
     content = summarise(found, methods, facts, int(cfg.resamples))
     write_results(folder, content, found, module.task)
@@ -74,7 +73,7 @@ def _folder(cfg: DictConfig) -> Path:
 
 
 def _data_set(
-    cfg: DictConfig, module: GradingModule, families: Any, explainer: Any
+    cfg: DictConfig, module: GradingModule, families: Mapping[str, Family], explainer: Callable[[Known], Explainer]
 ) -> tuple[Explained, dict[str, Any]]:
     """Explain a part of a data set."""
     from retinai.explain.region_masks import region_fields
@@ -101,7 +100,9 @@ def _data_set(
     return found, {**about, "unreadable": {}, "notes": notes}
 
 
-def _files(cfg: DictConfig, module: GradingModule, families: Any, explainer: Any) -> tuple[Explained, dict[str, Any]]:
+def _files(
+    cfg: DictConfig, module: GradingModule, families: Mapping[str, Family], explainer: Callable[[Known], Explainer]
+) -> tuple[Explained, dict[str, Any]]:
     """Explain loose files; one that cannot be read is told and left out."""
     from retinai.data.loading.dataset import Collate
     from retinai.explain.region_masks import region_fields

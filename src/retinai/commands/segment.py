@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> None:
         UserError: If photographs, weights or masks are not there, or files are in the way.
     """
     from retinai.files import write_csv
+    from retinai.prediction.predictor import choose_device
     from retinai.vessels.methods import VesselSettings, open_method
     from retinai.vessels.names import TABLE, check_names, mask_names, overlay_name
     from retinai.vessels.segment import Plan, segment_photographs
@@ -35,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     out = check_folder(cfg.out, "out")
     masks = None if cfg.masks is None else str(cfg.masks)
     settings = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), masks)
-    device = _device(str(cfg.accelerator)) if settings.method == "wnet" else "cpu"
+    device = str(choose_device(str(cfg.accelerator))) if settings.uses_network else "cpu"
     open_method(settings, device)  # what is missing is told before anything is read
     photographs = _photographs(cfg, out)
     names = mask_names(photographs.paths)
@@ -68,14 +69,6 @@ def _photographs(cfg: DictConfig, out: Path) -> Photographs:
     table = datamodule.checked_table()
     check_files(table, datamodule.root)
     return Photographs(table["id"].tolist(), table["path"].tolist())
-
-
-def _device(accelerator: str) -> str:
-    import torch
-
-    if accelerator == "mps" or (accelerator == "gpu" and not torch.cuda.is_available()):
-        return "mps"
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _tell(table: pd.DataFrame, file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -90,8 +91,8 @@ def _gpus() -> int:
 def peak_memory() -> float:
     """Return the most memory that this process has had, in megabytes (10^6 bytes), libraries included."""
     try:
-        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
-            kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
         return kilobytes * 1024 / 1e6
     except OSError:
         import resource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os.path
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ _NOT_SHOWN_OF_DATA = ("data.root", "data.num_workers", "data.folds", "data.fold"
 # Runs that differ in these alone are repetitions of one another.
 _REPETITION = ("seed", "fold")
 _BENCHMARK = "benchmark.json"
+_LOWER_IS_BETTER = ("calibration_error",)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Collected:
             photograph, `metric` and its `value`.
         varying: Names of the settings that differ between runs, repetitions last.
         monitor: The monitored metric that most runs name, such as `qwk`.
+        lower_is_better: Names of the metrics of which a low value is good.
         labels: What the metrics are called, by name.
         problems: What could not be read, a sentence each.
     """
@@ -46,6 +49,7 @@ class Collected:
     latencies: list[dict[str, Any]]
     varying: list[str]
     monitor: str
+    lower_is_better: list[str]
     labels: dict[str, str]
     problems: list[str] = field(default_factory=list)
 
@@ -81,7 +85,9 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
         known = [f"{key}={run['settings'].get(key, '-')}" for key in varying if key not in _REPETITION]
         run["group"] = " ".join(known) or "all runs"
         run["settings"] = {key: run["settings"].get(key) for key in varying}
-    return Collected(runs, latencies, varying, _monitor(records.values()), all_metric_labels(), problems)
+    monitor, mode = _monitor(list(records.values()))
+    lower = [*_LOWER_IS_BETTER, *([monitor] if mode == "min" else [])]
+    return Collected(runs, latencies, varying, monitor, lower, all_metric_labels(), problems)
 
 
 def _shorten_names(runs: Sequence[dict[str, Any]]) -> None:
@@ -125,10 +131,12 @@ def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(differing, key=lambda key: key in _REPETITION)
 
 
-def _monitor(records: Any) -> str:
-    watched = [str(record.get("monitor") or "").removeprefix("val/") for record in records]
-    counted = pd.Series([name for name in watched if name]).value_counts()
-    return str(counted.index[0]) if len(counted) else "qwk"
+def _monitor(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return the monitored metric that most runs name, and whether it is good when high (`max`) or low (`min`)."""
+    watched = [
+        (str(r["monitor"]).removeprefix("val/"), str(r.get("mode") or "max")) for r in records if r.get("monitor")
+    ]
+    return Counter(watched).most_common(1)[0][0] if watched else ("qwk", "max")
 
 
 def _run(record: dict[str, Any], folder: Path, page_folder: Path, problems: list[str]) -> dict[str, Any]:

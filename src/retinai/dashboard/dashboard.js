@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7A7A7A"];
 const ROWS_AT_ONCE = 100, BARS = 40;
 const REPETITION = ["seed", "fold"];
-const lower = new Set(["calibration_error"]);
+const lower = new Set(D.lower_is_better);
 let sorted = { column: "started", down: true }, rowsShown = ROWS_AT_ONCE;
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

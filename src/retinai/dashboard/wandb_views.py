@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,11 @@ def _config_key(setting: str) -> str:
     return _PLAIN_KEYS.get(setting) or (setting if "." in setting else f"{setting}.name")
 
 
-def sweep_file(collected: Collected, words: Sequence[str] = ()) -> str | None:
+def sweep_file(collected: Collected) -> str | None:
     """Return the YAML of a `wandb sweep` over the settings that differ between the runs; None where none does.
 
     Args:
         collected: The runs.
-        words: Further words of every run, such as `data=aptos`.
     """
     import yaml
 
@@ -143,12 +142,13 @@ def sweep_file(collected: Collected, words: Sequence[str] = ()) -> str | None:
     parameters = {_word_key(key): {"values": values} for key, values in differing.items() if values}
     if not parameters:
         return None
+    goal = "minimize" if collected.monitor in collected.lower_is_better else "maximize"
     content = {
         "program": "train.py",
         "method": "grid",
-        "metric": {"name": f"val/{collected.monitor}", "goal": "maximize"},
+        "metric": {"name": f"val/{collected.monitor}", "goal": goal},
         "parameters": parameters,
-        "command": ["${env}", "python", "${program}", *words, "${args_no_hyphens}"],
+        "command": ["${env}", "python", "${program}", "${args_no_hyphens}"],
     }
     return str(yaml.safe_dump(content, sort_keys=False))
 

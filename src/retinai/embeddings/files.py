@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,8 @@ def check_suffix(out: Path) -> None:
     """
     if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"out={out} must be a .npz or a .parquet file")
-    if out.suffix.lower() == ".parquet":
-        try:
-            import pyarrow  # noqa: F401 (only asked whether it is there)
-        except ModuleNotFoundError as error:
-            raise UserError(f"out={out} needs pyarrow (pip install pyarrow); or choose a .npz file") from error
+    if out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise UserError(f"out={out} needs pyarrow (pip install pyarrow); or choose a .npz file")
 
 
 def write_embeddings(

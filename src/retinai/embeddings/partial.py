@@ -52,7 +52,7 @@ class PartialEmbeddings:
                 np.lib.format.open_memmap(self.folder / _VECTORS, "w+", kind, shape).flush()
                 (self.folder / _ROWS).touch()
                 write_json(self.folder / _PLAN, dict(plan))
-            self.vectors: NDArray[Any] = np.lib.format.open_memmap(self.folder / _VECTORS, "r+")
+            self.vectors: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(self.folder / _VECTORS, "r+")
             self._read_rows(count)
             self._lines = (self.folder / _ROWS).open("a", encoding="utf-8")
         except OSError as error:
@@ -77,7 +77,7 @@ class PartialEmbeddings:
         if not np.isfinite(narrow).all():
             raise UserError(f"an embedding holds numbers too large for {self.vectors.dtype}; use dtype=float32")
         self.vectors[list(rows)] = narrow
-        self.vectors.flush()  # type: ignore[attr-defined]
+        self.vectors.flush()
         self._write([{"row": row, "sha256": digest} for row, digest in zip(rows, hashes, strict=True)])
 
     def add_unreadable(self, row: int, reason: str) -> None:

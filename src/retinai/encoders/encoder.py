@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from retinai.config.build import TARGET, build
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.weights import LoadReport
+from retinai.errors import UserError
 
 # What a section without `_target_` builds.
 _DEFAULT = "retinai.encoders.timm_encoder.TimmEncoder"
@@ -90,6 +91,37 @@ class Encoder(nn.Module, ABC):
             pooling: One of `poolings()`.
         """
         return self.embed(images) if pooling == "own" else self.feature_map(images).mean(dim=(2, 3))
+
+    def to_map(self, features: Tensor) -> Tensor:
+        """Return what a layer of `net` gave as a map, shape (B, K, h, w), without prefix tokens.
+
+        Args:
+            features: Output of any layer; here it has to be a map already.
+
+        Raises:
+            UserError: If it is no map of cells.
+        """
+        # Photographs are square, so a map that is not has its dimensions in another order.
+        if features.ndim != 4 or features.shape[2] != features.shape[3]:
+            raise UserError(f"the layer's output has the shape {tuple(features.shape)}, which is no map of cells")
+        return features
+
+    def explained_layer(self) -> nn.Module:
+        """Return the layer whose output is explained unless another is asked for: the last map before pooling.
+
+        It is found by one small pass: the part of `net` that is called last when the feature map is made.
+        """
+        called: list[nn.Module] = []
+        handles = [part.register_forward_hook(lambda m, i, o: called.append(m)) for part in self.net.children()]
+        side, device, training = self.preprocessing.input_size, next(self.parameters()).device, self.training
+        try:
+            with torch.no_grad():
+                self.eval().feature_map(torch.zeros(1, 3, side, side, device=device))
+        finally:
+            self.train(training)
+            for handle in handles:
+                handle.remove()
+        return called[-1]
 
     def undecayed(self) -> set[str]:
         """Return the last parts of the names of parameters without weight decay, besides vectors."""

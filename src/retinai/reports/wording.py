@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retinai.tasks.task import Sentence, Task
+from retinai.tasks.parts import Sentence
+from retinai.tasks.task import Task
 
 _RANKING_AND_TRUST = (
     Sentence("auroc", "AUROC, one class against the rest, mean of the classes: {}."),

@@ -72,7 +72,7 @@ class SweptJob:
             note_state(self.folder, number, status=FAILED, reason=str(error), defect=False)
             logger.error(f"{self._called(number)}: {error}")
             raise
-        except Exception as error:
+        except Exception as error:  # a defect of ours: the sweep's record keeps it too
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             note_state(self.folder, number, status=FAILED, reason=reason, defect=True)
             logger.error(f"{self._called(number)} ended by a defect:\n{traceback.format_exc()}")

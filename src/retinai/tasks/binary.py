@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retinai.errors import UserError
 from retinai.metrics.binary import binary_metrics
 from retinai.tasks.categorical import CategoricalTask
-from retinai.tasks.task import Sentence
+from retinai.tasks.parts import Sentence
 
 if TYPE_CHECKING:
     from retinai.metrics.validation import ValidationMetrics

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from retinai.errors import DataError
 from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.mistakes import Mistakes, grade_mistakes
-from retinai.tasks.task import DecidedPart, Task
+from retinai.tasks.parts import DecidedPart
+from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

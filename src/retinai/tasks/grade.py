@@ -14,7 +14,7 @@ from retinai.errors import UserError
 from retinai.metrics.grade import grade_metrics
 from retinai.tasks.binary import BinaryTask
 from retinai.tasks.categorical import CategoricalTask
-from retinai.tasks.task import Question, Sentence
+from retinai.tasks.parts import Question, Sentence
 
 if TYPE_CHECKING:
     from retinai.metrics.validation import ValidationMetrics

@@ -15,7 +15,8 @@ from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.mistakes import Mistakes, label_mistakes
 from retinai.metrics.multilabel import multilabel_metrics
 from retinai.tasks.binary import BinaryTask
-from retinai.tasks.task import DecidedPart, Question, Sentence, Task
+from retinai.tasks.parts import DecidedPart, Question, Sentence
+from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

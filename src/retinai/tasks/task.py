@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.errors import CheckpointError, UserError
-from retinai.metrics.grade import confusion_matrix
+from retinai.tasks.parts import DecidedPart, Question, Sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,60 +26,6 @@ if TYPE_CHECKING:
 
 # Probabilities in bfloat16 and int8 leave the sum of a softmax within this of 1.
 _SUM_TOLERANCE = 0.02
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence on one metric at the top of a report.
-
-    Args:
-        metric: Key in `metrics.json`.
-        text: The sentence; `{}` stands for the value with its interval.
-        per_hundred: Give the value in 100 photographs and not as a share.
-        needed: Write it for an undefined value too.
-    """
-
-    metric: str
-    text: str
-    per_hundred: bool = False
-    needed: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class DecidedPart:
-    """True and decided classes of which exactly one holds for each photograph: what a confusion matrix counts.
-
-    Args:
-        name: Which label it is about; empty where it is the whole task.
-        classes: Names of the K classes.
-        targets: True classes, shape (N,), 0 to K - 1.
-        decisions: Decided classes, shape (N,).
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    targets: NDArray[np.int64]
-    decisions: NDArray[np.int64]
-
-    @property
-    def confusion(self) -> NDArray[np.int64]:
-        """How often each pair occurs, shape (K, K), rows true, columns decided."""
-        return confusion_matrix(self.targets, self.decisions, len(self.classes))
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question that a target answers, such as whether there is any retinopathy where the target is a grade.
-
-    Args:
-        name: Its name, as `retinai probe target=` takes it.
-        task: The task of its answers.
-        answer: Target -> answer, a target of `task`.
-    """
-
-    name: str
-    task: Task
-    answer: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from retinai.data.photographs.field_of_view import FieldOfView
 from retinai.errors import ConfigError
 
-METHODS = ("wnet", "wnet_vessels", "sato", "folder")
+_NETWORKS = ("wnet", "wnet_vessels")
+METHODS = (*_NETWORKS, "sato", "folder")
 
 
 class VesselMethod(Protocol):
@@ -63,6 +64,11 @@ class VesselSettings:
         if (self.method == "folder") != (self.masks is not None):
             raise ConfigError(["masks= names the folder of vessels=folder; give both of them or neither"])
 
+    @property
+    def uses_network(self) -> bool:
+        """Whether vessels are found by a network, which runs on a device and takes all cores."""
+        return self.method in _NETWORKS
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
@@ -88,7 +94,7 @@ def open_method(settings: VesselSettings, device: str = "cpu") -> VesselMethod:
     Raises:
         UserError: If weights or masks are not there, or weights are not those of the networks.
     """
-    if settings.method in ("wnet", "wnet_vessels"):
+    if settings.uses_network:
         from retinai.vessels.published import ARTERIES_VEINS, VESSELS
         from retinai.vessels.wnet import WNetVessels
 

@@ -106,7 +106,7 @@ def _write(file: Path, pixels: np.ndarray) -> None:
 
 def _share_cores(plan: Plan) -> None:
     """Give each of several processes its share of the cores."""
-    if plan.settings.method == "wnet" and parent_process() is not None:
+    if plan.settings.uses_network and parent_process() is not None:
         import torch
 
         torch.set_num_threads(max(1, available_cores() // max(plan.processes, 1)))

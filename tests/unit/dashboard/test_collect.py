@@ -111,3 +111,14 @@ def test_a_sweep_of_wandb_has_the_values_of_the_runs(collected: Collected) -> No
     assert sweep["parameters"]["loss"] == {"values": ["corn", "focal"]}
     assert sweep["parameters"]["optimizer.lr"] == {"values": [0.001, 0.01]}
     assert sweep["command"][-1] == "${args_no_hyphens}" and sweep["metric"]["goal"] == "maximize"
+
+
+def test_a_loss_that_is_monitored_is_to_be_low(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", qwk=None, words=("loss=corn",), seed=0)
+    write_run(tmp_path / "b", qwk=None, words=("loss=focal",), seed=0)
+    for name in "ab":
+        file = tmp_path / name / "run.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"monitor": "val/loss", "mode": "min"}))
+    found = collect([tmp_path], tmp_path)
+    assert found.monitor == "loss" and "loss" in found.lower_is_better and "qwk" not in found.lower_is_better
+    assert yaml.safe_load(str(sweep_file(found)))["metric"] == {"name": "val/loss", "goal": "minimize"}

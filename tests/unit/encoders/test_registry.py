@@ -125,7 +125,7 @@ def test_what_is_known_belongs_to_backbones_that_there_are() -> None:
     assert {"retfound", "retfound_dinov2", "retfound_green", "flair_resnet50", "openclip_vit_g14"} <= set(files)
     for name, file in files.items():
         section = yaml.safe_load((conf_dir() / "backbone" / f"{name}.yaml").read_text())
-        assert section["name"] == name and (file.repository or file.address)
+        assert section["name"] == name and (file.repository or file.address or file.package)
 
 
 def test_notes_are_told_where_they_apply() -> None:

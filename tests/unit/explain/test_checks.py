@@ -11,6 +11,7 @@ from module_factory import make_classifier, section
 from scipy.stats import spearmanr
 
 from retinai.explain.checks import EDGES, RANDOM, Check, rank_correlation, shuffle_weights, summarise_checks
+from retinai.explain.run import Carried
 from retinai.explain.step import Maps
 from retinai.prediction.steps import run_steps
 
@@ -42,7 +43,7 @@ def rows() -> list[dict[str, float]]:
         "image": torch.randn(4, 3, SIZE, SIZE, generator=draw),
         "field_of_view": torch.ones(4, SIZE, SIZE, dtype=torch.bool),
     }
-    found = run_steps(module, batch, [step, check])[1]["check"]
+    found = run_steps(module, batch, [step, Carried([], module.preprocessing), check])[2]["check"]
     assert found[3] == {}
     return found[:3]
 

@@ -61,6 +61,15 @@ def theirs(question: Question, name: str, reshape: Callable[[torch.Tensor], torc
     return np.asarray(kind(input_tensor=question.inputs[0], targets=targets))
 
 
+def patches_of_a_vit(tokens: torch.Tensor) -> torch.Tensor:
+    """16 patches after a class token and four registers, as a map."""
+    return tokens[:, 5:].transpose(1, 2).unflatten(2, (4, 4))
+
+
+def channels_first(features: torch.Tensor) -> torch.Tensor:
+    return features.permute(0, 3, 1, 2)
+
+
 def scaled(maps: torch.Tensor) -> np.ndarray:
     """What pytorch-grad-cam does to a map: negative values are 0, then it is stretched from 0 to 1 and enlarged."""
     from pytorch_grad_cam.utils.image import scale_cam_image
@@ -72,17 +81,18 @@ def scaled(maps: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("name", list(THEIRS))
 @pytest.mark.parametrize("network", ["resnet18", "vit", "swin"])
 def test_maps_equal_those_of_pytorch_grad_cam(network: str, name: str) -> None:
+    reshape: Callable[[torch.Tensor], torch.Tensor] | None = None
     if network == "resnet18":
-        module, reshape = classifier(), None
+        module = classifier()
     elif network == "vit":  # a class token and four registers, 16 patches
         small = {"depth": 2, "embed_dim": 48, "num_heads": 3, "reg_tokens": 4, "patch_size": 16}
         module = classifier("vit_small", arguments=small)
         assert module.network.encoder.net.num_prefix_tokens == 5
-        reshape = lambda t: t[:, 5:].transpose(1, 2).unflatten(2, (4, 4))  # noqa: E731
+        reshape = patches_of_a_vit
     else:
         small = {"embed_dim": 24, "depths": (1, 1), "num_heads": (2, 4), "window_size": 4}
         module = classifier("swin_tiny", arguments=small)
-        reshape = lambda t: t.permute(0, 3, 1, 2)  # noqa: E731
+        reshape = channels_first
     question = ask(module)
     ours = all_maps(question, [name])[name]
     assert ours.shape[:2] == (2, 1) and min(ours.shape[2:]) >= 2
@@ -208,3 +218,20 @@ def test_a_layer_that_does_not_exist_and_a_map_of_one_cell() -> None:
     )
     with pytest.raises(UserError, match="too coarse"):
         all_maps(question, ["gradcam"])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "told"),
+    [
+        ("swin_tiny", "layers.0.blocks.0.norm2", "256 tokens, and swin_tiny's map has 8 x 8 cells"),
+        ("convnext_tiny", "stages.0.blocks.0.norm", "which is no map of cells"),
+    ],
+)
+def test_a_layer_whose_output_is_no_map_is_refused(name: str, layer: str, told: str) -> None:
+    """Tokens of another grid, and a map with its channels last in a network that has them first otherwise."""
+    small = {
+        "swin_tiny": {"embed_dim": 24, "depths": (1, 1), "num_heads": (2, 4), "window_size": 4},
+        "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)},
+    }
+    with pytest.raises(UserError, match=told):
+        all_maps(ask(classifier(name, arguments=small[name]), layer=layer), ["gradcam"])

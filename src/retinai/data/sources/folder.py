@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,5 +124,5 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _photographs(place: Path) -> list[Path]:
-    names = sorted(os.listdir(place))  # noqa: PTH208
+    names = sorted(file.name for file in place.iterdir())
     return [place / name for name in names if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +232,8 @@ def _plain(cell: Any) -> str:
 
 
 def _read_parquet(file: Path, wanted: Sequence[str]) -> pd.DataFrame:
-    try:
-        import pyarrow  # noqa: F401 (only asked whether it is there)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{file} needs pyarrow (pip install pyarrow); or write the table as CSV") from error
+    if find_spec("pyarrow") is None:
+        raise UserError(f"{file} needs pyarrow (pip install pyarrow); or write the table as CSV")
     if not file.is_file():
         raise DataError(f"{file} does not exist; check data.file")
     try:

@@ -34,20 +34,31 @@ os.environ.update(_ENVIRONMENT)
 # starts a process or draws a cohort is not in it; a new file of these folders is, until it is named here as slow.
 _FAST = ("config", "unit/data", "unit/lesions", "unit/losses", "unit/metrics", "unit/prediction", "unit/reports",
          "unit/run", "unit/tasks", "unit/topology")  # fmt: skip
-_SLOW_FILES = ("test_run_report.py", "test_topology_branch.py", "test_topology_module.py", "test_compose_and_checks.py")
+_SLOW_FILES = ("test_run_report.py", "test_topology_branch.py", "test_topology_module.py", "test_compose_and_checks.py",
+               "test_file_index.py", "test_parallel_signals.py", "test_decoding.py", "test_odir.py")  # fmt: skip
 _SLOW_FIXTURES = {"run_cli", "idrid_root", "idrid_cache"}
+
+
+def _may_be_fast(file: Path) -> bool:
+    """Whether a file of tests may hold some for work in progress, by its folder and name."""
+    place = file.relative_to(_REPOSITORY / "tests").as_posix()
+    # Files that lie in tests/unit itself test the modules that lie in src/retinai itself.
+    there = place.startswith(tuple(f"{folder}/" for folder in _FAST)) or file.parent == _REPOSITORY / "tests" / "unit"
+    return there and file.name not in _SLOW_FILES
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast`, leave out files without such a test: importing all of them takes longer than running these."""
+    ours = collection_path.suffix == ".py" and collection_path.is_relative_to(_REPOSITORY / "tests")
+    return True if config.option.markexpr == "fast" and ours and not _may_be_fast(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests for work in progress as `fast`, by their folder, file and fixtures."""
     for item in items:
-        place = item.path.relative_to(_REPOSITORY / "tests").as_posix()
-        # Files that lie in tests/unit itself test the modules that lie in src/retinai itself.
-        there = place.startswith(tuple(f"{folder}/" for folder in _FAST)) or place.count("/") == 1
         fixtures = set(getattr(item, "fixturenames", ()))
         cohort = any(name.startswith("synthetic_") for name in fixtures)
-        slow = item.path.name in _SLOW_FILES or cohort or bool(fixtures & _SLOW_FIXTURES)
-        if there and not place.startswith("integration/") and not slow:
+        if _may_be_fast(item.path) and not (cohort or fixtures & _SLOW_FIXTURES):
             item.add_marker(pytest.mark.fast)
 
 

@@ -5,6 +5,7 @@
 #   tests/slurm/start_slurm.sh           # as root; does nothing where a controller answers already
 #
 # One node with this machine's processors and memory, no accounting, no cgroups, so that it also runs in a container.
+# A job of the partition `urgent` takes the place of those of `all`, which get SIGTERM, 5 s, and the queue again.
 # Everything lies in $RETINAI_TEST_SLURM (default /tmp/retinai-slurm) but munge's own folders.
 set -euo pipefail
 place="${RETINAI_TEST_SLURM:-/tmp/retinai-slurm}"
@@ -36,6 +37,8 @@ MpiDefault=none
 ReturnToService=2
 SchedulerParameters=sched_interval=5,batch_sched_delay=0
 KillWait=10
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 StateSaveLocation=$place/state
 SlurmdSpoolDir=$place/spool
 SlurmctldPidFile=$place/slurmctld.pid
@@ -43,7 +46,8 @@ SlurmdPidFile=$place/slurmd.pid
 SlurmctldLogFile=$place/slurmctld.log
 SlurmdLogFile=$place/slurmd.log
 NodeName=$host CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 END
 }
 
@@ -71,8 +75,9 @@ write_config
 chown munge: "$place" 2>/dev/null || true # munged refuses to write into a folder of others
 start_munge
 chown root: "$place"
-slurmctld >/dev/null 2>&1 # daemons that kept the output open would hold up whoever reads it
-slurmd >/dev/null 2>&1
+for name in slurmctld slurmd; do # daemons that kept the output open would hold up whoever reads it
+  "$name" >"$place/start.log" 2>&1 || { cat "$place/start.log" >&2; exit 1; }
+done
 for _ in $(seq 60); do
   if answers; then echo "$SLURM_CONF"; exit; fi
   sleep 0.5

@@ -82,7 +82,8 @@ class SlurmLauncher(BaseSubmititLauncher or Launcher):  # type: ignore[misc]
         state = Singleton.get_state()
         numbered = enumerate(job_overrides, initial_job_idx)
         calls = [(list(words), "hydra.sweep.dir", number, "", state) for number, words in numbered]
-        return submit(self, self.params, calls)
+        named = {**self.params, "name": self.params.get("name") or self.task_function.folder.name}
+        return submit(self, named, calls)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run one job on its node; a job that fails leaves with an error, so that SLURM knows it, too."""

@@ -140,13 +140,14 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[Any], logger: An
     """Build Lightning's Trainer from the `trainer` section; its checkpoints are written whole or not at all."""
     import lightning
 
+    from retinai.callbacks.sigterm import for_this_job
     from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 
     arguments = plain(cfg.trainer)
     return lightning.Trainer(
         **arguments,
         default_root_dir=str(folder),
-        callbacks=callbacks,
+        callbacks=[*callbacks, *for_this_job()],
         logger=logger or False,
         plugins=[AtomicCheckpointIO(), *_cluster()],
         enable_model_summary=False,

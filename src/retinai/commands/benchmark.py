@@ -57,7 +57,31 @@ def run(cfg: DictConfig) -> None:
         "notes": _notes(cfg, student, checks),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    _write(folder if cfg.run_dir is not None else make_unique(folder), result)
+    folder = folder if cfg.run_dir is not None else make_unique(folder)
+    _write(folder, result)
+    _track(folder, cfg, result)
+
+
+def _track(folder: Path, cfg: DictConfig, result: dict[str, Any]) -> None:
+    """Tell W&B, in the group of the run that trained the student; an untrained one has none."""
+    from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.factories import plain
+    from retinai.tracking.lineage import checkpoint_item
+    from retinai.tracking.measurement import Measurement, flat, tell
+
+    def measured() -> Measurement:
+        from retinai.tracking.wandb_tables import table
+
+        rows = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in result["rows"]]
+        numbers = {k: v for row in result["rows"] for k, v in flat(row, f"benchmark/{row['key']}").items()}
+        facts = {key: result[key] for key in ("threads", "quick", "split", "machine")}
+        taken = [] if cfg.ckpt is None else [checkpoint_item(Path(cfg.ckpt))]
+        name = {"student": result["student"]["name"]}
+        return Measurement(
+            "benchmark", folder, facts | name, numbers, lambda _: [lambda: table("benchmark/rows", rows)], taken=taken
+        )
+
+    tell(plain(cfg.logger), measured, [] if cfg.ckpt is None else [run_folder_of(Path(cfg.ckpt))])
 
 
 def _export_all(cfg: DictConfig, student: Network, scratch: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from retinai.prediction.predictions import Predictions
 
 RECORD = "evaluation.json"
+# What of it W&B gets.
+_TOLD = ("data", "split", "model", "backbone", "trained_on", "decision_rule", "data_fingerprint", "version")
 
 
 def run(cfg: DictConfig) -> None:
@@ -106,6 +108,36 @@ def _write(
     print_metrics(metrics, predictions.task, cfg.split)
     print_calibration(metrics)
     print_parts(parts)
+    _track(folder, cfg, details, predictions.calibrated(module.calibration), metrics)
+
+
+def _track(
+    folder: Path, cfg: DictConfig, details: dict[str, Any], predictions: Predictions, metrics: dict[str, Any]
+) -> None:
+    """Tell W&B, in the group of the run that was measured."""
+    from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.factories import plain
+    from retinai.tracking.lineage import Item, checkpoint_item, data_item
+    from retinai.tracking.measurement import Measurement, tell
+
+    def measured() -> Measurement:
+        from retinai.tracking import wandb_tables as tables
+
+        facts = {key: details[key] for key in _TOLD}
+        numbers = tables.summary(metrics)
+        checkpoint = checkpoint_item(Path(cfg.ckpt))
+        name = f"evaluation-{checkpoint.content['sha256'][:8]}-{details['data_fingerprint'][:8]}-{cfg.split}"
+        return Measurement(
+            "evaluate",
+            folder,
+            facts,
+            numbers,
+            lambda options: tables.of_evaluation(predictions, metrics, options),
+            taken=[data_item(str(details["data"]), str(details["data_fingerprint"])), checkpoint],
+            given=[Item("evaluation", name, facts | numbers)],
+        )
+
+    tell(plain(cfg.logger), measured, [run_folder_of(Path(cfg.ckpt))])
 
 
 def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModule) -> dict[str, Any]:

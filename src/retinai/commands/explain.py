@@ -56,6 +56,33 @@ def run(cfg: DictConfig) -> None:
     content = summarise(found, methods, facts, int(cfg.resamples))
     write_results(folder, content, found, module.task)
     _tell(content, found, folder)
+    _track(folder, cfg, content)
+
+
+def _track(folder: Path, cfg: DictConfig, content: dict[str, Any]) -> None:
+    """Tell W&B, in the group of the run whose answers were explained; pictures of photographs only when asked for."""
+    from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.factories import plain
+    from retinai.tracking.lineage import checkpoint_item, data_item
+    from retinai.tracking.measurement import Measurement, flat, tell
+
+    def measured() -> Measurement:
+        from retinai.tracking.wandb_tables import pictures
+
+        facts = {key: content[key] for key in ("model", "backbone", "target", "score", "layer", "version")}
+        of_data = [] if cfg.images is not None else [data_item(content["data"], content["data_fingerprint"])]
+        numbers = flat(content["methods"], "explain") | flat(content["checks"], "explain/checks")
+        shown = sorted((folder / "overlays").glob("*.png"))
+        return Measurement(
+            "explain",
+            folder,
+            facts | ({} if cfg.images is not None else {"data": content["data"], "split": content["split"]}),
+            numbers | {"explain/photographs": float(content["photographs"])},
+            lambda options: pictures("explain/overlays", shown, options),
+            taken=[*of_data, checkpoint_item(Path(cfg.ckpt))],
+        )
+
+    tell(plain(cfg.logger), measured, [run_folder_of(Path(cfg.ckpt))])
 
 
 def _folder(cfg: DictConfig) -> Path:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from retinai.modules.exporter import Exporter
 
 
+# What the folders of ONNX and OpenVINO say of themselves.
+_MANIFEST = "model.json"
+
+
 def run(cfg: DictConfig) -> None:
     """Load a checkpoint and write its folder.
 
@@ -38,7 +42,32 @@ def run(cfg: DictConfig) -> None:
         )
     check_precision(str(cfg.format), str(cfg.precision), exporters)
     exporters[cfg.format].write(cfg, module, out)
+    _track(cfg, module.model_name, out)
     logger.info(f"exported: {out}")
+
+
+def _track(cfg: DictConfig, model: str, out: Path) -> None:
+    """Tell W&B, in the group of the run that trained the checkpoint; its files go into that run's folder."""
+    from retinai.files import read_json
+    from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.factories import plain
+    from retinai.tracking.lineage import checkpoint_item, exported_item
+    from retinai.tracking.measurement import Measurement, flat, tell
+
+    run = run_folder_of(Path(cfg.ckpt))
+
+    def measured() -> Measurement:
+        manifest = read_json(out / _MANIFEST) if (out / _MANIFEST).exists() else {}
+        return Measurement(
+            "export",
+            run,
+            {"model": model, "format": str(cfg.format), "precision": str(cfg.precision), "split": str(cfg.split)},
+            flat(manifest.get("check") or {}, "export/check"),
+            taken=[checkpoint_item(Path(cfg.ckpt))],
+            given=[exported_item(out)],
+        )
+
+    tell(plain(cfg.logger), measured, [run])
 
 
 def check_out(out: Any) -> Path:

@@ -66,7 +66,33 @@ def run(cfg: DictConfig) -> None:
     _print(metrics)
     if cfg.label_issues:
         _list_label_issues(folder, outcomes, files, settings)
+    _track(folder, cfg, details, metrics)
     logger.info(f"run folder: {folder}")
+
+
+def _track(folder: Path, cfg: DictConfig, details: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Tell W&B, in the group of the first run whose encoder made the embeddings; others have no group."""
+    from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.factories import plain
+    from retinai.tracking.lineage import checkpoint_item, data_item
+    from retinai.tracking.measurement import Measurement, tell
+    from retinai.tracking.wandb_tables import summary
+
+    made_by = [Path(info["checkpoint"]) for info in details["embeddings"].values() if info.get("checkpoint")]
+
+    def measured() -> Measurement:
+        numbers = {
+            f"probe/{target}/{name}/{key.removeprefix('test/')}": value
+            for target, by_file in metrics.items()
+            for name, found in by_file.items()
+            for key, value in summary(found).items()
+        }
+        facts = {key: details[key] for key in ("data", "split", "method", "smote")}
+        checkpoints = [checkpoint_item(path) for path in made_by if path.exists()]
+        data = data_item(str(details["data"]), str(details["data_fingerprint"]))
+        return Measurement("probe", folder, facts, numbers, taken=[data, *checkpoints])
+
+    tell(plain(cfg.logger), measured, [run_folder_of(path) for path in made_by])
 
 
 def _of_weights(file: Embeddings, data: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.reports.compare import compare, write_comparison
     from retinai.run.finished import load_runs
+    from retinai.sweeps.record import read_sweep
     from retinai.sweeps.report import sweep_of, write_report
     from retinai.tasks.task import all_metric_labels
 
@@ -43,6 +45,7 @@ def run(cfg: DictConfig) -> None:
         place = check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite) if cfg.out else sweep
         told = {"resamples": int(cfg.resamples), "against": cfg.against, "metrics": cfg.metrics}
         logger.info(f"{write_report(sweep, place, formats, **told)}\ntables: {place}")
+        _track(cfg, place, formats, [sweep / job.folder for job in read_sweep(sweep).jobs])
         return
     runs, damaged = load_runs([str(run) for run in cfg.runs])
     if cfg.out:  # after reading the runs, so that what is wrong with them is told first
@@ -57,4 +60,23 @@ def run(cfg: DictConfig) -> None:
         logger.info(
             f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why"
         )
+    _track(cfg, out, formats, [run.folder for run in runs])
     logger.info(f"tables: {out}")
+
+
+def _track(cfg: DictConfig, folder: Path, formats: Sequence[str], runs: Sequence[Path]) -> None:
+    """Tell W&B the table of the report, in the group of the first run that it knows."""
+    from retinai.files import read_csv
+    from retinai.run.factories import plain
+    from retinai.tracking.measurement import Measurement, tell
+
+    def measured() -> Measurement:
+        from retinai.tracking.wandb_tables import table
+
+        found = read_csv(folder / "report.csv") if "csv" in formats and (folder / "report.csv").exists() else None
+        records = [] if found is None else found.astype(object).where(found.notna(), None).to_dict("records")
+        rows = [{str(key): value for key, value in record.items()} for record in records]
+        tables = [lambda: table("report/runs", rows)] if rows else []
+        return Measurement("report", folder, {"runs": len(runs)}, {"report/runs": float(len(runs))}, lambda _: tables)
+
+    tell(plain(cfg.logger), measured, runs)

@@ -38,6 +38,7 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.run.recording import recording
     from retinai.run.resuming import say_how_to_resume
     from retinai.run.warm_start import start_checkpoint
+    from retinai.tracking.loggers import close
     from retinai.tracking.wandb import sharing_notes
 
     factories.check_machine(cfg)
@@ -74,7 +75,9 @@ def run(cfg: DictConfig) -> float | None:
             trainer = _fit(cfg, folder, module, datamodule)
             record.update(_outcome(trainer))
             if trainer.is_global_zero:
-                record.update(run_stages(stages, _context(cfg, folder, module, datamodule, trainer, notes, record)))
+                context = _context(cfg, folder, module, datamodule, trainer, notes, record)
+                record.update(run_stages(stages, context))
+                close(trainer.logger, folder, context.record)
         logger.info(f"run folder: {folder}")
     return record.get("best_score")
 

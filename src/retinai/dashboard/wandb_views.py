@@ -11,7 +11,7 @@ from retinai.dashboard.collect import Collected
 from retinai.errors import missing_extra
 from retinai.files import write_text
 from retinai.log import logger, note
-from retinai.tracking.wandb import wanted_mode
+from retinai.tracking.wandb_connection import wanted_mode
 
 # Groups whose choice stands in the configuration as `<group>.name`; the others are plain keys.
 _PLAIN_KEYS = {"phase": "phase", "seed": "seed", "fold": "data.fold"}

@@ -61,6 +61,7 @@ def make_request(cfg: DictConfig, preprocessing: Preprocessing) -> Request:
     options: dict[str, Any] = {
         key: cfg[key] for key in ("dtype", "batch_size", "num_workers", "accelerator") if cfg[key] is not None
     }
+    options["checkpoint"] = "" if cfg.ckpt is None else str(cfg.ckpt)
     if cfg.get("data") is None:
         return Request(find_photographs(str(cfg.images)), preprocessing, **options)
     datamodule = make_datamodule(cfg, preprocessing)

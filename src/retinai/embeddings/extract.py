@@ -42,6 +42,7 @@ class Request:
         accelerator: `auto`, `cpu` or `gpu`.
         data: Name of the data set; empty for loose files.
         labels: What is known of photographs, in words, by id.
+        checkpoint: The checkpoint whose encoder embeds; empty for one without training here.
     """
 
     photographs: Photographs
@@ -53,6 +54,7 @@ class Request:
     accelerator: str = "auto"
     data: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: str = ""
 
 
 def embed_photographs(module: FrozenEncoder, request: Request, out: Path) -> dict[str, Any]:
@@ -156,6 +158,7 @@ def _info(module: FrozenEncoder, request: Request, partial: PartialEmbeddings, s
         "numbers": int(partial.vectors.shape[1]),
         "preprocessing": request.preprocessing.to_dict(),
         "data": request.data,
+        "checkpoint": request.checkpoint or None,
         "photographs": len(ids) - len(unreadable),
         "unreadable": unreadable,
         "parameters": sum(p.numel() for p in encoder.parameters()),

@@ -124,7 +124,7 @@ class TestBest(Stage):
             parts=parts,
         )
         logger: Any = context.trainer.logger
-        log_evaluation(logger, predictions.calibrated(best.calibration), metrics, context.folder)
+        log_evaluation(logger, predictions.calibrated(best.calibration), metrics)
         context.show(metrics, predictions.task, parts)
         figures = {k: v for k, v in metrics.items() if k == "calibration" or (isinstance(v, dict) and "value" in v)}
         return {"metrics": figures}

@@ -42,19 +42,28 @@ def make_logger(node: Mapping[str, Any], run_folder: str | Path, config: Mapping
         raise MissingExtraError("tensorboardX", "tensorboard") from error
 
 
-def log_evaluation(
-    logger: Logger | None, predictions: Predictions, metrics: Mapping[str, Any], folder: str | Path
-) -> None:
+def log_evaluation(logger: Logger | None, predictions: Predictions, metrics: Mapping[str, Any]) -> None:
     """Tell the test of a run: metrics with their intervals, and to W&B tables too.
 
     Args:
         logger: Of `make_logger`.
         predictions: On the test split, calibrated.
         metrics: Content of `metrics.json`.
-        folder: The run folder.
     """
     if isinstance(logger, wandb.SteadyWandbLogger):
-        wandb.log_evaluation(logger, predictions, metrics, folder)
+        wandb.log_evaluation(logger, predictions, metrics)
     elif logger is not None:
         logger.log_metrics(summary(metrics))
         logger.save()
+
+
+def close(logger: Logger | None, folder: Path, record: Mapping[str, Any]) -> None:
+    """Tell that a run has ended with all that is done after its training.
+
+    Args:
+        logger: Of `make_logger`.
+        folder: The run folder.
+        record: What `run.json` tells of the run.
+    """
+    if isinstance(logger, wandb.SteadyWandbLogger):
+        wandb.close(logger, folder, record)

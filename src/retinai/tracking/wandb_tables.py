@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,50 @@ def summary(metrics: Mapping[str, Any]) -> dict[str, float]:
                 if metric.get(part) is not None:
                     flat[f"test/{name}" + ("" if part == "value" else f"_{part}")] = float(metric[part])
     return flat
+
+
+def of_evaluation(
+    graded: Predictions, metrics: Mapping[str, Any], options: Mapping[str, Any]
+) -> list[Callable[[], dict[str, Any]]]:
+    """Return functions that make what is logged of an evaluation: a confusion matrix, tables, thumbnails if asked for.
+
+    Args:
+        graded: Predictions with targets.
+        metrics: Content of `metrics.json`.
+        options: The `logger` section: `photographs`, `thumbnails`.
+    """
+    made: list[Callable[[], dict[str, Any]]] = [
+        lambda: confusion_matrix(graded),
+        lambda: {"test/per_class": per_class(metrics)},
+    ]
+    if options["photographs"]:
+        made.append(lambda: {"test/predictions": predictions(graded, options["thumbnails"])})
+    return made
+
+
+def table(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a table.
+
+    Args:
+        name: What it is logged as.
+        rows: Plain values by column; a row that lacks one has nothing there.
+    """
+    columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
+    data: list[Iterable[Any]] = [[_plain(row.get(str(column))) for column in columns] for row in rows]
+    return {name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)}
+
+
+def pictures(name: str, files: Sequence[Path], options: Mapping[str, Any]) -> list[Callable[[], dict[str, Any]]]:
+    """Return a function that makes pictures of photographs, which leave the machine only when asked for.
+
+    Args:
+        name: What they are logged as.
+        files: The pictures.
+        options: The `logger` section: `photographs`, `thumbnails`.
+    """
+    if not options["photographs"] or not files:
+        return []
+    return [lambda: {name: [wandb.Image(str(file), caption=file.stem) for file in files[: options["thumbnails"]]]}]
 
 
 def confusion_matrix(predictions: Predictions) -> dict[str, Any]:

@@ -43,5 +43,5 @@ def test_tensorboard_gets_curves_and_the_test_of_a_run(
 @pytest.mark.parametrize("name", ["csv", "none"])
 def test_no_service_is_no_logger(tmp_path: Path, name: str) -> None:
     assert make_logger({"name": name}, tmp_path, {}) is None
-    log_evaluation(None, None, {}, tmp_path)  # type: ignore[arg-type]
+    log_evaluation(None, None, {})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

@@ -13,9 +13,11 @@ from retinai.errors import ConfigError
 from retinai.prediction.predictions import Predictions
 from retinai.tasks.known import DR_GRADE, ODIR_COURSE
 from retinai.tracking import wandb_tables
-from retinai.tracking.wandb import log_evaluation, make_logger, run_id, sharing_notes, wanted_mode
+from retinai.tracking.wandb import close, log_evaluation, make_logger, sharing_notes
+from retinai.tracking.wandb_connection import run_id, wanted_mode
 
 KEY = "0" * 40
+RECORD = {"data": "aptos", "data_fingerprint": "f" * 64}
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_none_and_disabled_give_no_logger(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert make_logger({"name": "wandb"}, tmp_path, {}) is None
     assert list(tmp_path.iterdir()) == []
-    log_evaluation(None, None, {}, tmp_path)  # type: ignore[arg-type]
+    log_evaluation(None, None, {})  # type: ignore[arg-type]
 
 
 def test_unknown_options_are_named(tmp_path: Path) -> None:
@@ -97,7 +99,11 @@ def test_offline_run_has_everything(
     logger = make_logger({"name": "wandb", **asked}, folder, {"loss": {"name": "focal"}})
     assert logger is not None
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("note: wandb: offline") and f"wandb sync {folder}/wandb/" in lines[0]
+    assert (
+        len(lines) == 1
+        and lines[0].startswith("note: wandb: offline")
+        and lines[0].endswith(f"WANDB_RESUME=allow wandb sync {folder}/wandb")
+    )
     run = logger.experiment
     assert run.config["loss"] == {"name": "focal"}
     logger.log_metrics({"val/qwk": 0.5}, step=3)
@@ -105,7 +111,8 @@ def test_offline_run_has_everything(
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")
     metrics = {"qwk": {"value": 0.5, "low": 0.4, "high": None}, "n": 6, "per_class": {}}
-    log_evaluation(logger, some_predictions(tmp_path / "images"), metrics, folder)
+    log_evaluation(logger, some_predictions(tmp_path / "images"), metrics)
+    close(logger, folder, RECORD)
     assert not logger.failed, capsys.readouterr().out
     wandb.teardown()  # on a busy machine its process still writes when the run has ended
     [record] = folder.glob("wandb/offline-run-*/*.wandb")
@@ -143,7 +150,9 @@ def test_what_tells_of_patients_leaves_only_when_asked_for(
     predictions = some_predictions(tmp_path / "images")
     predictions.patients[:] = [f"patient-{i}" for i in range(6)]
     metrics = {"qwk": {"value": 0.5, "low": 0.4, "high": None}, "n": 6, "per_class": {}}
-    log_evaluation(logger, predictions, metrics, folder)
+    log_evaluation(logger, predictions, metrics)
+    assert logger is not None
+    close(logger, folder, RECORD)
     wandb.teardown()
     content = staged(folder)
     assert b"test/qwk" in content

@@ -52,6 +52,8 @@ def find(command: str, name: str, section: Mapping[str, Any]) -> type[Section] |
         return COMMANDS[command]
     if (command, name) == ("predict", "model"):
         return commands.PredictModel
+    if name == "logger" and command != "train":
+        return places.MeasuringLogger
     if "_target_" in section:
         return _BY_TARGET.get(str(section["_target_"]))
     return _BY_NAME.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,18 @@ class Logger(Section):
     photographs: bool = UNSET
     thumbnails: CountOrZero = UNSET
     checkpoints: bool = UNSET
+
+
+class MeasuringLogger(Logger):
+    """The tracking service of a command that measures a trained run."""
+
+    reasons: ClassVar[dict[str, str]] = {
+        **{f"name={name}": "only a training has a log of that kind" for name in ("csv", "tensorboard")},
+        "checkpoints=True": "it is the training that sends its checkpoint",
+    }
+
+    name: Literal["wandb", "none"] = UNSET
+    checkpoints: Literal[False] = UNSET
 
 
 class Init(Section):

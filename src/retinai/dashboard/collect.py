@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from retinai.dashboard.jobs import jobs_without_run
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
 from retinai.run.records import DAMAGED, RECORD, find_files, find_runs, metric_problems
@@ -71,6 +72,7 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
         if not place.is_dir():
             raise UserError(f"{place} does not exist; retinai runs lists the run folders")
         records |= {Path(record["folder"]).resolve(): record for record in find_runs(place)}
+        records = {**jobs_without_run(place, problems), **records}
         for file in find_files(place, (_BENCHMARK,)):
             latencies += _latencies(file, problems)
     if not records:

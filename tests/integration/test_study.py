@@ -51,7 +51,7 @@ def test_the_best_of_a_known_function_is_found_and_a_study_goes_on(
     changed = ["optimizer.lr=interval(0.01,2)", SPACE[1]]
     assert command("train", "-m", *words, *changed, "hydra.sweeper.n_trials=19") == 2
     said = capsys.readouterr().err
-    assert "is a study with another search space (optimizer.lr was" in said and "Traceback" not in said
+    assert "is a study with other ranges (optimizer.lr was" in said and "Traceback" not in said
     journal = study / "study.journal"
     content = journal.read_bytes()
     lines = content.splitlines(keepends=True)
@@ -76,6 +76,11 @@ def test_the_best_of_a_known_function_is_found_and_a_study_goes_on(
         (["loss=focal,focus"], "loss=focus: no such option"),
         ([*SPACE, "hydra.sweeper.n_trials=0"], "n_trials=0 must be at least 1"),
         ([*SPACE, "hydra.sweeper.direction=up"], "hydra.sweeper.direction"),
+        ([*SPACE, "hydra.sweeper.objectives=[score,speed]"], "hydra.sweeper.objectives"),
+        (
+            [*SPACE, "hydra.sweeper.objectives=[score,score]"],
+            "must name one or more, each once",
+        ),
         ([*SPACE, "max_jobs=10"], "would start 20 jobs"),
         ([*SPACE, "sweep=other"], "leave out sweep="),
         ([*SPACE, "study=null"], "needs study=NAME"),

@@ -14,6 +14,7 @@ from retinai.errors import UserError
 from retinai.log import is_first_process, logger
 from retinai.run.records import RECORD, read_record
 from retinai.sweeps.naming import called, own_words
+from retinai.sweeps.objectives import SCORE, measure
 from retinai.sweeps.record import read_sweep
 from retinai.sweeps.report import write_report_of_ended
 from retinai.sweeps.states import FAILED, FINISHED, INTERRUPTED, begin_state, note_state
@@ -26,12 +27,20 @@ class SweptJob:
         command: The command with its checks, as it runs without a sweep.
         folder: The sweep's folder.
         again: Whether finished runs are begun again (`resume=true` on the command line).
+        objectives: What a study looks for in each job.
     """
 
-    def __init__(self, command: Callable[[DictConfig], object], folder: Path, again: bool = False) -> None:
+    def __init__(
+        self,
+        command: Callable[[DictConfig], object],
+        folder: Path,
+        again: bool = False,
+        objectives: Sequence[str] = (SCORE,),
+    ) -> None:
         self.command = command
         self.folder = folder
         self.again = again
+        self.objectives = tuple(objectives)
 
     def __call__(self, cfg: DictConfig) -> object:
         """Run the job; note how it ended; the last job to end writes the sweep's report.
@@ -45,15 +54,18 @@ class SweptJob:
             return self.command(cfg)
         try:
             if not self.again and _finished(run):  # stopped between its end and the note of it
-                score = read_record(run).get("best_score")
-                note_state(self.folder, number, status=FINISHED, score=score, reason="")
-                return score
+                return self._finish(number, run, read_record(run).get("best_score"))
             with self._noting(number):
-                score = self.command(cfg)
-                note_state(self.folder, number, status=FINISHED, score=score, reason="")
-                return score
+                return self._finish(number, run, self.command(cfg))
         finally:
             write_report_of_ended(self.folder)
+
+    def _finish(self, number: int, run: Path, score: object) -> object:
+        """Write down that a job has finished, with what a study looks for in it; return its score."""
+        known = float(score) if isinstance(score, int | float) else None
+        values = measure(self.objectives, known, run)
+        note_state(self.folder, number, status=FINISHED, score=score, values=values, reason="")
+        return score
 
     def run_of(self, words: Sequence[str]) -> Path:
         """Return the run folder that a job's words name."""

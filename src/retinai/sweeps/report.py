@@ -12,10 +12,11 @@ from retinai.reports.compare import Row, compare, write_comparison
 from retinai.reports.tables import PageTable
 from retinai.run.finished import load_runs
 from retinai.run.lock import locked
+from retinai.sweeps.objectives import SCORE
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import FOLDER, SWEEP, SweepRecord, read_sweep
 from retinai.sweeps.states import FAILED, FINISHED, PRUNED, STATES, JobState, job_states, read_state
-from retinai.sweeps.study_figures import study_figures
+from retinai.sweeps.study_figures import front_table, study_figures
 from retinai.sweeps.table import job_cells
 
 _ENDED = (FINISHED, PRUNED, FAILED)
@@ -56,8 +57,10 @@ def write_report(
     if metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in metrics}) for row in rows]
     title = f"Sweep {sweep.name}"
-    figures = study_figures(folder) if sweep.study else []
-    return write_comparison(rows, out or folder, formats, title=title, tables=[_table(sweep, states)], figures=figures)
+    objectives = sweep.study.get("objectives", [SCORE])
+    figures = study_figures(folder, objectives) if sweep.study else []
+    tables = [_table(sweep, states), *front_table(folder, objectives)]
+    return write_comparison(rows, out or folder, formats, title=title, tables=tables, figures=figures)
 
 
 def sweep_of(places: Sequence[str], outputs: str) -> Path | None:

@@ -15,10 +15,11 @@ from pydantic.dataclasses import dataclass as checked
 
 from retinai.config.machine import check_machine
 from retinai.errors import MissingExtraError, UserError
-from retinai.log import logger
+from retinai.log import logger, note
 from retinai.places import check_folder
 from retinai.run.lock import locked
 from retinai.sweeps.job import SweptJob
+from retinai.sweeps.objectives import SCORE, Objective, directions
 from retinai.sweeps.plan import check_jobs, only_places, refuse_swept_settings, refuse_too_many, what_is_swept
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import SWEEP, SweepJob, SweepRecord, now, read_sweep, write_sweep
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import optuna
 
 _LOOK_EVERY = 5.0  # seconds between two questions to the queue
+# What of a study stays the same, or its trials could not be compared.
+_KEPT = {"space": "ranges", "fixed": "fixed words", "direction": "directions", "objectives": "objectives"}
 
 
 @checked(config={"extra": "forbid", "strict": True})
@@ -41,7 +44,8 @@ class Settings:
     Attributes:
         n_trials: Trials that the study shall have in the end.
         n_jobs: Trials that are handed to the launcher at once.
-        direction: Whether a high or a low value is good.
+        objectives: What is looked for: `score` alone, or with `latency_ms` or `parameters_m`, of which less is better.
+        direction: Whether a high or a low score is good.
         seed: Of the sampler.
         prune: Whether trials that fall behind are stopped.
         startup: Trials that are never stopped.
@@ -50,6 +54,7 @@ class Settings:
 
     n_trials: int
     n_jobs: int
+    objectives: list[Objective]
     direction: Literal["maximize", "minimize"]
     seed: int
     prune: bool
@@ -61,6 +66,13 @@ class Settings:
         for key in ("n_trials", "n_jobs"):
             if getattr(self, key) < 1:
                 raise UserError(f"hydra.sweeper.{key}={getattr(self, key)} must be at least 1")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise UserError(f"hydra.sweeper.objectives=[{','.join(self.objectives)}] must name one or more, each once")
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives, and so a front of best trials and no best one."""
+        return len(self.objectives) > 1
 
 
 def read_settings(section: Mapping[str, Any]) -> Settings:
@@ -69,8 +81,11 @@ def read_settings(section: Mapping[str, Any]) -> Settings:
     Raises:
         UserError: Names the key.
     """
+    from omegaconf import ListConfig
+
+    values: dict[str, Any] = {k: list(v) if isinstance(v, ListConfig) else v for k, v in section.items()}
     try:
-        return Settings(**section)
+        return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"hydra.sweeper.{first['loc'][0]}: {first['msg'].lower()}") from error
@@ -121,9 +136,15 @@ def search(given: Sweeping, section: Mapping[str, Any], words: list[str]) -> flo
         swept = known.words
     space, fixed = read_space(swept)
     refuse_too_many(settings.n_trials, int(given.config.max_jobs))
-    record = _record(folder, known, swept, {"space": as_texts(space), "fixed": fixed, "direction": settings.direction})
+    kept = {
+        "space": as_texts(space),
+        "fixed": fixed,
+        "direction": settings.direction,
+        "objectives": settings.objectives,
+    }
+    record = _record(folder, known, swept, kept)
     check_folder(folder, "study")
-    launcher = given.launcher(SweptJob(given.task, folder))
+    launcher = given.launcher(SweptJob(given.task, folder, objectives=settings.objectives))
     if hasattr(launcher, "check"):
         launcher.check(folder)
     check_journal(folder, len(record.jobs))
@@ -132,7 +153,10 @@ def search(given: Sweeping, section: Mapping[str, Any], words: list[str]) -> flo
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "study"):
         write_sweep(folder, record)
-        study = open_study(folder, direction=settings.direction, sampler=_sampler(settings, len(record.jobs)))
+        ways = directions(settings.objectives, settings.direction)
+        study = open_study(folder, directions=ways, sampler=_sampler(settings, len(record.jobs)))
+        if settings.several and settings.prune:
+            note("several objectives: no trial is stopped early, since Optuna compares epochs by one value only")
         this = Search(given, settings, folder, record, space, fixed, study, launcher)
         _go_on(this)
         while (left := settings.n_trials - len(record.jobs)) > 0:
@@ -146,10 +170,11 @@ def _record(folder: Path, known: SweepRecord | None, words: list[str], study: di
         return SweepRecord(name=folder.name, created=now(), words=words, jobs=[], study=study)
     if not known.study:
         raise UserError(f"{folder} is a sweep without a study; choose another study=")
-    for key, what in (("space", "search space"), ("fixed", "fixed words"), ("direction", "direction")):
-        if known.study.get(key) != study[key]:
+    of_before = {"objectives": [SCORE], **known.study}
+    for key, what in _KEPT.items():
+        if of_before.get(key) != study[key]:
             raise UserError(
-                f"{folder} is a study with another {what} ({_difference(known.study.get(key), study[key])}), and its "
+                f"{folder} is a study with other {what} ({_difference(of_before.get(key), study[key])}), and its "
                 "trials would not be comparable; go on with its own words, or begin another study="
             )
     return known
@@ -208,7 +233,8 @@ def _run(this: Search, jobs: list[SweepJob]) -> None:
     waiting = {s.job.number for s in _states(this) if s.status in ("pending", "running", "requeued")}
     begun = [job for job in jobs if job.number not in waiting]
     if begun:
-        more = {job.number: _pruning(this, job) for job in begun} if this.settings.prune else {}
+        prunes = this.settings.prune and not this.settings.several
+        more = {job.number: _pruning(this, job) for job in begun} if prunes else {}
         hand_over(this.launcher, this.given.config, this.folder, this.record, begun, more)
     numbers = {job.number for job in jobs}
     while True:
@@ -235,31 +261,37 @@ def _tell(this: Search, state: JobState) -> None:
     """Tell Optuna how a job ended, and note for the table whether it was stopped early."""
     import optuna
 
-    score = state.told.get("score")
+    values = state.told.get("values") or [state.told.get("score")]  # those of an earlier version have the score alone
     trial = this.study.trials[state.job.number]
     if trial.state.is_finished():
         return
-    if state.status != FINISHED or score is None or not math.isfinite(score):
+    if state.status != FINISHED or not all(value is not None and math.isfinite(value) for value in values):
         this.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     elif PRUNED_AT in trial.user_attrs:
         note_state(this.folder, state.job.number, pruned=True)
         this.study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
     else:
-        this.study.tell(trial.number, float(score))
+        this.study.tell(trial.number, [float(value) for value in values])
 
 
 def _tell_end(this: Search) -> float | None:
-    """Write the report, tell the best trial; jobs that failed end the command with a fault."""
-    complete = [trial for trial in this.study.trials if trial.value is not None and trial.state.name == "COMPLETE"]
+    """Write the report, tell the best trial or trials; a study without any result ends with a fault."""
+    complete = [trial for trial in this.study.trials if trial.state.name == "COMPLETE"]
     write_report(this.folder, at_work=False)
     logger.info(f"study {this.folder}: {len(complete)} of {len(this.record.jobs)} trials complete")
     failed = [state for state in _states(this) if state.status == FAILED]
     if not complete:
         reason = failed[0].reason if failed else "all were stopped early"
         raise UserError(f"no trial of the study {this.folder} has a result: {reason}")
-    best = this.study.best_trial
-    logger.info(f"best: trial {best.number}, {best.value:.4f}, with {' '.join(words_of(best.params))}")
+    for best in this.study.best_trials if this.settings.several else [this.study.best_trial]:
+        found = ", ".join(
+            f"{'' if name == SCORE else f'{name} '}{value:.4f}"
+            for name, value in zip(this.settings.objectives, best.values, strict=True)
+        )
+        logger.info(f"best: trial {best.number}, {found}, with {' '.join(words_of(best.params))}")
+    if this.settings.several:
+        logger.info("best of several objectives: no other trial is at least as good in each of them (Pareto front)")
     logger.info(f"report of the study: {this.folder / 'report.html'}")
     if failed:
         logger.warning(f"{len(failed)} trials failed; retinai runs sweep={this.folder} tells why")
-    return best.value
+    return None if this.settings.several else this.study.best_value

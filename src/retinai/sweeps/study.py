@@ -23,7 +23,7 @@ def open_study(folder: Path, load: bool = False, **how: Any) -> optuna.Study:
     Args:
         folder: The sweep's folder; it also names the study.
         load: Only go on with one; where there is none, KeyError.
-        **how: Of `optuna.create_study`: direction, sampler, pruner.
+        **how: Of `optuna.create_study`: directions, sampler, pruner.
     """
     import optuna
     from optuna.storages import JournalStorage

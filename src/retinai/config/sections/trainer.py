@@ -49,7 +49,9 @@ class Trainer(Section):
     accelerator: Accelerator = UNSET
     devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] | _Devices = UNSET
     num_nodes: Annotated[int, Field(ge=1, le=10**5)] = UNSET
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"] = UNSET
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "fsdp"] = (
+        UNSET
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = UNSET
     max_epochs: Annotated[int, Field(ge=1, le=10**6)] = UNSET
     gradient_clip_val: NotNegative | None = UNSET
@@ -75,10 +77,26 @@ class Trainer(Section):
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
-        """Yield why a run would end before its first validation, and so without a best checkpoint."""
+        """Yield why a run would end before its first validation, and what Lightning cannot do with shared weights."""
+        yield from _of_fsdp(values)
         every, last = values.get("check_val_every_n_epoch"), values.get("max_epochs")
         if every is not None and last is not None and every > last:
             yield (
                 f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={last}: no epoch would be "
                 "validated, and no checkpoint be the best"
             )
+
+
+def _of_fsdp(values: Mapping[str, Any]) -> Iterator[str]:
+    if values.get("strategy") != "fsdp":
+        return
+    if values.get("accelerator") in ("cpu", "mps"):
+        yield (
+            f"trainer.strategy=fsdp shares the weights among GPUs, and trainer.accelerator={values['accelerator']} has "
+            "none; several processes on a CPU are trainer=ddp trainer.accelerator=cpu trainer.devices=2"
+        )
+    if values.get("gradient_clip_val") is not None and values.get("gradient_clip_algorithm") != "value":
+        yield (
+            "trainer.strategy=fsdp cannot clip the norm of gradients, which lie on several GPUs; choose "
+            "trainer.gradient_clip_val=null, or +trainer.gradient_clip_algorithm=value"
+        )

@@ -327,6 +327,7 @@ def test_choices_are_those_of_the_code_that_takes_them() -> None:
     from retinai.modules.optimization import _OPTIMIZERS, _SCHEDULERS
     from retinai.prediction.layouts import LAYOUTS
     from retinai.synthetic.cohort import LAYOUTS as COHORTS
+    from retinai.synthetic.datamodule import _READERS
 
     exporters = GRAPH_EXPORTERS | LlavaGrader.exporters(None)  # type: ignore[arg-type]
     precisions = {precision for exporter in exporters.values() for precision in exporter.precisions}
@@ -338,7 +339,7 @@ def test_choices_are_those_of_the_code_that_takes_them() -> None:
         ("evaluate", "", "split"): SPLITS,
         ("predict", "", "format"): LAYOUTS,
         ("synthesize", "", "layout"): COHORTS,
-        ("train", "data", "layout"): COHORTS,
+        ("train", "data", "layout"): _READERS,
         ("train", "optimizer", "name"): _OPTIMIZERS,
         ("train", "scheduler", "name"): _SCHEDULERS,
     }.items():

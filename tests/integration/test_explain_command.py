@@ -85,6 +85,23 @@ def test_loose_files_of_which_one_is_bad(
         assert maps["occlusion"].shape == (5, 8, 8) and maps["ig"].shape == (5, 64, 64) and maps["cam"].shape[0] == 5
 
 
+def test_the_report_of_the_run_says_where_it_looks(checkpoint: Path, command: Callable[..., int]) -> None:
+    """Once, however often it is explained; a report of another make stays as it is."""
+    report, cache = checkpoint.parents[1] / "report.html", f"paths.cache={checkpoint.parents[2] / 'cache'}"
+    words = [f"ckpt={checkpoint}", "split=test", "layer=layer3", "num_workers=0", "overwrite=true", cache]
+    own = "<h2>Figures</h2>\n<h2>How it was made</h2>\n<p>on a machine</p>"
+    for content, times in ((own, 1), ("<p>something else</p>", 0)):
+        report.write_text(content)
+        for _ in range(2):
+            assert command("explain", *words, f"run_dir={checkpoint.parents[2] / 'reported'}") == 0
+        page = report.read_text()
+        assert page.count("Where it looks, by grade</h2>") == times and page.count("image/png") >= times
+    report.write_text(own)
+    assert command("explain", *words, "report=false", f"run_dir={checkpoint.parents[2] / 'reported'}") == 0
+    assert report.read_text() == own
+    report.unlink()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

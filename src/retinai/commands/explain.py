@@ -32,8 +32,10 @@ def run(cfg: DictConfig) -> None:
     from retinai.explain.region_masks import chosen_families
     from retinai.explain.results import summarise, write_results
     from retinai.explain.run import Explainer
+    from retinai.explain.run_report import REPORT, add_to_report
     from retinai.explain.step import Maps
     from retinai.modules.load import load_module
+    from retinai.run.checkpoint_data import run_folder_of
     from retinai.vessels.methods import VesselSettings
 
     if cfg.images is not None and cfg.get("data") is not None:
@@ -54,7 +56,11 @@ def run(cfg: DictConfig) -> None:
     found, about = (_data_set if cfg.images is None else _files)(cfg, module, families, explainer)
     facts = {**_facts(cfg, module), **about, "notes": [*_notes(module, step), *about["notes"]]}
     content = summarise(found, methods, facts, int(cfg.resamples))
-    write_results(folder, content, found, module.task)
+    figures = write_results(folder, content, found, module.task)
+    report = run_folder_of(Path(cfg.ckpt)) / REPORT
+    own = cfg.report and cfg.images is None and cfg.get("data") is None and cfg.split == "test"
+    if own and add_to_report(report, content, figures):
+        logger.info(f"{report} has a section on where it looks")
     _tell(content, found, folder)
     _track(folder, cfg, content)
 

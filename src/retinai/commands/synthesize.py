@@ -26,7 +26,8 @@ def run(cfg: DictConfig) -> None:
     out = Path(str(cfg.out)).expanduser()
     workers = None if cfg.workers == "auto" else int(cfg.workers)
     start = time.perf_counter()
-    write_cohort(out, str(cfg.layout), cfg.n, cfg.size, cfg.seed, workers=workers, masks=cfg.masks)
+    odds = {str(key): float(value) for key, value in cfg.log_odds.items()}
+    write_cohort(out, str(cfg.layout), cfg.n, cfg.size, cfg.seed, workers=workers, masks=cfg.masks, log_odds=odds)
     show(out, str(cfg.layout), time.perf_counter() - start)
 
 

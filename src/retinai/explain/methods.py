@@ -14,6 +14,7 @@ from retinai.errors import UserError, missing_extra
 from retinai.explain.cam import CAMS
 from retinai.explain.layers import watch
 from retinai.explain.scores import scores
+from retinai.explain.superpixels import kernelshap, lime
 from retinai.modules.classifier import Classifier
 
 OCCLUSION_CELLS = 8
@@ -228,6 +229,8 @@ OTHERS: dict[str, Callable[[Question], Tensor]] = {
     "cam": cam,
     "occlusion": occlusion,
     "ig": integrated_gradients,
+    "kernelshap": kernelshap,
+    "lime": lime,
     "rollout": attention_rollout,
     "attention": block_attention,
 }

@@ -11,17 +11,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retinai.metrics.bootstrap import bootstrap_weights, divide, interval, mean_defined
+from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
 
 # Sums are linear, so masks are made smaller with fractions of pixels; more than this costs time and changes nothing.
 LARGEST_SIDE = 224
 TURNS = 200
+_Key = TypeVar("_Key")
+_ROUNDING = 1e-6  # of sums in single precision: turned regions that differ by less are as good
 
 
 @dataclass(eq=False)
@@ -35,7 +37,7 @@ class RegionSums:
         turned: For each of the turned regions, sum and area: arrays (TURNS, 2).
         turned_rest: The same over the rest around each of them.
         hit: Whether the map's maximum lies in the region.
-        turned_hit: The share of the turned regions in which it lies.
+        turned_hit: For each of the turned regions, whether it lies in it: bool arrays (TURNS,).
     """
 
     patients: list[str] = field(default_factory=list)
@@ -44,7 +46,7 @@ class RegionSums:
     turned: list[NDArray[np.float64]] = field(default_factory=list)
     turned_rest: list[NDArray[np.float64]] = field(default_factory=list)
     hit: list[bool] = field(default_factory=list)
-    turned_hit: list[float] = field(default_factory=list)
+    turned_hit: list[NDArray[np.bool_]] = field(default_factory=list)
 
 
 class RegionMeter:
@@ -80,60 +82,7 @@ class RegionMeter:
             masks: Region -> mask at the side of the prepared photograph, (S, S).
             inside: Field of view, (S, S).
         """
-        self.photographs += 1
-        side = min(inside.shape[0], LARGEST_SIDE)
-        view = _smaller(inside, side)
-        heat = enlarge(np.maximum(np.asarray(saliency, np.float32), 0), side) * view
-        if not heat.sum() > 0:
-            self.zero += 1
-            return
-        small = {region: _smaller(mask & inside, side) for region, mask in masks.items()}
-        for regions in self.families.values():
-            present = {region: small[region] for region in regions if region in small}
-            if not present:
-                continue
-            family = np.asarray(np.clip(np.sum(list(present.values()), axis=0), 0, view), np.float32)
-            moves = self._moves(name, view, family, heat)
-            for region, mask in present.items():
-                if mask.sum() > 0:
-                    self._measure(self.sums.setdefault(region, RegionSums()), patient, heat, mask, view - family, moves)
-
-    def _measure(
-        self,
-        sums: RegionSums,
-        patient: str,
-        heat: NDArray[np.float32],
-        mask: NDArray[np.float32],
-        rest: NDArray[np.float32],
-        moves: _Moves,
-    ) -> None:
-        sums.patients.append(patient)
-        sums.inside.append((float((heat * mask).sum()), float(mask.sum())))
-        sums.rest.append((float((heat * rest).sum()), float(rest.sum())))
-        peak = np.unravel_index(int(heat.argmax()), heat.shape)
-        sums.hit.append(bool(mask[peak] > 0.5))
-        turned = [moves.turn(mask, matrix) for matrix in moves.matrices]
-        sums.turned.append(np.array([[(heat * t).sum(), t.sum()] for t in turned]).reshape(-1, 2))
-        sums.turned_rest.append(moves.rest)
-        sums.turned_hit.append(float(np.mean([t[peak] > 0.5 for t in turned])) if turned else 0.0)
-
-    def _moves(
-        self, name: str, view: NDArray[np.float32], family: NDArray[np.float32], heat: NDArray[np.float32]
-    ) -> _Moves:
-        """Return the turns of one photograph, the same for all regions of a family so that they stay side by side."""
-        draw = np.random.default_rng([self.seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))])
-        rows, columns = np.nonzero(view)
-        centre = (float(columns.mean()), float(rows.mean()))
-        matrices: list[NDArray[np.float64]] = []
-        for _ in range(self.turns):
-            matrix = cv2.getRotationMatrix2D(centre, float(draw.uniform(0, 360)), 1.0)
-            if draw.random() < 0.5:
-                matrix = np.asarray(matrix, np.float64) @ np.array([[-1, 0, 2 * centre[0]], [0, 1, 0], [0, 0, 1.0]])
-            matrices.append(np.asarray(matrix, np.float64))
-        moves = _Moves(matrices, view, np.empty((0, 2)))
-        around = [view - moves.turn(family, matrix) for matrix in matrices]
-        moves.rest = np.array([[(heat * rest).sum(), rest.sum()] for rest in around]).reshape(-1, 2)
-        return moves
+        measure_maps({"": self}, name, patient, {"": saliency}, masks, inside)
 
     def results(self, resamples: int = 1000) -> dict[str, dict[str, Any]]:
         """Return the figures of each region that any photograph has.
@@ -144,9 +93,9 @@ class RegionMeter:
         Returns:
             Region -> `pooled` (ratio of the pooled intensities) and `mean` (mean of the photographs' ratios), each
             `{"value", "low", "high"}`; `excess`: the pooled ratio over the median of that of the turned regions; `p`:
-            the share of turned regions that reach it, one-sided; `energy`: share of the map's sum in the region;
-            `pointing`: share of photographs whose maximum lies in it, and `pointing_turned` for the turned ones;
-            `photographs` that have the region.
+            the share of turned regions that reach it, one-sided; `energy`: share of the map's sum in the region, and
+            `energy_turned` in the median turned one; `pointing`: share of photographs whose maximum lies in it,
+            `pointing_turned` for the turned ones, and `pointing_p` as `p`; `photographs` that have the region.
         """
         return {region: self._figures(sums, resamples) for region, sums in self.sums.items()}
 
@@ -164,26 +113,131 @@ class RegionMeter:
             if len(null) and not np.isnan(pooled[0]):
                 middle = float(np.median(null))
                 found["excess"] = float(pooled[0]) / middle if middle > 0 else None
-                found["p"] = float((1 + (null >= pooled[0]).sum()) / (1 + len(null)))
-        total = inside[:, 0].sum() + rest[:, 0].sum()
-        found["energy"] = float(inside[:, 0].sum() / total) if total > 0 else None
-        found["pointing"] = float(np.mean(sums.hit))
-        found["pointing_turned"] = float(mean_defined(np.array(sums.turned_hit)))
+                reached = null >= pooled[0] * (1 - _ROUNDING)
+                found["p"] = float((1 + reached.sum()) / (1 + len(null)))
+        found |= self._energy(sums, inside, rest) | self._pointing(sums)
         found["photographs"] = len(sums.patients)
         return found
 
+    def _energy(
+        self, sums: RegionSums, inside: NDArray[np.float64], rest: NDArray[np.float64]
+    ) -> dict[str, float | None]:
+        total = inside[:, 0].sum() + rest[:, 0].sum()
+        found = {"energy": float(inside[:, 0].sum() / total) if total > 0 else None, "energy_turned": None}
+        if self.turns:
+            turned, around = np.sum(sums.turned, axis=0)[:, 0], np.sum(sums.turned_rest, axis=0)[:, 0]
+            shares = divide(turned, turned + around)
+            found["energy_turned"] = float(np.nanmedian(shares)) if not np.isnan(shares).all() else None
+        return found
 
-@dataclass(eq=False)
-class _Moves:
-    matrices: list[NDArray[np.float64]]
-    view: NDArray[np.float32]
-    rest: NDArray[np.float64]
+    def _pointing(self, sums: RegionSums) -> dict[str, float | None]:
+        found: dict[str, float | None] = {"pointing": float(np.mean(sums.hit))}
+        if not self.turns:
+            return found | {"pointing_turned": None, "pointing_p": None}
+        turned = np.mean(sums.turned_hit, axis=0)
+        p = float((1 + (turned >= found["pointing"]).sum()) / (1 + len(turned)))
+        return found | {"pointing_turned": float(turned.mean()), "pointing_p": p}
 
-    def turn(self, mask: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return a mask moved, and cut at the field of view."""
-        side = mask.shape[0]
-        moved = cv2.warpAffine(mask, matrix, (side, side), flags=cv2.INTER_LINEAR)
-        return np.asarray(moved * self.view, np.float32)
+
+def measure_maps(
+    meters: Mapping[_Key, RegionMeter],
+    name: str,
+    patient: str,
+    maps: Mapping[_Key, NDArray[np.floating[Any]]],
+    masks: Mapping[str, NDArray[np.bool_]],
+    inside: NDArray[np.bool_],
+) -> None:
+    """Measure several maps of one photograph at once, so that its regions are turned once for all of them.
+
+    Args:
+        meters: One for each map, all with the same families, turns and seed.
+        name: The photograph's id, part of the seed.
+        patient: Whose it is.
+        maps: (h, w) each; negative evidence counts as none. One that is zero everywhere is counted and left out.
+        masks: Region -> mask at the side of the prepared photograph, (S, S).
+        inside: Field of view, (S, S).
+    """
+    side = min(inside.shape[0], LARGEST_SIDE)
+    view = _smaller(inside, side)
+    heats: dict[_Key, NDArray[np.float32]] = {}
+    for key, saliency in maps.items():
+        heat = enlarge(np.maximum(np.asarray(saliency, np.float32), 0), side) * view
+        meters[key].photographs += 1
+        if heat.sum() > 0:
+            heats[key] = heat
+        else:
+            meters[key].zero += 1
+    if not heats:
+        return
+    first = meters[next(iter(heats))]
+    matrices = _turns(name, view, first.turns, first.seed)
+    small = {region: _smaller(mask & inside, side) for region, mask in masks.items()}
+    for regions in first.families.values():
+        present = {region: small[region] for region in regions if region in small and small[region].sum() > 0}
+        if present:
+            # The same turns for all regions of a family, so that they stay side by side.
+            family = np.asarray(np.clip(np.sum(list(present.values()), axis=0), 0, view), np.float32)
+            around = _sums(heats, view - _turned(family, matrices, view))
+            for region, mask in present.items():
+                _add(meters, patient, heats, region, mask, view - family, _turned(mask, matrices, view), around)
+
+
+def _add(
+    meters: Mapping[_Key, RegionMeter],
+    patient: str,
+    heats: Mapping[_Key, NDArray[np.float32]],
+    region: str,
+    mask: NDArray[np.float32],
+    rest: NDArray[np.float32],
+    turned: NDArray[np.float32],
+    around: Mapping[_Key, NDArray[np.float64]],
+) -> None:
+    """Add what the maps of one photograph have in one region."""
+    sums_turned = _sums(heats, turned)
+    for key, heat in heats.items():
+        sums = meters[key].sums.setdefault(region, RegionSums())
+        peak = np.unravel_index(int(heat.argmax()), heat.shape)
+        sums.patients.append(patient)
+        sums.inside.append((float((heat * mask).sum()), float(mask.sum())))
+        sums.rest.append((float((heat * rest).sum()), float(rest.sum())))
+        sums.hit.append(bool(mask[peak] > 0.5))
+        sums.turned.append(sums_turned[key])
+        sums.turned_rest.append(around[key])
+        sums.turned_hit.append(turned[:, peak[0], peak[1]] > 0.5)
+
+
+def _sums(heats: Mapping[_Key, NDArray[np.float32]], planes: NDArray[np.float32]) -> dict[_Key, NDArray[np.float64]]:
+    """Return for each map its sum over each of T planes and the plane's area, (T, 2)."""
+    flat = planes.reshape(len(planes), planes.shape[1] * planes.shape[2])
+    over = flat @ np.stack([heat.ravel() for heat in heats.values()], axis=1)
+    areas = flat.sum(axis=1)
+    return {key: np.stack([over[:, k], areas], axis=1).astype(np.float64) for k, key in enumerate(heats)}
+
+
+def _turns(name: str, view: NDArray[np.float32], turns: int, seed: int) -> list[NDArray[np.float64]]:
+    """Return the turns of a photograph about the middle of its view, half of them mirrored."""
+    draw = np.random.default_rng([seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))])
+    rows, columns = np.nonzero(view)
+    centre = (float(columns.mean()), float(rows.mean()))
+    matrices: list[NDArray[np.float64]] = []
+    for _ in range(turns):
+        matrix = cv2.getRotationMatrix2D(centre, float(draw.uniform(0, 360)), 1.0)
+        if draw.random() < 0.5:
+            matrix = np.asarray(matrix, np.float64) @ np.array([[-1, 0, 2 * centre[0]], [0, 1, 0], [0, 0, 1.0]])
+        matrices.append(np.asarray(matrix, np.float64))
+    return matrices
+
+
+def _turned(
+    mask: NDArray[np.float32], matrices: Sequence[NDArray[np.float64]], view: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return a mask turned in each of T ways and cut at the field of view, (T, side, side)."""
+    side = mask.shape[0]
+    moved = np.empty((len(matrices), side, side), np.float32)
+    for plane, matrix in zip(moved, matrices, strict=True):
+        plane[:] = cv2.warpAffine(mask, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    moved *= view
+    return moved
 
 
 def _ratio(inside: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:

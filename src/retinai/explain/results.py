@@ -76,8 +76,8 @@ def _cells(figures: Mapping[str, Any]) -> list[str]:
         with_interval(figures["mean"], 2),
         plain(figures["excess"]),
         plain(figures["p"], ".3f"),
-        plain(figures["energy"], ".3f"),
-        f"{plain(figures['pointing'])} ({plain(figures['pointing_turned'])})",
+        f"{plain(figures['energy'], '.3f')} ({plain(figures['energy_turned'], '.3f')})",
+        f"{plain(figures['pointing'])} ({plain(figures['pointing_turned'])}, p {plain(figures['pointing_p'], '.3f')})",
     ]
 
 
@@ -93,7 +93,7 @@ def check_sentence(told: Mapping[str, Any]) -> str:
     )
 
 
-def write_results(folder: Path, content: Mapping[str, Any], found: Explained, task: Task) -> None:
+def write_results(folder: Path, content: Mapping[str, Any], found: Explained, task: Task) -> list[tuple[str, Path]]:
     """Write `explain.json`, `maps.csv`, `regions.csv`, figures and `explain.html`.
 
     Args:
@@ -101,6 +101,9 @@ def write_results(folder: Path, content: Mapping[str, Any], found: Explained, ta
         content: Of `summarise`.
         found: Over all photographs.
         task: The task, for the order of grades.
+
+    Returns:
+        Caption and file of each figure.
     """
     write_json(folder / RECORD, content)
     write_csv(folder / "maps.csv", pd.DataFrame(found.rows))
@@ -130,3 +133,4 @@ def write_results(folder: Path, content: Mapping[str, Any], found: Explained, ta
         figures=[(caption, base64.b64encode(path.read_bytes()).decode()) for caption, path in figures],
     )
     write_text(folder / "explain.html", page)
+    return figures

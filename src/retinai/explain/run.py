@@ -15,7 +15,7 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.explain.checks import Check
 from retinai.explain.overlays import MeanMaps, overlay
 from retinai.explain.region_masks import Family
-from retinai.explain.regions import RegionMeter, reference_maps
+from retinai.explain.regions import RegionMeter, measure_maps, reference_maps
 from retinai.explain.step import Maps
 from retinai.explain.view import ViewField
 from retinai.files import atomic_path
@@ -191,11 +191,14 @@ class Explainer:
         if not self.families:
             return
         patient = self.known.patients.get(name, name)
-        for method in self.step.methods:
-            for number, class_name in enumerate(classes):
-                key = (method, class_name if len(classes) > 1 else "")
-                meter = self.found.meters.setdefault(key, RegionMeter(self._regions))
-                meter.add(name, patient, maps[method][number], masks, inside)
+        own = {
+            (method, class_name if len(classes) > 1 else ""): maps[method][number]
+            for method in self.step.methods
+            for number, class_name in enumerate(classes)
+        }
+        for key in own:
+            self.found.meters.setdefault(key, RegionMeter(self._regions))
+        measure_maps(self.found.meters, name, patient, own, masks, inside)
         for reference, saliency in reference_maps(photograph, inside).items():
             meter = self.found.references.setdefault(reference, RegionMeter(self._regions, turns=0))
             meter.add(name, patient, saliency, masks, inside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ from retinai.modules.branches import check_same_branches
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 from retinai.modules.grading import GradingModule
 from retinai.modules.image_classifier import ImageClassifier
+from retinai.modules.training_terms import build_terms, watching
+
+if TYPE_CHECKING:
+    from retinai.data.datamodule import FundusDataModule
 
 
 class Classifier(GradingModule):
@@ -32,6 +36,7 @@ class Classifier(GradingModule):
         test_time_flips: Predictions are the mean of the probabilities of the photograph and its
             horizontal, vertical and double flip; validation during training does without.
         consistency: The `consistency` section; None for none.
+        terms: Section of each further term of the loss by name, see `modules.training_terms`; None for none.
         branches: Section of each further input by name, see `modules.branches`; None for photographs alone.
         name: Name of the configuration.
         **options: Of `GradingModule`.
@@ -49,6 +54,7 @@ class Classifier(GradingModule):
         dropout: float = 0.2,
         test_time_flips: bool = False,
         consistency: dict[str, Any] | None = None,
+        terms: dict[str, Any] | None = None,
         branches: dict[str, Any] | None = None,
         name: str = "classifier",
         **options: Any,
@@ -56,6 +62,11 @@ class Classifier(GradingModule):
         super().__init__(name=name, **options)
         self.test_time_flips = bool(test_time_flips)
         self.consistency: ConsistencySettings = settings_from(consistency or {}, ConsistencySettings)
+        self.terms = build_terms(terms)
+        if self.terms and self.consistency.on:
+            raise ConfigError(
+                [f"{' and '.join(self.terms)} and consistency={self.consistency.name} do not go together; choose one"]
+            )
 
     def build_network(self) -> nn.Module:
         """Return the encoder with attention, branches, dropout and a linear head."""
@@ -76,6 +87,16 @@ class Classifier(GradingModule):
         return settings.apply(self.network)
 
     # What goes in.
+
+    def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
+        """Check the terms of the loss, and have training batches carry what they read."""
+        told = super().prepare_training(datamodule)
+        for term in self.terms.values():
+            told += term.prepare(self, datamodule)
+        there = {field.name for field in datamodule.fields}
+        more = [field for term in self.terms.values() for field in term.fields()]
+        datamodule.use_fields([field for field in more if field.name not in there])
+        return told
 
     def fields(self) -> list[SampleField]:
         """Return what the branches read."""
@@ -127,15 +148,28 @@ class Classifier(GradingModule):
     # Training.
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of a batch, with the price of predictions that change as photographs turn."""
+        """Return the loss of a batch, with the price of predictions that change as photographs turn, or with terms."""
         if self.consistency.on:
             logits, turned = self._logits_of_both(batch)
             penalty = symmetric_kl(self.criterion.class_logits(logits), turned, self.task.distribution)
             self.log_part("consistency", penalty, batch)
             loss = self.task_loss(logits, batch) + self.consistency.weight * penalty
         else:
-            loss = self.task_loss(self(*self.network_inputs(batch)), batch)
+            loss = self._loss_with_terms(batch)
         self.log_part("loss", loss, batch, prog_bar=True)
+        return loss
+
+    def _loss_with_terms(self, batch: dict[str, Any]) -> Tensor:
+        inputs = self.network_inputs(batch)
+        with watching(self.terms, self) as seen:
+            logits = self(*inputs)
+        loss = self.task_loss(logits, batch)
+        for name, term in self.terms.items():
+            values = term.values(self, seen[name], logits, batch)
+            for part, value in values.items():
+                self.log_part(part, value.detach(), batch)
+            if term.weight:
+                loss = loss + term.weight * next(iter(values.values()))
         return loss
 
     def task_loss(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:

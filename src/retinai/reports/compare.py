@@ -22,7 +22,8 @@ from retinai.reports.wording import with_interval
 from retinai.tasks.task import all_metric_labels
 
 # What a row tells of a run; columns that would be empty are left out.
-_FACTS = ("data", "model", "backbone", "loss", "teacher", "attention", "topology", "consistency", "seed", "fold")
+_FACTS = ("data", "model", "backbone", "loss", "teacher", "attention", "topology", "consistency", "guidance", "seed",
+          "fold")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from retinai.errors import UserError
 from retinai.places import check_folder, whole_folder
 from retinai.synthetic.layout_aptos import plan_aptos
 from retinai.synthetic.layout_idrid import plan_idrid
+from retinai.synthetic.layout_oculomics import plan_oculomics, read_log_odds
 from retinai.synthetic.layout_odir import plan_odir, plan_odir_course, plan_odir_kaggle
 from retinai.synthetic.shots import Facts, Plan, Shot, take
 
-Planner = Callable[[int, int, int], Plan]
+Planner = Callable[..., Plan]  # (n, size, seed), and what a layout takes besides
 LAYOUTS: dict[str, tuple[Planner, int]] = {
     # name: (planner, fewest photographs with which every class occurs in every part)
     "aptos": (plan_aptos, 10),
@@ -25,6 +26,7 @@ LAYOUTS: dict[str, tuple[Planner, int]] = {
     "odir": (plan_odir, 32),
     "odir_kaggle": (plan_odir_kaggle, 32),
     "odir_course": (plan_odir_course, 32),
+    "oculomics": (plan_oculomics, 40),
 }
 SMALLEST, LARGEST = 64, 4288
 # Drawing a pixel takes about as long as decoding so many bytes, by which the number of processes is chosen.
@@ -40,6 +42,7 @@ def write_cohort(
     workers: int | None = None,
     progress: bool = True,
     masks: bool = False,
+    log_odds: Mapping[str, float] | None = None,
 ) -> None:
     """Draw a cohort and write it as the data set's owner would publish it.
 
@@ -49,7 +52,7 @@ def write_cohort(
 
     Args:
         out: Folder to write; must not exist or be empty.
-        layout: `aptos`, `idrid`, `odir`, `odir_kaggle` or `odir_course`.
+        layout: `aptos`, `idrid`, `odir`, `odir_kaggle`, `odir_course` or `oculomics`.
         n: Number of labelled photographs.
         size: Longer side of a photograph in pixels, 64 to 4288.
         seed: Seed of everything that is drawn, 0 or more.
@@ -57,13 +60,15 @@ def write_cohort(
         progress: Show a progress bar.
         masks: Also write `masks/`, which owners do not have: arteries, veins, disc and lesions as
             PNG, one folder per photograph.
+        log_odds: Of `oculomics`: what the outcome depends on, keys of `layout_oculomics.LogOdds`.
 
     Raises:
         UserError: If an argument is out of range, `out` is not empty, or the disk is full.
     """
     out = Path(out)
     _check(out, layout, n, size, seed, workers)
-    plan = LAYOUTS[layout][0](n, size, seed)
+    more = {"log_odds": read_log_odds(log_odds)} if layout == "oculomics" else {}
+    plan = LAYOUTS[layout][0](n, size, seed, **more)
     count = 0 if workers == 1 else choose_workers(workers, len(plan.shots) * size * size * _BYTES_PER_PIXEL)
     with whole_folder(out) as folder:
         facts = _draw(plan.shots, folder, seed, masks, count, progress)

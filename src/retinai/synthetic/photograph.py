@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -21,6 +21,21 @@ _VEIN = np.array([0.28, 0.78, 0.7], dtype=np.float32)
 
 
 @dataclass(frozen=True)
+class VesselTraits:
+    """How the vessels of an eye are, where chance does not decide it.
+
+    Args:
+        artery_width: Width of a main artery in radii of the field of view.
+        vein_width: Width of a main vein in the same unit.
+        tortuosity: How much the vessels wind, about 1.
+    """
+
+    artery_width: float
+    vein_width: float
+    tortuosity: float
+
+
+@dataclass(frozen=True)
 class Findings:
     """What an eye is said to have; everything else about its photograph is chance.
 
@@ -35,6 +50,7 @@ class Findings:
         membrane: Epiretinal membrane.
         nerve_fibres: Myelinated nerve fibres.
         laser_spots: Number of laser burns.
+        vessels: How its vessels are; None leaves it to chance.
     """
 
     grade: int = 0
@@ -47,6 +63,7 @@ class Findings:
     membrane: bool = False
     nerve_fibres: bool = False
     laser_spots: int = 0
+    vessels: VesselTraits | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,8 @@ def draw_photograph(rng: np.random.Generator, findings: Findings, style: str, si
     """
     frame = draw_frame(rng, style, size, mirrored)
     eye = anatomy.draw_eye(rng, findings.cup_to_disc, findings.myopia, findings.hypertension)
+    if findings.vessels is not None:
+        eye = replace(eye, **asdict(findings.vessels))
     lesions = _draw_all_lesions(rng, findings, eye, frame)
     vessels = paint_vessels(*grow_vessels(rng, eye, lesions.beaded), frame)
     maps: dict[Kind, Floats] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from retinai.synthetic.layout_oculomics import TABLE
 from retinai.tasks.known import DR_GRADE, ODIR_8, ODIR_COURSE
 
 _ENTRY = {"aptos": "aptos", "idrid": "idrid", "odir": "odir", "odir_kaggle": "odir", "odir_course": "odir"}
@@ -26,6 +27,9 @@ def count_labels(out: Path, layout: str) -> list[tuple[str, int]]:
     if layout == "idrid":
         files = sorted((out / "B. Disease Grading" / "2. Groundtruths").glob("*.csv"))
         return _grades([int(g) for file in files for g in pd.read_csv(file)["Retinopathy grade"]])
+    if layout == "oculomics":
+        outcomes = Counter(pd.read_csv(out / TABLE)["target"].tolist())
+        return [("without the outcome", outcomes[0]), ("with the outcome", outcomes[1])]
     if layout == "odir_course":
         names = ("train.csv", "val.csv", "offsite_test.csv")
         table, classes = pd.concat([pd.read_csv(out / name) for name in names]), ODIR_COURSE.classes
@@ -40,6 +44,8 @@ def next_command(out: Path, layout: str) -> str:
     """Return the command that trains on the cohort."""
     import shlex
 
+    if layout == "oculomics":
+        return f"python train.py data=table {shlex.quote(f'data.file={out / TABLE}')}"
     return f"python train.py data={_ENTRY[layout]} {shlex.quote(f'data.root={out}')}"
 
 

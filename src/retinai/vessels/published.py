@@ -22,12 +22,14 @@ class PublishedNetwork:
         classes: Channels of the logits.
         widths: Channels of each level of its U-Nets.
         parameters: How many numbers are learned.
+        home: Where its file is had.
     """
 
     name: str
     classes: int
     widths: tuple[int, ...]
     parameters: int
+    home: str = HOME
 
     @property
     def files(self) -> tuple[str, str]:
@@ -56,7 +58,7 @@ def find_weights(network: PublishedNetwork, folder: str | Path) -> Path:
     first, second = network.files
     raise UserError(
         f"the weights of {network.name} are not in paths.weights={folder}: get experiments/{network.name}/"
-        f"model_checkpoint.pth of {HOME} (licence {LICENCE}) and put it there as {second} (or, as safetensors, "
+        f"model_checkpoint.pth of {network.home} (licence {LICENCE}) and put it there as {second} (or, as safetensors, "
         f"{first}); or do without weights: vessels=sato"
     )
 
@@ -76,10 +78,12 @@ def load_network(network: PublishedNetwork, file: str | Path) -> WNet:
     try:
         report = load_weights(model, state, source=str(file))
     except CheckpointError as error:
-        raise CheckpointError(f"{file} does not hold the weights of {network.name} (from {HOME}): {error}") from error
+        raise CheckpointError(
+            f"{file} does not hold the weights of {network.name} (from {network.home}): {error}"
+        ) from error
     # The loader explains what files of classifiers lack or have besides; of a W-Net, every tensor has its place.
     if report.missing or report.ignored or report.resized:
         raise CheckpointError(
-            f"{file} does not hold the weights of {network.name} (from {HOME}) and nothing else: {report}"
+            f"{file} does not hold the weights of {network.name} (from {network.home}) and nothing else: {report}"
         )
     return model.eval()

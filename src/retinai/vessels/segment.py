@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
@@ -15,11 +15,12 @@ import pandas as pd
 
 from retinai.config.machine import available_cores
 from retinai.data.parallel import choose_workers, run_parallel
-from retinai.data.photographs.field_of_view import find_field_of_view
+from retinai.data.photographs.field_of_view import FieldOfView, find_field_of_view
 from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.errors import DataError
 from retinai.files import atomic_path
+from retinai.vessels.biomarkers.measure import NAMES, measure_biomarkers
 from retinai.vessels.class_map import inside_mask, measure_vessels, overlay
 from retinai.vessels.methods import VesselSettings, open_method
 from retinai.vessels.names import overlay_name
@@ -38,6 +39,8 @@ class Plan:
         preview: Whether an overlay is written too.
         device: Where networks run.
         processes: How many processes share the cores.
+        biomarkers: Whether calibres, tortuosity and fractal dimension are measured too.
+        disc: Whether the optic disc is looked for, which calibres need; its weights lie beside those of the vessels.
     """
 
     settings: VesselSettings
@@ -45,6 +48,8 @@ class Plan:
     preview: bool
     device: str = "cpu"
     processes: int = 0
+    biomarkers: bool = False
+    disc: bool = True
 
 
 def segment_photographs(
@@ -61,18 +66,19 @@ def segment_photographs(
 
     Returns:
         One row per photograph, in the order given: `id`, `path`, `mask` (its file), the numbers of `VesselNumbers`,
-        `error` (empty, or why there is no mask; then the others are missing).
+        where asked for those of `Biomarkers`, `error` (empty, or why there is no mask; then the others are missing).
 
     Raises:
         UserError: If files cannot be written, or a process was killed.
     """
     count = choose_workers(workers, len(paths) * _BYTES)
     count = min(count, len(paths))
-    work = partial(_segment_one, Plan(plan.settings, plan.out, plan.preview, plan.device, count))
+    work = partial(_segment_one, replace(plan, processes=count))
     jobs = list(zip(range(len(paths)), paths, names, strict=True))
     rows = dict(run_parallel(work, jobs, count, "finding vessels"))
     known = [{"id": id, "path": path} | rows[number] for number, (id, path) in enumerate(zip(ids, paths, strict=True))]
-    return pd.DataFrame(known, columns=list(COLUMNS))
+    *first, error = COLUMNS
+    return pd.DataFrame(known, columns=[*first, *(NAMES if plan.biomarkers else ()), error])
 
 
 def _segment_one(plan: Plan, job: tuple[int, str, str]) -> tuple[int, dict[str, Any]]:
@@ -92,8 +98,19 @@ def _segment_one(plan: Plan, job: tuple[int, str, str]) -> tuple[int, dict[str, 
     _write(plan.out / name, classes)
     if plan.preview:
         _write(plan.out / overlay_name(name), cv2.cvtColor(overlay(photograph, classes), cv2.COLOR_RGB2BGR))
-    numbers = measure_vessels(classes, inside_mask(view, *classes.shape))
-    return number, {"mask": name, **asdict(numbers), "error": ""}
+    numbers = asdict(measure_vessels(classes, inside_mask(view, *classes.shape)))
+    if plan.biomarkers:
+        numbers |= _biomarkers(plan, photograph, view, classes)
+    return number, {"mask": name, **numbers, "error": ""}
+
+
+def _biomarkers(plan: Plan, photograph: np.ndarray, view: FieldOfView, classes: np.ndarray) -> dict[str, Any]:
+    disc = None
+    if plan.disc:
+        from retinai.vessels.biomarkers.disc import open_disc_finder
+
+        disc = open_disc_finder(plan.settings.weights, plan.device).find(photograph, view)
+    return asdict(measure_biomarkers(classes, view.width, disc))
 
 
 def _write(file: Path, pixels: np.ndarray) -> None:
@@ -106,7 +123,7 @@ def _write(file: Path, pixels: np.ndarray) -> None:
 
 def _share_cores(plan: Plan) -> None:
     """Give each of several processes its share of the cores."""
-    if plan.settings.uses_network and parent_process() is not None:
+    if (plan.settings.uses_network or plan.biomarkers) and parent_process() is not None:
         import torch
 
         torch.set_num_threads(max(1, available_cores() // max(plan.processes, 1)))

@@ -25,7 +25,19 @@ from retinai.config.sections.base import (
 _Processes = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
 _Engine = Literal["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"]
 _Baseline = Literal["resnet101", "efficientnet_b5", "convnext_small", "resnext101"]
-_Map = Literal["gradcam", "gradcampp", "hirescam", "layercam", "cam", "occlusion", "ig", "rollout", "attention"]
+_Map = Literal[
+    "gradcam",
+    "gradcampp",
+    "hirescam",
+    "layercam",
+    "cam",
+    "occlusion",
+    "ig",
+    "kernelshap",
+    "lime",
+    "rollout",
+    "attention",
+]
 _Table = Literal["md", "csv", "html"]
 _BatchSize = Annotated[int, Field(ge=1, le=2**16)]
 
@@ -221,16 +233,26 @@ class Prepare(_Command):
     workers: _Processes = UNSET
 
 
+class LogOdds(Section):
+    """What the outcome of the cohort `oculomics` depends on."""
+
+    artery: float = UNSET
+    tortuosity: float = UNSET
+    age: float = UNSET
+    male: float = UNSET
+
+
 class Synthesize(_Command):
     """`retinai synthesize`."""
 
-    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
+    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course", "oculomics"] = UNSET
     n: CohortSize = UNSET
     size: Annotated[int, Field(ge=64, le=4288)] = UNSET
     seed: Seed = UNSET
     out: Path = UNSET
     masks: bool = UNSET
     workers: _Processes = UNSET
+    log_odds: LogOdds = UNSET
 
 
 class Segment(_Command):
@@ -242,6 +264,8 @@ class Segment(_Command):
     vessels: Literal["wnet", "wnet_vessels", "sato", "folder"] = UNSET
     masks: Path | None = UNSET
     preview: bool = UNSET
+    biomarkers: bool = UNSET
+    disc: Literal["networks", "none"] = UNSET
     num_workers: Workers = UNSET
     accelerator: Accelerator = UNSET
 
@@ -285,6 +309,7 @@ class Explain(_Command):
     vessels: Literal["wnet", "wnet_vessels", "sato", "folder"] = UNSET
     masks: Path | None = UNSET
     checks: CountOrZero = UNSET
+    report: bool = UNSET
     overlays: bool = UNSET
     resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
     run_dir: Path | None = UNSET

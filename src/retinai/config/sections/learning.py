@@ -1,4 +1,4 @@
-"""How a network learns: `optimizer`, `scheduler`, `sampler`, `augment`, `consistency`, `callbacks`."""
+"""How a network learns: `optimizer`, `scheduler`, `sampler`, `augment`, `consistency`, `guidance`, `callbacks`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from retinai.config.sections.base import (
     BuiltSection,
     Name,
     NotNegative,
+    Path,
     Positive,
     Section,
     ShareAboveZero,
@@ -19,6 +20,7 @@ from retinai.config.sections.base import (
     Text,
 )
 
+_Kind = Literal["microaneurysms", "haemorrhages", "hard_exudates", "soft_exudates", "optic_disc"]
 _Callback = Annotated[dict[str, Any], Field(description="a section with _target_")]
 
 
@@ -75,6 +77,37 @@ class Consistency(Section):
     degrees: Annotated[float, Field(gt=0, le=180)] = UNSET
 
 
+class NoGuidance(Section):
+    """Maps are not looked at."""
+
+    name: Literal["none"] = UNSET
+
+
+class EntropyGuidance(BuiltSection):
+    """How sharp maps are."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.guidance.terms.EntropyGuidance",)
+    name: Name = UNSET
+    weight: float = UNSET
+
+
+class VesselGuidance(EntropyGuidance):
+    """How much of them lies on vessels."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.guidance.terms.VesselGuidance",)
+    region: Literal["vessels", "arteries", "veins"] = UNSET
+    method: Literal["wnet", "wnet_vessels", "sato", "folder"] = UNSET
+    weights: Path = UNSET
+    masks: Path | None = UNSET
+
+
+class LesionGuidance(EntropyGuidance):
+    """How much of them lies on drawn lesions."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.guidance.terms.LesionGuidance",)
+    kinds: Annotated[list[_Kind], Field(min_length=1)] = UNSET
+
+
 class EarlyStopping(BuiltSection):
     """When a run ends before its last epoch."""
 
@@ -112,4 +145,4 @@ class Callbacks(Section):
                 yield f"callbacks.{name} and callbacks.{first[target]} are both {target}; a run takes one of each class"
 
 
-MODELS: tuple[type[Section], ...] = (Optimizer, Scheduler)
+MODELS: tuple[type[Section], ...] = (Optimizer, Scheduler, EntropyGuidance, VesselGuidance, LesionGuidance)

@@ -1,0 +1,1 @@
+"""Numbers of the vessels of a photograph: calibres, tortuosity, density, fractal dimension."""

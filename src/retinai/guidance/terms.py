@@ -53,7 +53,7 @@ class RegionGuidance(MapTerm):
         """Return `guidance`; `map_share`, how much of the maps lies in the region; `map_entropy`; `maps_used`."""
         maps, used = self.maps(module, seen, logits, batch)
         regions = self.regions(batch).to(maps)
-        cells = functional.adaptive_avg_pool2d(regions[used][:, None], tuple(maps.shape[1:]))[:, 0]
+        cells = functional.adaptive_avg_pool2d(regions[used][:, None], (maps.shape[1], maps.shape[2]))[:, 0]
         there = cells.flatten(1).sum(dim=1) > 0
         share = (maps[there] * cells[there]).sum(dim=(1, 2))
         return {

@@ -76,6 +76,7 @@ def segments(mask: NDArray[np.bool_], least: float) -> list[Segment]:
     count, labels = cv2.connectedComponents(parts, connectivity=8)
     if count < 2:
         return []
+    labels = np.asarray(labels, np.int32)
     areas = _areas(mask, lines, labels, count)
     rows, columns = np.nonzero(labels)
     order = np.argsort(labels[rows, columns], kind="stable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 TINY = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
 TINY += ["data.num_workers=0", "data.batch_size=8", "trainer.max_epochs=1"]
@@ -30,7 +32,26 @@ def test_a_mask_of_another_size_names_file_and_photograph(
     assert not (tmp_path / "run").exists()
 
 
+def _as_float(content: bytes) -> bytes:
+    """Return a mask as some programs save one: 0.0 and 1.0, which have no scale."""
+    with Image.open(io.BytesIO(content)) as image:
+        shares = Image.fromarray(np.asarray(image.convert("L"), dtype=np.float32) / 255)
+    out = io.BytesIO()
+    shares.save(out, "TIFF")
+    return out.getvalue()
+
+
+def _noise_inside(content: bytes) -> bytes:
+    """Return a PNG whose header is whole and whose pixels are not."""
+    with Image.open(io.BytesIO(content)) as image:
+        out = io.BytesIO()
+        image.convert("L").save(out, "PNG")
+    return out.getvalue()[:60] + bytes(40) + out.getvalue()[100:]
+
+
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "float": _as_float,
+    "noise inside": _noise_inside,
     "text": lambda content: b"no mask",
     "empty": lambda content: b"",
     "cut": lambda content: content[: len(content) // 2],

@@ -62,4 +62,4 @@ def findings_of(data: FieldContext) -> dict[str, Findings]:
     if isinstance(data.source, BringsFindings):
         return dict(data.source.findings())
     paths = data.paths
-    return measure_files(check_masks(data.source.annotations(), paths), paths, data.cache_dir)
+    return measure_files(check_masks(data.source.annotations(), paths, data.cache_dir), paths, data.cache_dir)

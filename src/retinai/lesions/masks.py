@@ -37,7 +37,7 @@ class MaskField(SampleField):
             DataError: If a mask cannot be read, or has another shape than its photograph.
         """
         bound = copy.copy(self)
-        bound.files = check_masks(data.source.annotations(), data.paths)
+        bound.files = check_masks(data.source.annotations(), data.paths, data.cache_dir)
         return bound
 
     def load(self, sample: FieldSample) -> np.ndarray:

@@ -85,7 +85,7 @@ def test_masks_of_a_larger_copy_fit_their_photograph(table: pd.DataFrame, tmp_pa
         file = tmp_path / f"{side}.png"
         cv2.imwrite(str(file), cv2.resize(field, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
         files = {"p0": {"field": str(file)}}
-        assert check_masks(files, {"p0": table["path"][0]}) is files
+        assert check_masks(files, {"p0": table["path"][0]}, tmp_path / "cache") is files
         found.append(FundusDataset(table, PRE, fields=fields(files))[0]["mask"])
     assert np.array_equal(*found) and found[0].any()
 
@@ -94,7 +94,7 @@ def test_masks_of_another_shape_are_all_told_with_file_and_id(table: pd.DataFram
     cv2.imwrite(str(tmp_path / "wide.png"), np.full((50, 100), 255, np.uint8))
     files = {name: {"field": str(tmp_path / "wide.png")} for name in ("p0", "p1", "elsewhere")}
     with pytest.raises(DataError) as caught:
-        check_masks(files, dict(zip(table["id"], table["path"], strict=True)))
+        check_masks(files, dict(zip(table["id"], table["path"], strict=True)), tmp_path / "cache")
     said = str(caught.value)
     assert "2 lesion masks" in said and "wide.png (field) is 100 x 50 pixels, its photograph p0 " in said
     assert "photograph p1" in said and "elsewhere" not in said

@@ -151,9 +151,11 @@ class FileIndex:
 
     Args:
         cache_dir: Folder of the index; made when something is written.
+        name: Of its file; what are no photographs have an index of their own.
     """
 
     cache_dir: Path
+    name: str = INDEX_NAME
     _entries: dict[str, Entry] = field(default_factory=dict, init=False, repr=False)
     _lines: LineFile = field(init=False, repr=False)
 
@@ -165,7 +167,7 @@ class FileIndex:
     @property
     def file(self) -> Path:
         """The file of JSON lines."""
-        return self.cache_dir / INDEX_NAME
+        return self.cache_dir / self.name
 
     def scan(
         self, paths: Sequence[str], workers: int | str | None = None, progress: str | None = "checking photographs"

@@ -144,7 +144,16 @@ def read_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         BadImageError: If the file is missing, empty, truncated, no image, or too large.
     """
-    red, green, blue = np.moveaxis(_decode(read_bytes(path), path, max_pixels), 2, 0)
+    return decode_mask(read_bytes(path), path, max_pixels)
+
+
+def decode_mask(data: bytes, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode the bytes of a mask as `read_mask` does; `path` is named in errors.
+
+    Raises:
+        BadImageError: If they are no image, truncated or too large.
+    """
+    red, green, blue = np.moveaxis(_decode(data, path, max_pixels), 2, 0)
     mask: np.ndarray = (red | green | blue) > 0
     return mask
 

@@ -14,8 +14,32 @@ REFUSED = {
     f"+callbacks.x={{_target_:{LIGHTNING}.DeviceStatsMonitor}}": "DeviceStatsMonitor",
     f"+callbacks.x={{_target_:{LIGHTNING}.ModelCheckpoint,monitor:nope}}": "nope",
     f"+callbacks.x={{_target_:{LIGHTNING}.EarlyStopping,monitor:nope}}": "metric `nope` which is not available",
+    f"+callbacks.x={{_target_:{LIGHTNING}.ModelPruning,pruning_fn:l1_unstructured}}": "ModelPruning failed in this",
+    f"+callbacks.x={{_target_:{LIGHTNING}.RichProgressBar}}": "RichProgressBar",
+    "+callbacks.x={_target_:own_callbacks.FailsInSetup}": "own_callbacks.FailsInSetup failed in this training (KeyErr",
     "data.batch_size=1": "batch norm cannot learn from one value per channel",
 }
+
+
+OWN = """
+from lightning.pytorch import Callback
+
+class FailsInSetup(Callback):
+    def setup(self, trainer, pl_module, stage):
+        raise KeyError("no such layer")
+
+class CannotBeBuilt(Callback):
+    def __init__(self):
+        raise RuntimeError("no such service")
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_callbacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes of a user's own."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own_callbacks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path / "own")
 
 
 @pytest.fixture
@@ -40,3 +64,12 @@ def test_it_is_one_sentence(
 
 def test_whole_numbers_are_betas_too(words: list[str], command: Callable[..., int]) -> None:
     assert command(*words, "optimizer.betas=[0,0]", "scheduler=constant") == 0
+
+
+def test_a_callback_that_cannot_be_built_leaves_nothing(
+    words: list[str], command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words, "+callbacks.x={_target_:own_callbacks.CannotBeBuilt}") == 2
+    said = capsys.readouterr().err
+    assert "callbacks.x cannot be built with these values: no such service" in said and "Traceback" not in said
+    assert not (tmp_path / "run").exists()

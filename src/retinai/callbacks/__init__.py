@@ -27,16 +27,15 @@ def make_callbacks(nodes: Mapping[str, Any], run_folder: str | Path, monitor: st
         The callbacks in the order of the section, checkpoints last, `last` the very last.
 
     Raises:
-        ConfigError: If a needed callback is switched off, or an argument or its value does not fit.
+        ConfigError: If a needed callback is switched off, or one cannot be built.
     """
     import inspect
 
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Callback
 
     from retinai.callbacks.quiet import quiet_lightning
     from retinai.config.build import build, check_kind
-    from retinai.errors import ConfigError
+    from retinai.errors import ConfigError, UserError, missing_extra
 
     off = [name for name in NEEDED if nodes.get(name) is None]
     if off:
@@ -53,7 +52,10 @@ def make_callbacks(nodes: Mapping[str, Any], run_folder: str | Path, monitor: st
         extra = {key: value for key, value in offered.items() if key in takes and node.get(key) is None}
         try:
             callbacks.append(build(node, Callback, trusted=True, **extra))
-        except (TypeError, ValueError, MisconfigurationException) as error:  # of its constructor
+        except UserError:
+            raise
+        except Exception as error:  # its constructor is the library's or the user's, and raises what it likes
+            missing = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
             said = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError([f"callbacks.{name} does not take these values: {said}"]) from error
+            raise missing or ConfigError([f"callbacks.{name} cannot be built with these values: {said}"]) from error
     return callbacks

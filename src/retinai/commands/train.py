@@ -96,9 +96,10 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     callbacks = make_callbacks(factories.plain(cfg.callbacks), folder, module.monitor, module.mode)
     last = _last_checkpoint(folder, cfg)
     restoring = Restoring(last)
-    trainer = factories.make_trainer(cfg, folder, [restoring, *callbacks], logger)
+    with library_refusals_told(callbacks):
+        trainer = factories.make_trainer(cfg, folder, [restoring, *callbacks], logger)
     print_start(module, datamodule, trainer, folder)
-    with library_refusals_told(), restoring.explained():
+    with library_refusals_told(callbacks), restoring.explained():
         trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     return trainer
 

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +135,24 @@ def short_name(name: str, end: str) -> str:
         cut = encoded[: most - 20].decode("utf-8", "ignore")
         name = f"{cut}-{hashlib.sha256(encoded).hexdigest()[:16]}"
     return f".{name}.{end}"
+
+
+def plain_name(text: str) -> str:
+    """Return a text as the name of a file or folder, which leads nowhere else and is not hidden."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in text).strip(". ")[:120] or "_"
+
+
+def unique_names(texts: Iterable[str]) -> dict[str, str]:
+    """Return a plain name for each of some different texts; names that would be the same get a number."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name, number = plain_name(text), 2
+        while name.casefold() in taken:
+            name, number = f"{plain_name(text)}_{number}", number + 1
+        taken.add(name.casefold())
+        names[text] = name
+    return names
 
 
 @contextmanager

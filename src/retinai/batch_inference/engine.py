@@ -117,8 +117,16 @@ def _run(job: Job, workers: Workers, todo: list[int], count: int) -> Iterator[St
         for row in results.iter_rows():
             yield Statistics(**row)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        raise UserError(f"a part could not be graded: {cause or error}; what is done is kept: run it again") from error
+        raise UserError(f"a part could not be graded: {_reason(error)}; what is done is kept: run it again") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an actor raised, which Ray wraps in errors of its own, in one line."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, UserError):
+        found = getattr(found, "cause", None) or found.__cause__
+    last = str(found or error).strip().splitlines()[-1:]
+    return last[0] if last else type(error).__name__
 
 
 def _summary(every: list[Statistics], graded: list[Statistics], seconds: float) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import socket
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,12 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
+from retinai.config.records import Record, Sha256, check_record
 from retinai.errors import UserError
+from retinai.files import MAX_TEXT_BYTES, UnreadableError, no_room, read_regular, short_name, told
+from retinai.places import remove_leftovers
 from retinai.prediction.photographs import SUFFIXES
 
 FORMAT = 1
@@ -91,13 +98,18 @@ def open_job(model: str, images: str, out: str, part_size: int, overwrite: bool)
     digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
     wanted = Job(str(manifest.parent), digest, images, _absolute(out), part_size, 0)
     system, path = wanted.place(JOB)
+    if is_local(system):
+        remove_leftovers(Path(path).parent, None)
     if overwrite:
         _clear(wanted)
     elif system.exists(path):
-        return _known(wanted, json.loads(system.cat_file(path)))
+        return _known(wanted, _read_job(system, path, wanted.out))
     listing = list_photographs(images)
     job = Job(**{**asdict(wanted), "photographs": len(listing)})
-    system.makedirs(path.rpartition("/")[0], exist_ok=True)
+    try:
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)
+    except OSError as error:
+        raise _unwritable(wanted.out, error) from error
     table = pa.table(
         {
             "address": pa.array([a.encode("utf-8", "surrogateescape") for a, _ in listing], pa.binary()),
@@ -114,9 +126,21 @@ def open_job(model: str, images: str, out: str, part_size: int, overwrite: bool)
 def write_whole(job: Job, name: str, content: bytes) -> None:
     """Write a file of the job whole or not at all: under another name first."""
     system, path = job.place(name)
-    _, temporary = job.place(f"_{uuid.uuid4().hex}.tmp")
-    system.pipe_file(temporary, content)
-    system.mv(temporary, path)
+    # The name tells host and process, so that the next call can remove what a killed one left on this machine.
+    _, temporary = job.place(short_name(name, f"{socket.gethostname()}-{os.getpid()}.{uuid.uuid4().hex}"))
+    try:
+        system.pipe_file(temporary, content)
+        system.mv(temporary, path)
+    except OSError as error:
+        with suppress(Exception):  # what matters is said below
+            system.rm_file(temporary)
+        raise _unwritable(job.out, error) from error
+
+
+def _unwritable(out: str, error: OSError) -> UserError:
+    if lack := no_room(error):
+        return UserError(f"{lack[0]}: out={out} could not be written; {lack[1]}, or choose another folder")
+    return UserError(f"out={out} cannot be written: {told(error)}; choose another folder")
 
 
 def list_photographs(images: str) -> list[tuple[str, int | None]]:
@@ -157,10 +181,49 @@ def _absolute(out: str) -> str:
     return out if "://" in out else str(Path(out).expanduser().resolve())
 
 
+class JobRecord(Record):
+    """`_job.json`."""
+
+    format: int
+    model: str
+    model_sha256: Sha256
+    images: str
+    out: str
+    part_size: int = Field(ge=1)
+    photographs: int = Field(ge=1)
+
+
+def _read_job(system: fsspec.AbstractFileSystem, path: str, out: str) -> dict[str, Any]:
+    """Return what `_job.json` holds, once it is known to be such a file, and the list beside it to be of its length.
+
+    Raises:
+        UserError: Says what is wrong.
+    """
+    begin_anew = "choose another folder, or begin anew with overwrite=true"
+    try:
+        text = read_regular(path, MAX_TEXT_BYTES) if is_local(system) else system.cat_file(path)
+        content = json.loads(text)
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise UserError(f"out={out} holds grades of another retinai; {begin_anew}")
+        check_record(JobRecord, content)
+    except UnreadableError as error:
+        raise UserError(f"out={out}: {JOB}: {error.reason}; {begin_anew}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"out={out}: {JOB} is damaged ({error}); {begin_anew}") from error
+    try:
+        with system.open(f"{path.rpartition('/')[0]}/{LISTING}", "rb") as file:
+            listed = pq.read_metadata(file)
+    except Exception as error:  # Arrow's words for a damaged file are many
+        raise UserError(f"out={out}: {LISTING} is missing or damaged; {begin_anew}") from error
+    parts = -(-content["photographs"] // content["part_size"])
+    if (listed.num_rows, listed.num_row_groups) != (content["photographs"], parts):
+        raise UserError(f"out={out}: {JOB} and {LISTING} are not of one job; {begin_anew}")
+    return dict(content)
+
+
 def _known(wanted: Job, content: dict[str, Any]) -> Job:
     """Return the job that is in `out`, if it is the one that is wanted."""
-    if content.pop("format", None) != FORMAT:
-        raise UserError(f"out={wanted.out} holds grades of another retinai; choose another folder, or overwrite=true")
+    content.pop("format")
     job = Job(**content)
     for key, words in (
         ("images", "other photographs"),

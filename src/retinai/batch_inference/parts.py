@@ -21,6 +21,7 @@ from retinai.batch_inference.job import Job, is_local, open_address, write_whole
 from retinai.config.machine import peak_memory
 from retinai.data.photographs.images import MAX_BYTES, BadImageError, read_bytes
 from retinai.data.photographs.original import Original
+from retinai.errors import UserError
 from retinai.metrics.decisions import decide
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.reading import Reading, read_original
@@ -67,10 +68,23 @@ def missing_parts(job: Job) -> list[int]:
 
 
 def statistics_of(job: Job, part: int) -> Statistics:
-    """Return the statistics of a part that is there."""
+    """Return the statistics of a part that is there.
+
+    Raises:
+        UserError: If its file is damaged, or another one's.
+    """
     system, path = job.place(part_name(part))
-    with system.open(path, "rb") as file:
-        return Statistics(**json.loads(pq.read_metadata(file).metadata[_STATISTICS]))
+    try:
+        with system.open(path, "rb") as file:
+            metadata = pq.read_metadata(file)
+        found = Statistics(**json.loads(metadata.metadata[_STATISTICS]))
+        if (found.part, found.photographs) != (part, metadata.num_rows):
+            raise ValueError("it is of another part")
+    except Exception as error:  # Arrow's words for a damaged file are many
+        raise UserError(
+            f"{path} is damaged, or no part of this job; remove it, and the command grades that part again"
+        ) from error
+    return found
 
 
 def grade_part(grader: ExportedModel, job: Job, part: int, batch_size: int, attempts: int) -> Statistics:

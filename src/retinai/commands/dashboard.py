@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
-from retinai.log import logger
+from retinai.log import logger, note
 from retinai.places import check_folder, check_new, make_unique
 
 if TYPE_CHECKING:
@@ -79,5 +79,9 @@ def _mistakes(collected: Collected, photographs: int) -> tuple[list[Mistake], st
         return [], ""
     choose = min if collected.monitor in collected.lower_is_better else max
     best = choose(measured, key=lambda run: run["metrics"][collected.monitor][0])
-    runs, _ = load_runs([best["folder"]])
+    try:
+        runs, _ = load_runs([best["folder"]])
+    except UserError as error:  # the page is about many runs
+        note(f"no photographs of {best['name']}: {error}")
+        return [], ""
     return worst_mistakes(runs[0].predictions, limit=photographs), best["name"]

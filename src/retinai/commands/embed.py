@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinai.errors import UserError
 from retinai.log import logger, note
 from retinai.places import check_file
 
@@ -33,28 +34,37 @@ def run(cfg: DictConfig) -> None:
     out = Path(str(cfg.out)).expanduser()
     check_suffix(out)
     out = check_file(out, "out", cfg.overwrite)
+    sheet = None if cfg.neighbours is None else check_file(_sheet(out), "the sheet of neighbours of out", cfg.overwrite)
     encoder, preprocessing = open_encoder(cfg)
     module = FrozenEncoder(encoder, str(cfg.pooling))
     request = make_request(cfg, preprocessing)
+    count = len(request.photographs.ids)
+    if sheet is not None and count <= cfg.neighbours:
+        raise UserError(f"neighbours={cfg.neighbours} needs more than {cfg.neighbours} photographs; there are {count}")
     if encoder.load_report is not None:
         note(f"weights: {encoder.load_report}")
     elif cfg.ckpt is None:
         note("weights: none, the encoder is as it was drawn; give backbone.weights= for more than a control")
     print_notes(weight_notes({"name": encoder.name, "weights": encoder.weights}, request.data or None))
     _tell(embed_photographs(module, request, out), out)
-    if cfg.neighbours is not None:
-        _draw_neighbours(out, int(cfg.neighbours), request.labels)
+    if sheet is not None:
+        _draw_neighbours(out, sheet, int(cfg.neighbours), request.labels)
 
 
-def _draw_neighbours(out: Path, count: int, labels: Mapping[str, str]) -> None:
+def _sheet(out: Path) -> Path:
+    return out.with_name(f"{out.stem}_neighbours.png")
+
+
+def _draw_neighbours(out: Path, sheet: Path, count: int, labels: Mapping[str, str]) -> None:
     from retinai.embeddings.files import read_embeddings
     from retinai.embeddings.neighbours import neighbours_figure
     from retinai.reports.style import save_figure
 
-    sheet = save_figure(
-        neighbours_figure(read_embeddings(out), count, labels), out.with_name(f"{out.stem}_neighbours.png")
-    )
-    logger.info(f"nearest photographs: {sheet}")
+    found = read_embeddings(out)
+    if len(found.ids) <= count:  # the others could not be read
+        note(f"no sheet of neighbours: only {len(found.ids)} photographs could be read")
+        return
+    logger.info(f"nearest photographs: {save_figure(neighbours_figure(found, count, labels), sheet)}")
 
 
 def _tell(info: dict[str, Any], out: Path) -> None:

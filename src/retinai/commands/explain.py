@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new, make_unique
+from retinai.places import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,6 +36,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.explain.step import Maps
     from retinai.modules.load import load_module
     from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.results import results_folder
     from retinai.vessels.methods import VesselSettings
 
     if cfg.images is not None and cfg.get("data") is not None:
@@ -46,17 +47,18 @@ def run(cfg: DictConfig) -> None:
     vessels = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), cfg.masks)
     families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None, vessels=vessels)
     step = Maps(module, methods, str(cfg.target), str(cfg.layer))
-    if cfg.run_dir is None:
-        folder = make_unique(folder)
+    explain = _data_set if cfg.images is None else _files
 
-    def explainer(known: Known) -> Explainer:
-        check = Check(step, str(cfg.layer), module, int(cfg.checks)) if cfg.checks else None
-        return Explainer(module, step, families, known, folder, overlays=bool(cfg.overlays), check=check)
+    with results_folder(folder, "retinai explain", unique=cfg.run_dir is None) as folder:
 
-    found, about = (_data_set if cfg.images is None else _files)(cfg, module, families, explainer)
-    facts = {**_facts(cfg, module), **about, "notes": [*_notes(module, step), *about["notes"]]}
-    content = summarise(found, methods, facts, int(cfg.resamples))
-    figures = write_results(folder, content, found, module.task)
+        def explainer(known: Known) -> Explainer:
+            check = Check(step, str(cfg.layer), module, int(cfg.checks)) if cfg.checks else None
+            return Explainer(module, step, families, known, folder, overlays=bool(cfg.overlays), check=check)
+
+        found, about = explain(cfg, module, families, explainer)
+        facts = {**_facts(cfg, module), **about, "notes": [*_notes(module, step), *about["notes"]]}
+        content = summarise(found, methods, facts, int(cfg.resamples))
+        figures = write_results(folder, content, found, module.task)
     report = run_folder_of(Path(cfg.ckpt)) / REPORT
     own = cfg.report and cfg.images is None and cfg.get("data") is None and cfg.split == "test"
     if own and add_to_report(report, content, figures):

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinai.errors import ConfigError, DataError
+from retinai.errors import ConfigError, DataError, UserError
 from retinai.log import logger, note
 from retinai.places import check_folder, check_new
 
@@ -37,6 +37,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.embeddings.results import write_results
     from retinai.run.console import print_notes
     from retinai.run.factories import make_datamodule
+    from retinai.run.results import results_folder
 
     if cfg.get("data") is None:
         raise ConfigError(["give data=, the data set whose photographs were embedded"])
@@ -62,10 +63,11 @@ def run(cfg: DictConfig) -> None:
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "notes": list(dict.fromkeys(notes)),
     }
-    metrics = write_results(folder, outcomes, files, details, int(cfg.resamples), int(cfg.seed))
-    _print(metrics)
-    if cfg.label_issues:
-        _list_label_issues(folder, outcomes, files, settings)
+    with results_folder(folder, "retinai probe", unique=cfg.run_dir is None) as folder:
+        metrics = write_results(folder, outcomes, files, details, int(cfg.resamples), int(cfg.seed))
+        _print(metrics)
+        if cfg.label_issues:
+            _list_label_issues(folder, outcomes, files, settings)
     _track(folder, cfg, details, metrics)
     logger.info(f"run folder: {folder}")
 
@@ -107,7 +109,11 @@ def _folder(cfg: DictConfig) -> Path:
     if cfg.run_dir is None:
         check_folder(cfg.paths.outputs, "paths.outputs")
         return Path(cfg.paths.outputs) / str(cfg.data.name) / "probe" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    return check_new(Path(cfg.run_dir), "run_dir", (RECORD, "metrics.json", "predictions.csv"), cfg.overwrite)
+    if (Path(cfg.run_dir) / "run.json").exists():
+        raise UserError(f"{cfg.run_dir} holds a training run; choose another run_dir=")
+    return check_new(
+        Path(cfg.run_dir).expanduser(), "run_dir", (RECORD, "metrics.json", "predictions.csv"), cfg.overwrite
+    )
 
 
 def _several(value: Any) -> list[Any]:
@@ -145,6 +151,7 @@ def _list_label_issues(
 ) -> None:
     """Write `label_issues.csv` beside the metrics of each probe of classes."""
     from retinai.embeddings.label_issues import label_issues
+    from retinai.embeddings.results import folder_of
     from retinai.files import write_csv
 
     for outcome in outcomes:
@@ -152,7 +159,7 @@ def _list_label_issues(
         if job.target.task is None:
             continue
         file = next(file for file in files if file.name == outcome.embeddings)
-        own = folder if len(outcomes) == 1 else folder / job.target.name / outcome.embeddings
+        own = folder_of(outcome, outcomes, folder)
         found = label_issues(job, file, settings)
         write_csv(own / "label_issues.csv", found)
         total = len(job.training.ids) + len(job.test.ids)

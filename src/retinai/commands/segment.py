@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retinai.errors import ConfigError
 from retinai.log import logger, note
-from retinai.places import check_folder
+from retinai.places import check_folder, remove_leftovers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,8 @@ def run(cfg: DictConfig) -> None:
         *(overlay_name(name) for name in names if cfg.preview),
     ]
     check_names(out, written, photographs.paths, bool(cfg.overwrite))
+    for place in {(out / name).parent for name in written}:
+        remove_leftovers(place, None)  # of a command that was killed
     kept_apart = len(set(names) - {f"{Path(path).stem}.png" for path in photographs.paths})
     if kept_apart:
         note(f"{kept_apart} photographs share a name with another one: their masks keep folder or suffix, see {TABLE}")
@@ -73,7 +76,8 @@ def _photographs(cfg: DictConfig, out: Path) -> tuple[Photographs, dict[str, str
     if cfg.images is not None:
         found = find_photographs(str(cfg.images))
         # Masks of an earlier run in a folder below that of the photographs are no photographs.
-        loose = [Path(path) for path in found.paths if not Path(path).resolve().is_relative_to(out.resolve())]
+        own = os.path.realpath(out)
+        loose = [Path(path) for path in found.paths if not Path(os.path.realpath(path)).is_relative_to(own)]
         return found if len(loose) in (0, len(found.paths)) else name_photographs(loose), {}
     from retinai.data.photographs.preprocessing import Preprocessing
     from retinai.data.sources.label_table import check_files

@@ -6,6 +6,7 @@ belongs together are checked as well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 # `|` separates labels in tables.
-ClassName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f|]+$")]
+LONGEST_CLASS = 100
+CLASS_NAME = re.compile(rf"[^\x00-\x1f|]{{1,{LONGEST_CLASS}}}")
+ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS, pattern=r"^[^\x00-\x1f|]+$")]
 # A plain name: no folder, nothing that leads out of one, nothing hidden.
 FileName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

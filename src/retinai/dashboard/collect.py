@@ -16,7 +16,7 @@ import pandas as pd
 from retinai.dashboard.jobs import jobs_without_run
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
-from retinai.run.records import DAMAGED, RECORD, find_files, find_runs, metric_problems
+from retinai.run.records import DAMAGED, RECORD, find_files, find_runs, is_number, metric_problems
 from retinai.tasks.task import all_metric_labels
 
 # Settings that say where a run lies or how it is told, not what it is.
@@ -70,7 +70,7 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
     problems: list[str] = []
     for place in map(Path, places):
         if not place.is_dir():
-            raise UserError(f"{place} does not exist; retinai runs lists the run folders")
+            raise UserError(f"{place} is no folder; retinai runs lists the run folders")
         records |= {Path(record["folder"]).resolve(): record for record in find_runs(place)}
         records = {**jobs_without_run(place, problems), **records}
         for file in find_files(place, (_BENCHMARK,)):
@@ -164,7 +164,7 @@ def _run(record: dict[str, Any], folder: Path, page_folder: Path, problems: list
     for part in (_curves, _results):
         try:
             run |= part(folder)
-        except (UserError, ValueError, KeyError, TypeError) as error:
+        except (UserError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             problems.append(f"{record['folder']}: {' '.join(str(error).split())}")
     return run
 
@@ -188,7 +188,7 @@ def _curves(folder: Path) -> dict[str, Any]:
     table = read_csv(file)
     if "epoch" not in table:
         raise UserError("metrics.csv is not readable: it has no column epoch")
-    table = table.apply(pd.to_numeric, errors="coerce").groupby("epoch").last()
+    table = table.apply(pd.to_numeric, errors="coerce").replace([math.inf, -math.inf], math.nan).groupby("epoch").last()
     shown = [str(name) for name in table if str(name) == "train/loss" or str(name).startswith("val/")]
     known = {name: table[name].dropna() for name in shown}
     return {"curves": {n: [[int(e) for e in v.index], [_short(x) for x in v]] for n, v in known.items() if len(v)}}
@@ -204,15 +204,28 @@ def _results(folder: Path) -> dict[str, Any]:
     if faults := metric_problems(metrics):
         raise UserError(f"metrics.json is not readable: {', '.join(faults[:3])}")
     classes = {
-        str(name): [*_triple(row["f1"]), row.get("support")]
+        str(name): [*_triple(row["f1"]), _number(row.get("support"))]
         for name, row in (content.get("per_class") or {}).items()
         if "f1" in row
     }
     return {
         "metrics": {key: _triple(metric) for key, metric in metrics.items()},
         "classes": classes,
-        "confusion": content.get("confusion_matrix"),
+        "confusion": _matrix(content.get("confusion_matrix")),
     }
+
+
+def _matrix(rows: Any) -> list[list[Any]] | None:
+    """Return a matrix of numbers; several labels have none."""
+    if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
+        raise UserError("metrics.json is not readable: confusion_matrix is no matrix")
+    return None if rows is None else [[_number(cell) for cell in row] for row in rows]
+
+
+def _number(value: Any) -> Any:
+    if not is_number(value):
+        raise UserError(f"metrics.json is not readable: {str(value)[:40]} is no number")
+    return value
 
 
 def _triple(metric: Mapping[str, Any]) -> list[float | None]:
@@ -233,6 +246,6 @@ def _latencies(file: Path, problems: list[str]) -> list[dict[str, Any]]:
             for row in read_json(file)["rows"]
             if not row["reason"] and row.get("value") is not None
         ]
-    except (UserError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, KeyError, TypeError, AttributeError, OverflowError) as error:
         problems.append(f"{file}: {' '.join(str(error).split())}")
         return []

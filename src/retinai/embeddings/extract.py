@@ -90,9 +90,9 @@ def embed_photographs(module: FrozenEncoder, request: Request, out: Path) -> dic
             "seconds": round(time.perf_counter() - began, 1),
         }
         _finish(out, request, partial, info)
+        partial.remove()
     finally:
         partial.close()
-    partial.remove()
     return info
 
 

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from retinai.csv_cells import to_cell
+from retinai.config.records import OpenRecord, PreprocessingRecord, check_record
+from retinai.csv_cells import from_cell, to_cell
 from retinai.errors import DataError, UserError
 from retinai.files import atomic_path
 
 SUFFIXES = (".npz", ".parquet")
 _TEXTS = ("id", "path", "sha256")
+# A file that unpacks to more than so many bytes, and to so many times its size, is a mistake or hostile.
+_UNPACKED, _RATIO = 2**30, 20
 _BLOCK = 4096  # rows that are in memory at once when a file is written
 
 
@@ -143,18 +147,58 @@ def read_embeddings(file: str | Path) -> Embeddings:
         raise DataError(f"embeddings={path} is no file; write one with `retinai embed ... out={path}`")
     try:
         parts = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_npz(path)
-        ids, paths, hashes = ([str(text) for text in parts[name]] for name in _TEXTS)
-        vectors = np.asarray(parts["embedding"], dtype=np.float32)
-        found = Embeddings(path, ids, paths, hashes, vectors, dict(json.loads(str(parts["info"]))))
+        ids, paths, hashes = (_texts(parts[name]) for name in _TEXTS)
+        vectors = np.asarray(parts["embedding"])
+        if vectors.dtype.kind != "f":
+            raise TypeError(f"embedding holds {vectors.dtype}")
+        vectors = vectors.astype(np.float32, copy=False)
+        info = json.loads(str(parts["info"]))
     except KeyError as error:
         raise DataError(f"{path} is no file of embeddings: it has no {error}; write it with `retinai embed`") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:  # numpy's, zipfile's and Arrow's
+    except Exception as error:  # numpy, zipfile and Arrow raise nearly anything on a damaged file
         raise DataError(f"{path} is truncated or no file of embeddings; write it anew with `retinai embed`") from error
+    found = Embeddings(path, ids, paths, hashes, vectors, _checked_info(path, info))
     _check(found)
     return found
 
 
+def _texts(values: Any) -> list[str]:
+    texts = list(values)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text is none")
+    return [str(text) for text in texts]
+
+
+class InfoRecord(OpenRecord):
+    """What other commands read of `info`."""
+
+    backbone: str
+    weights: str = "none"
+    pooling: str = ""
+    preprocessing: PreprocessingRecord
+    unreadable: dict[str, str] = Field(default_factory=dict)
+
+
+def _checked_info(path: Path, info: Any) -> Mapping[str, Any]:
+    """Return `info` once it is known to say what it should.
+
+    Raises:
+        DataError: Says what is wrong with it.
+    """
+    try:
+        check_record(InfoRecord, info)
+    except ValueError as error:
+        raise DataError(
+            f"{path} cannot be used: its info is damaged ({error}); write it anew with `retinai embed`"
+        ) from error
+    return dict(info)
+
+
 def _read_npz(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_UNPACKED, _RATIO * path.stat().st_size):
+        raise ValueError(f"it would unpack to {unpacked} bytes")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in ("embedding", "info", *_TEXTS)}
 
@@ -168,7 +212,7 @@ def _read_parquet(path: Path) -> dict[str, Any]:
     vectors = table["embedding"].combine_chunks()
     width = vectors.type.list_size
     return {
-        **{name: table[name].to_pylist() for name in _TEXTS},
+        **{name: [from_cell(text) for text in table[name].to_pylist()] for name in _TEXTS},
         "embedding": np.asarray(vectors.values).reshape(-1, width),
         "info": table.schema.metadata[b"retinai"].decode(),
     }
@@ -179,8 +223,8 @@ def _check(found: Embeddings) -> None:
     told = ""
     if found.vectors.ndim != 2 or {count, len(found.paths), len(found.hashes)} != {len(found.vectors)}:
         told = "its columns are not of one length"
-    elif not count:
-        told = "it holds no photographs"
+    elif not found.vectors.size:
+        told = "it holds no photographs, or no numbers of them"
     elif len(set(found.ids)) < count:
         told = "an id stands there twice"
     elif not np.isfinite(found.vectors).all():

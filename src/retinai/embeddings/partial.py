@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.errors import UserError
-from retinai.files import UNWRITABLE, no_room, told, write_json
+from retinai.files import (
+    MAX_TEXT_BYTES,
+    UNWRITABLE,
+    UnreadableError,
+    no_room,
+    read_json,
+    read_regular,
+    told,
+    write_json,
+)
+from retinai.run.lock import LOCK, held
 
 _PLAN, _VECTORS, _ROWS = "plan.json", "embedding.npy", "rows.jsonl"
 
@@ -35,31 +47,43 @@ class PartialEmbeddings:
         replaced: Whether a folder of another plan was there, which is now gone.
 
     Raises:
-        UserError: If the disk is full or the place cannot be written.
+        UserError: If the disk is full, the place cannot be written, another process computes the same file, or what a
+            killed one left is damaged.
     """
 
     def __init__(self, out: Path, plan: Mapping[str, Any], count: int, width: int, dtype: str) -> None:
         self.folder = out.with_name(f"{out.name}.partial")
         self.done: dict[int, dict[str, str]] = {}
-        shape, kind = (count, width), np.dtype(dtype)
-        there = self.folder.is_dir()
-        go_on = there and self._plan() == dict(plan)
-        self.replaced = there and not go_on
+        self.replaced = False
+        self._open = ExitStack()
+        is_new = not self.folder.exists()
         try:
-            if not go_on:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                self.folder.mkdir(parents=True)
-                np.lib.format.open_memmap(self.folder / _VECTORS, "w+", kind, shape).flush()
-                (self.folder / _ROWS).touch()
-                write_json(self.folder / _PLAN, dict(plan))
-            self.vectors: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(self.folder / _VECTORS, "r+")
-            self._read_rows(count)
-            self._lines = (self.folder / _ROWS).open("a", encoding="utf-8")
+            self._take(dict(plan), (count, width), np.dtype(dtype))
         except OSError as error:
+            self.close()
+            if is_new:
+                shutil.rmtree(self.folder, ignore_errors=True)
             raise _unwritable(self.folder, error) from error
-        if self.vectors.shape != shape or self.vectors.dtype != kind:
-            raise UserError(f"{self.folder} is damaged; remove it and run the command again")
+        except BaseException:
+            self.close()
+            raise
         self.resumed = bool(self.done)
+
+    def _take(self, plan: dict[str, Any], shape: tuple[int, int], kind: np.dtype[Any]) -> None:
+        """Hold the folder, and go on with what is there or begin anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._open.enter_context(held(self.folder, "retinai embed", "out"))
+        files = [path for path in self.folder.iterdir() if path.name != LOCK]
+        if self._plan() != plan:
+            self.replaced = bool(files)
+            for path in files:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            _make_vectors(self.folder / _VECTORS, shape, kind)
+            (self.folder / _ROWS).touch()
+            write_json(self.folder / _PLAN, plan)
+        self.vectors = _open_vectors(self.folder, shape, kind)
+        self.done = _read_rows(self.folder, shape[0])
+        self._lines = self._open.enter_context((self.folder / _ROWS).open("a", encoding="utf-8"))
 
     def add(self, rows: Sequence[int], vectors: NDArray[np.float32], hashes: Sequence[str]) -> None:
         """Keep the embeddings of some photographs.
@@ -85,13 +109,13 @@ class PartialEmbeddings:
         self._write([{"row": row, "error": reason}])
 
     def close(self) -> None:
-        """Close the files; the folder stays."""
-        self._lines.close()
+        """Close the files and let go of the folder, which stays."""
+        self._open.close()
 
     def remove(self) -> None:
         """Remove the folder, once the file is written."""
-        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         try:
@@ -104,24 +128,67 @@ class PartialEmbeddings:
     def _plan(self) -> dict[str, Any] | None:
         """Return the plan of the folder that is there; None if it cannot be read."""
         try:
-            return dict(json.loads((self.folder / _PLAN).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return read_json(self.folder / _PLAN)
+        except UserError:
             return None
 
-    def _read_rows(self, count: int) -> None:
-        """Read what is done; a last line that was cut off is dropped."""
-        file = self.folder / _ROWS
-        text = file.read_bytes()
+
+def _make_vectors(file: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> None:
+    """Make the array, with its room on the disk: to write to a mapped file that has none ends the process."""
+    np.lib.format.open_memmap(file, "w+", kind, shape).flush()
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
+
+
+def _open_vectors(folder: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> np.memmap[Any, np.dtype[Any]]:
+    """Open the array that is there.
+
+    Raises:
+        UserError: If it is not as it was made.
+    """
+    file = folder / _VECTORS
+    if not file.is_file():
+        raise _damaged(folder)
+    try:
+        vectors = np.lib.format.open_memmap(file, "r+")
+    except (ValueError, TypeError, SyntaxError) as error:  # numpy's, of headers and lengths that cannot be
+        raise _damaged(folder) from error
+    if vectors.shape != shape or vectors.dtype != kind:
+        raise _damaged(folder)
+    return vectors
+
+
+def _read_rows(folder: Path, count: int) -> dict[int, dict[str, str]]:
+    """Return what is done; a last line that was cut off is dropped.
+
+    Raises:
+        UserError: If a line says something else than what is known of a row.
+    """
+    file = folder / _ROWS
+    try:
+        text = read_regular(file, MAX_TEXT_BYTES)
         whole = text[: text.rfind(b"\n") + 1]
-        if len(whole) < len(text):
-            file.write_bytes(whole)
-        try:
-            lines = [json.loads(line) for line in whole.splitlines()]
-            self.done = {int(line.pop("row")): line for line in lines}
-        except (ValueError, KeyError, AttributeError) as error:
-            raise UserError(f"{self.folder} is damaged; remove it and run the command again") from error
-        if self.done and not 0 <= min(self.done) <= max(self.done) < count:
-            raise UserError(f"{self.folder} is damaged; remove it and run the command again")
+        lines = [json.loads(line) for line in whole.splitlines()]
+    except (UnreadableError, ValueError, RecursionError) as error:
+        raise _damaged(folder) from error
+    if len(whole) < len(text):
+        file.write_bytes(whole)
+    if not all(_is_row(line, count) for line in lines):
+        raise _damaged(folder)
+    return {line.pop("row"): line for line in lines}
+
+
+def _is_row(line: Any, count: int) -> bool:
+    """Return whether a line tells of one row either its hash or why it could not be read."""
+    if not isinstance(line, dict) or type(line.get("row")) is not int or not 0 <= line["row"] < count:
+        return False
+    known = set(line) - {"row"}
+    return known in ({"sha256"}, {"error"}) and isinstance(line[known.pop()], str)
+
+
+def _damaged(folder: Path) -> UserError:
+    return UserError(f"{folder} is damaged; remove it and run the command again")
 
 
 def _unwritable(folder: Path, error: OSError) -> Exception:

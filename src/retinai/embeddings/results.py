@@ -13,7 +13,7 @@ from retinai.embeddings import figures
 from retinai.embeddings.comparison import Difference, Ranks, average_ranks, count_results, paired_differences
 from retinai.embeddings.files import Embeddings
 from retinai.embeddings.probe import Outcome
-from retinai.files import write_csv, write_json, write_text
+from retinai.files import unique_names, write_csv, write_json, write_text
 from retinai.metrics.bootstrap import bootstrap_weights
 from retinai.reports.run_report import write_evaluation
 from retinai.reports.style import save_figure
@@ -49,7 +49,7 @@ def write_results(
     alone = len(outcomes) == 1
     metrics: dict[str, dict[str, dict[str, Any]]] = {}
     for outcome in outcomes:
-        own = folder if alone else folder / outcome.job.target.name / outcome.embeddings
+        own = folder_of(outcome, outcomes, folder)
         info = next(file.info for file in files if file.name == outcome.embeddings)
         found = _write_one(own, outcome, info, details, resamples, seed, alone)
         metrics.setdefault(outcome.job.target.name, {})[outcome.embeddings] = found
@@ -68,6 +68,17 @@ def write_results(
     write_text(folder / "probe.md", "\n".join(lines) + "\n")
     write_json(folder / RECORD, record)
     return metrics
+
+
+def folder_of(outcome: Outcome, outcomes: Sequence[Outcome], folder: Path) -> Path:
+    """Return the folder of one probe, that of all where there is one only.
+
+    The names of targets may be those of columns, which can hold anything: what no name of a folder has is `_` here.
+    """
+    if len(outcomes) == 1:
+        return folder
+    names = unique_names(dict.fromkeys(other.job.target.name for other in outcomes))
+    return folder / names[outcome.job.target.name] / outcome.embeddings
 
 
 def _write_one(

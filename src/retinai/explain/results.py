@@ -106,7 +106,7 @@ def write_results(folder: Path, content: Mapping[str, Any], found: Explained, ta
         Caption and file of each figure.
     """
     write_json(folder / RECORD, content)
-    write_csv(folder / "maps.csv", pd.DataFrame(found.rows))
+    write_csv(folder / "maps.csv", pd.DataFrame(found.rows, dtype=object))  # Arrow holds no lone surrogates
     table = region_table(content)
     if len(table):
         write_csv(folder / "regions.csv", table)

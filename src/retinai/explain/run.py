@@ -18,7 +18,7 @@ from retinai.explain.region_masks import Family
 from retinai.explain.regions import RegionMeter, measure_maps, reference_maps
 from retinai.explain.step import Maps
 from retinai.explain.view import ViewField
-from retinai.files import atomic_path
+from retinai.files import atomic_path, plain_name
 from retinai.metrics.decisions import decide
 from retinai.prediction.predictor import Predictor
 from retinai.prediction.steps import PROBABILITY, PredictionStep
@@ -167,8 +167,8 @@ class Explainer:
 
     def _stem(self, name: str) -> str:
         """Return a file's name for an id: one that holds folders would lead elsewhere."""
-        plain = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(". ")[:120] or "photograph"
-        stem, number = plain, 2
+        plain, number = plain_name(name), 2
+        stem = plain
         while stem in self._names:
             stem, number = f"{plain}_{number}", number + 1
         self._names.add(stem)

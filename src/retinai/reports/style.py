@@ -9,8 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from retinai.files import atomic_path
+from retinai.log import printable
 
 # Okabe and Ito's colours without the yellow, which is too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -55,7 +57,16 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG, whole or not at all, the same bytes for the same figure."""
+    """Write a figure as PNG, whole or not at all, the same bytes for the same figure.
+
+    Its texts may be names of files and classes: a `$` in them begins no formula, and every character can be drawn.
+    """
+    axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis) if axis.get_scale() == "log"]
+    powers = {id(label) for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
+    for text in figure.findobj(Text):
+        if id(text) not in powers:  # matplotlib itself writes those as formulas
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text()))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     return Path(path)

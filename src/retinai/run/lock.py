@@ -26,7 +26,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextmanager
-def locked(folder: Path, holder: str = "training", wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, holder: str = "training", wait: bool = False, key: str = "") -> Iterator[None]:
     """Hold the lock of a folder; of a run folder the first process of a run does, for all of its processes (DDP).
 
     A POSIX record lock on `<folder>/.lock`: unlike one of `flock` it does not pass to forked loader processes, which
@@ -37,6 +37,7 @@ def locked(folder: Path, holder: str = "training", wait: bool = False) -> Iterat
         folder: An existing folder.
         holder: What holds it, for the message of the one that comes second.
         wait: Wait for the other one's end instead.
+        key: That chose the folder, for the same message; empty: `run_dir` of a training, else `sweep`.
 
     Raises:
         UserError: If another process holds it; says which. Or if the lock's place is taken.
@@ -49,7 +50,7 @@ def locked(folder: Path, holder: str = "training", wait: bool = False) -> Iterat
             fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise _in_use(folder, holder) from None
+                raise _in_use(folder, holder, key) from None
             if error.errno not in _NO_LOCKS:
                 raise
             note(f"the disk of {folder} keeps no locks, so a second {holder} in this folder is not noticed")
@@ -97,9 +98,33 @@ def _open(place: Path) -> TextIO:
     return place.open("a+", encoding="utf-8")
 
 
-def _in_use(folder: Path, holder: str = "training") -> UserError:
+def _in_use(folder: Path, holder: str = "training", key: str = "") -> UserError:
     """Return the refusal of a second run, with what the first one wrote of itself."""
-    written = (folder / LOCK).read_text(encoding="utf-8").strip()
+    try:
+        written = (folder / LOCK).read_text(encoding="utf-8").strip()
+    except OSError:  # the other one has just ended and taken its folder away
+        written = ""
     who = f" ({written})" if written else ""
-    key = "run_dir=" if holder == "training" else "sweep="
-    return UserError(f"{folder} is in use by another {holder}{who}; wait for its end, or choose another {key}")
+    key = key or ("run_dir" if holder == "training" else "sweep")
+    return UserError(f"{folder} is in use by another {holder}{who}; wait for its end, or choose another {key}=")
+
+
+@contextmanager
+def held(folder: Path, holder: str, key: str) -> Iterator[None]:
+    """Hold the lock of a folder of results, and leave none behind.
+
+    Args:
+        folder: An existing folder.
+        holder: What holds it, for the message of the one that comes second.
+        key: That chose the folder.
+
+    Raises:
+        UserError: If another process holds it, or has just ended.
+    """
+    with locked(folder, holder, key=key):
+        if fcntl is not None and not (folder / LOCK).exists():  # the other one removed what is held here
+            raise _in_use(folder, holder, key)
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)

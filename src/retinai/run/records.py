@@ -15,7 +15,7 @@ from retinai.log import note
 RECORD = "run.json"
 DAMAGED = "damaged"
 _TEXTS = ("status", "started", "data", "model", "backbone", "monitor")
-_NUMBERS = ("seconds", "best_score", "resumed", "epochs")
+_NUMBERS = ("seconds", "best_score", "resumed", "epochs", "seed", "fold", "folds")
 # Far above any figure of a run, and small enough to be calculated with.
 _LARGEST = 1e15
 
@@ -31,7 +31,9 @@ def read_record(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{folder} is no run folder ({RECORD} is missing)")
     record = read_json(path)
     problems = [f"{key} is no text" for key in _TEXTS if not isinstance(record.get(key) or "", str)]
-    problems += [f"{key} is no number" for key in _NUMBERS if not _is_number(record.get(key))]
+    problems += [f"{key} is no number" for key in _NUMBERS if not is_number(record.get(key))]
+    problems += [] if isinstance(record.get("choices") or {}, dict) else ["choices is no object"]
+    problems += [] if isinstance(record.get("words") or [], list) else ["words is no list"]
     metrics = record.get("metrics")
     if metrics is not None:
         problems += ["metrics is no object"] if not isinstance(metrics, dict) else metric_problems(metrics)
@@ -53,12 +55,12 @@ def metric_problems(metrics: Mapping[str, Any]) -> list[str]:
         and not (
             isinstance(metric, dict)
             and {"value", "low", "high"} <= set(metric)
-            and all(_is_number(metric[part]) for part in ("value", "low", "high"))
+            and all(is_number(metric[part]) for part in ("value", "low", "high"))
         )
     ]
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Return whether a value of a JSON file is None or a finite number that can be calculated with."""
     if value is None:
         return True

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from retinai.errors import UserError
 from retinai.files import read_json, write_json
 
 SWEEP = "sweep.json"
 FOLDER = "sweeps"
+
+
+_Number = Annotated[str, Field(pattern=r"\A[0-9]{1,9}\z")]
+_QueueId = Annotated[str, Field(pattern=r"\A[0-9A-Za-z_.+-]{1,100}\z")]
 
 
 class SweepJob(BaseModel):
@@ -40,7 +44,7 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     submitted: str
-    ids: dict[str, str]
+    ids: dict[_Number, _QueueId]
 
 
 class SweepRecord(BaseModel):
@@ -63,6 +67,13 @@ class SweepRecord(BaseModel):
     submissions: list[Submission] = []
     study: dict[str, Any] = {}
 
+    @field_validator("jobs")
+    @classmethod
+    def _counted(cls, jobs: list[SweepJob]) -> list[SweepJob]:
+        if [job.number for job in jobs] != list(range(len(jobs))):
+            raise ValueError("the jobs are not numbered from 0 on")
+        return jobs
+
     def queue_ids(self) -> dict[int, str]:
         """Return the newest id in the queue of each job that was handed to one."""
         return {int(number): job for submission in self.submissions for number, job in submission.ids.items()}
@@ -82,7 +93,7 @@ def read_sweep(folder: Path) -> SweepRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} is not readable: {where}: {first['msg'].lower()}") from error
+        raise UserError(f"{path} is not readable: {where}: {first['msg']}") from error
 
 
 def write_sweep(folder: Path, record: SweepRecord) -> None:

@@ -12,10 +12,11 @@ from retinai.reports.compare import Row, compare, write_comparison
 from retinai.reports.tables import PageTable
 from retinai.run.finished import load_runs
 from retinai.run.lock import locked
-from retinai.sweeps.objectives import SCORE
+from retinai.sweeps.objectives import LABELS, SCORE
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import FOLDER, SWEEP, SweepRecord, read_sweep
 from retinai.sweeps.states import FAILED, FINISHED, PRUNED, STATES, JobState, job_states, read_state
+from retinai.sweeps.study import readable_study
 from retinai.sweeps.study_figures import front_table, study_figures
 from retinai.sweeps.table import job_cells
 
@@ -57,10 +58,23 @@ def write_report(
     if metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in metrics}) for row in rows]
     title = f"Sweep {sweep.name}"
-    objectives = sweep.study.get("objectives", [SCORE])
-    figures = study_figures(folder, objectives) if sweep.study else []
-    tables = [_table(sweep, states), *front_table(folder, objectives)]
+    objectives = _objectives(folder, sweep)
+    study = readable_study(folder, len(sweep.jobs), len(objectives)) if sweep.study else None
+    figures = [] if study is None else study_figures(study, objectives)
+    tables = [_table(sweep, states), *([] if study is None else front_table(study, objectives))]
     return write_comparison(rows, out or folder, formats, title=title, tables=tables, figures=figures)
+
+
+def _objectives(folder: Path, sweep: SweepRecord) -> list[str]:
+    """Return what a study looks for.
+
+    Raises:
+        UserError: If the record names something else.
+    """
+    named = sweep.study.get("objectives", [SCORE])
+    if not (isinstance(named, list) and named and all(isinstance(name, str) and name in LABELS for name in named)):
+        raise UserError(f"{folder / SWEEP} is not readable: study.objectives: valid are {', '.join(LABELS)}")
+    return named
 
 
 def sweep_of(places: Sequence[str], outputs: str) -> Path | None:

@@ -12,7 +12,7 @@ from typing import Any
 from retinai.errors import UserError
 from retinai.files import read_json, write_json
 from retinai.run.lock import is_locked
-from retinai.run.records import RECORD, read_record
+from retinai.run.records import RECORD, is_number, read_record
 from retinai.sweeps.record import SweepJob, SweepRecord, now
 
 STATES = "states"
@@ -82,12 +82,21 @@ def own_queue_id() -> str:
 
 
 def read_state(folder: Path, number: int) -> dict[str, Any]:
-    """Return what a job wrote down of itself; empty if it wrote nothing, or nothing readable."""
+    """Return what a job wrote down of itself, without what makes no sense; empty if it wrote nothing readable."""
     path = folder / STATES / f"{number}.json"
     try:
-        return read_json(path) if path.exists() else {}
+        told = read_json(path) if path.exists() else {}
     except UserError:
         return {}
+    return {key: value for key, value in told.items() if _makes_sense(key, value)}
+
+
+def _makes_sense(key: str, value: Any) -> bool:
+    if key == "score":
+        return value is None or is_number(value)
+    if key == "starts":
+        return type(value) is int
+    return key not in ("status", "reason", "queue_id") or isinstance(value, str)
 
 
 def job_states(

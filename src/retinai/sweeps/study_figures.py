@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.reports.tables import PageTable
 from retinai.sweeps.objectives import LABELS, SCORE
 from retinai.sweeps.space import words_of
-from retinai.sweeps.study import JOURNAL, open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -19,22 +17,19 @@ if TYPE_CHECKING:
 _TRIALS = 4  # fewer tell nothing of importances
 
 
-def study_figures(folder: Path, objectives: Sequence[str] = (SCORE,)) -> list[tuple[str, bytes]]:
-    """Return caption and PNG of each figure of a study; none where there is no study or nothing to see.
+def study_figures(study: optuna.Study, objectives: Sequence[str] = (SCORE,)) -> list[tuple[str, bytes]]:
+    """Return caption and PNG of each figure of a study; none where there is nothing to see.
 
     One objective: each trial's value and the best so far, importances. Several: the Pareto front, and both of these for
     each of them.
 
     Args:
-        folder: The sweep's folder.
+        study: The study.
         objectives: Names of what is searched for, in the study's order.
     """
-    if not (folder / JOURNAL).exists():
-        return []
     import optuna
     from optuna.visualization import matplotlib as draw
 
-    study = open_study(folder)
     complete = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     if not complete:
         return []
@@ -83,16 +78,16 @@ def _png(plot: Callable[[], Any]) -> bytes:
     return buffer.getvalue()
 
 
-def front_table(folder: Path, objectives: Sequence[str]) -> list[PageTable]:
+def front_table(study: optuna.Study, objectives: Sequence[str]) -> list[PageTable]:
     """Return the table of the trials that no other one is as good as in each of several objectives, or nothing.
 
     Args:
-        folder: The sweep's folder.
+        study: The study.
         objectives: Names of what is searched for, in the study's order.
     """
-    if len(objectives) < 2 or not (folder / JOURNAL).exists():
+    if len(objectives) < 2:
         return []
-    best = sorted(open_study(folder).best_trials, key=lambda trial: trial.values)
+    best = sorted(study.best_trials, key=lambda trial: trial.values)
     lines = [[str(t.number), *(f"{value:.3f}" for value in t.values), " ".join(words_of(t.params))] for t in best]
     note = "No other trial is at least as good in each objective and better in one."
     return [PageTable("Best trials (Pareto front)", ["trial", *objectives, "words"], lines, note)]

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 from retinai.config.machine import check_machine
 from retinai.errors import UserError
+from retinai.files import place_fault
 from retinai.log import logger
 from retinai.places import check_folder
 from retinai.run.lock import LOCK, locked
@@ -101,7 +102,7 @@ def sweep(given: Sweeping, words: list[str]) -> None:
             write_sweep(folder, record)
         wanted = _wanted(folder, record, again)
         try:
-            ids = hand_over(launcher, given.config, folder, record, wanted) if wanted else {}
+            ids, errors = hand_over(launcher, given.config, folder, record, wanted) if wanted else ({}, {})
         except UserError:
             if known is None:
                 _leave_nothing(folder)
@@ -109,7 +110,7 @@ def sweep(given: Sweeping, words: list[str]) -> None:
     if ids:
         tell_submitted(folder, ids)
     elif wanted:
-        tell_end(folder, record)
+        tell_end(folder, record, errors)
 
 
 def _checked(given: Sweeping, folder: Path, swept: list[str], known: SweepRecord | None, again: bool) -> SweepRecord:
@@ -131,7 +132,7 @@ def hand_over(
     record: SweepRecord,
     jobs: Sequence[SweepJob],
     more: Mapping[int, list[str]] | None = None,
-) -> dict[str, str]:
+) -> tuple[dict[str, str], dict[int, BaseException]]:
     """Hand jobs to a launcher, and note in the record what it submitted to a queue.
 
     Args:
@@ -143,7 +144,8 @@ def hand_over(
         more: Number of a job -> further words for it.
 
     Returns:
-        Number of a job -> its id in the queue; empty for jobs that have run here.
+        Number of a job -> its id in the queue, empty for jobs that have run here; and of those that have failed here
+        number -> error.
     """
     calls = [[*_launched(config, folder, job), *(more or {}).get(job.number, [])] for job in jobs]
     results = list(launcher.launch(calls, jobs[0].number))
@@ -151,7 +153,8 @@ def hand_over(
     if ids:
         record.submissions.append(Submission(submitted=now(), ids=ids))
         write_sweep(folder, record)
-    return ids
+    given = {job.number: getattr(result, "_return_value", None) for job, result in zip(jobs, results, strict=True)}
+    return ids, {number: error for number, error in given.items() if isinstance(error, BaseException)}
 
 
 def _leave_nothing(folder: Path) -> None:
@@ -263,24 +266,36 @@ def tell_submitted(folder: Path, ids: Mapping[str, str]) -> None:
     )
 
 
-def tell_end(folder: Path, record: SweepRecord) -> None:
+def tell_end(folder: Path, record: SweepRecord, errors: Mapping[int, BaseException]) -> None:
     """Tell how a sweep stands once its jobs have run here.
+
+    Args:
+        folder: The sweep's folder.
+        record: Its record.
+        errors: Of jobs that failed, by number; one may not have been able to write its state down.
 
     Raises:
         UserError: If jobs failed by faults of the user's.
         SystemExit: With code 1 if one failed by a defect.
     """
     states = job_states(folder, record, ask_queue(record))
-    failed = [state for state in states if state.status == FAILED]
+    failed = [state for state in states if state.status == FAILED or state.job.number in errors]
     done = sum(state.status in (FINISHED, PRUNED) for state in states)
     logger.info(f"sweep {folder}: {done} of {len(states)} jobs finished")
     if not failed:
         return
     own = own_words([job.overrides for job in record.jobs])
-    lines = [f"{called(s.job.number, own[s.job.number])}: {s.reason}" for s in failed]
+    lines = [f"{called(s.job.number, own[s.job.number])}: {errors.get(s.job.number) or s.reason}" for s in failed]
     again = f"once mended, -m sweep={folder} begins what failed and nothing else"
     message = "\n".join([f"{len(failed)} of {len(states)} jobs failed; {again}", *(f"- {line}" for line in lines)])
-    if any(state.told.get("defect") for state in failed):
+    if any(_is_defect(state, errors.get(state.job.number)) for state in failed):
         logger.error(message)
         raise SystemExit(1)
     raise UserError(message)
+
+
+def _is_defect(state: JobState, error: BaseException | None) -> bool:
+    """Return whether a job failed by no fault of the user's."""
+    if error is None or isinstance(error, UserError):
+        return bool(state.told.get("defect"))
+    return not (isinstance(error, OSError) and place_fault(error))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from retinai.data.photographs.field_of_view import FieldOfView
-from retinai.data.photographs.images import MAX_PIXELS
+from retinai.data.photographs.images import MAX_PIXELS, BadImageError, read_bytes
 from retinai.data.photographs.preparation import same_shape
 from retinai.errors import DataError, UserError
 from retinai.vessels.class_map import ARTERY, BOTH, NONE, VEIN
@@ -19,6 +21,9 @@ _PLACES = (".", "artery_vein", "artery_vein/raw", "M2/artery_vein/raw", "vessels
            "M2/binary_vessel/raw")  # fmt: skip
 _DEPTH = 6  # folders above a photograph that the name of its mask may hold
 _BRIGHT = 127
+# Pillow knows more, some of which start other programs.
+_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 class FolderVessels:
@@ -87,15 +92,24 @@ def read_classes(file: str | Path) -> np.ndarray:
         DataError: If it cannot be read, or is none of these.
     """
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"the mask {file} has more than {MAX_PIXELS} pixels")
-            plain = image.mode in ("1", "L", "P")
-            values = np.asarray(image if plain else image.convert("RGB"))
-            if image.mode == "P" and values.max() > BOTH:
-                plain, values = False, np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise DataError(f"the mask {file} cannot be read ({error}); replace it") from error
+        data = read_bytes(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"the mask {file} has more than {MAX_PIXELS} pixels; replace it")
+                if image.mode not in _MODES:
+                    raise DataError(f"the mask {file} has pixels of the kind {image.mode}; save it as 8-bit PNG")
+                plain = image.mode in ("1", "L", "P")
+                values = np.asarray(image if plain else image.convert("RGB"))
+                if image.mode == "P" and values.max() > BOTH:
+                    plain, values = False, np.asarray(image.convert("RGB"))
+    except BadImageError as error:
+        raise DataError(f"the mask {file} cannot be read ({error.reason}); replace it") from error
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
+        raise DataError(f"the mask {file} is damaged, or no PNG ({type(error).__name__}); replace it") from error
     if not plain and np.ptp(values, axis=2).max() == 0:  # grey that was saved in colours
         plain, values = True, values[..., 0]
     return _of_numbers(values.astype(np.uint8), file) if plain else _of_colours(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from retinai.errors import UserError
 
 TABLE = "segment.csv"
+_LONGEST = 255  # bytes of a name on all common disks
 
 
 def mask_names(paths: Sequence[str]) -> list[str]:
@@ -35,12 +37,12 @@ def mask_names(paths: Sequence[str]) -> list[str]:
         other = first.setdefault(name.casefold(), path)
         if other is not path:
             raise UserError(f"the masks of {other} and {path} would share the name {name}.png; rename one of them")
-    return [f"{name}.png" for name in names]
+    return [_fitting(name, ".png") for name in names]
 
 
 def overlay_name(mask: str) -> str:
     """Return the name of the overlay that belongs to a mask, relative to the same folder."""
-    return f"overlays/{mask.removesuffix('.png')}_overlay.png"
+    return _fitting(f"overlays/{mask.removesuffix('.png')}", "_overlay.png")
 
 
 def check_names(out: Path, names: Sequence[str], paths: Sequence[str], overwrite: bool) -> None:
@@ -67,6 +69,16 @@ def check_names(out: Path, names: Sequence[str], paths: Sequence[str], overwrite
             f"out={out} holds {there[0].relative_to(out)}{more} already; choose another folder, or replace them with "
             "overwrite=true"
         )
+
+
+def _fitting(name: str, end: str) -> str:
+    """Return a relative path with its end; a last part for which no disk has room is cut, with its hash."""
+    folder, slash, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) + len(end) > _LONGEST:
+        cut = os.fsdecode(encoded[: _LONGEST - len(end) - 20]).encode("utf-8", "ignore").decode()
+        last = f"{cut}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f"{folder}{slash}{last}{end}"
 
 
 def _apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:

@@ -25,7 +25,8 @@ from retinai.vessels.class_map import inside_mask, measure_vessels, overlay
 from retinai.vessels.methods import VesselSettings, open_method
 from retinai.vessels.names import overlay_name
 
-COLUMNS = ("id", "path", "mask", "density", "artery", "vein", "uncertain", "error")
+NUMBERS = ("density", "artery", "vein", "uncertain")
+COLUMNS = ("id", "path", "mask", *NUMBERS, "error")
 _BYTES = 8_000_000  # of files that take as long to decode as one photograph takes here, by which workers are chosen
 
 
@@ -78,7 +79,9 @@ def segment_photographs(
     rows = dict(run_parallel(work, jobs, count, "finding vessels"))
     known = [{"id": id, "path": path} | rows[number] for number, (id, path) in enumerate(zip(ids, paths, strict=True))]
     *first, error = COLUMNS
-    return pd.DataFrame(known, columns=[*first, *(NAMES if plan.biomarkers else ()), error])
+    more = NAMES if plan.biomarkers else ()
+    table = pd.DataFrame(known, columns=[*first, *more, error], dtype=object)  # Arrow holds no lone surrogates
+    return table.astype(dict.fromkeys((*NUMBERS, *more), float))
 
 
 def _segment_one(plan: Plan, job: tuple[int, str, str]) -> tuple[int, dict[str, Any]]:

@@ -121,6 +121,12 @@ def test_a_column_that_tells_the_outcome_is_noted(tmp_path: Path, photos: Path) 
         ({}, {"file": None}, "needs data.file="),
         ({}, {"file": "/nowhere/own.csv"}, "/nowhere/own.csv"),
         ({}, {"file": "/nowhere/own.parquet"}, "does not exist"),
+        ({}, {"columns": COLUMNS | {"target": "photo"}}, "no two alike"),
+        ({"path": ["", *(f"{name}.jpg" for name in ROWS["photo"][1:])]}, {}, "1 rows have no path (first: row 2)"),
+        ({}, {"referable_from": 1}, "data.referable_from= is for grades"),
+        ({"outcome": ["a|b", "c"] * 12}, {}, "names that no class can have ('a|b')"),
+        ({"outcome": ["a" * 101, "c"] * 12}, {}, "names that no class can have"),
+        ({"outcome": ["a\nb", "c"] * 12}, {}, "names that no class can have"),
         ({}, {"kind": "ordinal"}, "valid: auto, binary, grade"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from PIL import Image
 from retinai.data.photographs.field_of_view import whole_frame
 from retinai.errors import DataError, UserError
 from retinai.vessels.mask_folder import FolderVessels, read_classes
-from retinai.vessels.names import mask_names
+from retinai.vessels.names import mask_names, overlay_name
 
 KINDS = np.array([[0, 1, 2, 3]], np.uint8)
 PALETTE = [0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 255, 0]
@@ -43,6 +46,41 @@ def indexed() -> Image.Image:
 def test_kinds_of_masks(image: Image.Image, expected: list[list[int]], tmp_path: Path) -> None:
     image.save(tmp_path / "mask.png")
     assert read_classes(tmp_path / "mask.png").tolist() == expected
+
+
+def _header(width: int, height: int) -> bytes:
+    """Return the beginning of a PNG, which is all of it."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def _saved(pixels: np.ndarray, kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+HARMFUL = {
+    "a bomb": _header(60_000, 60_000),
+    "no pixels": _header(8, 8),
+    "a program of PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n",
+    "16 bits": _saved(np.full((2, 3), 700, np.uint16), "PNG"),
+    "shares": _saved(np.zeros((2, 3), np.float32), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMFUL)
+def test_what_could_harm_or_has_no_classes_is_refused(harm: str, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(HARMFUL[harm])
+    with pytest.raises(DataError, match=r"mask\.png"):
+        read_classes(tmp_path / "mask.png")
+
+
+def test_names_for_which_no_disk_has_room_are_cut() -> None:
+    names = mask_names([f"/a/{'x' * 250}.jpg", f"/a/{'x' * 250}.png", "/a/b.png"])
+    assert len(set(names)) == 3 and names[2] == "b.png" and overlay_name("b.png") == "overlays/b_overlay.png"
+    long = [overlay_name(name) for name in names]
+    assert len(set(long)) == 3 and max(len(Path(name).name) for name in [*names, *long]) <= 255
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "numbers"])

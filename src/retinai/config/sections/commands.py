@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -152,8 +153,11 @@ class Probe(_Command):
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
         """Yield that a file is named twice."""
         files = values.get("embeddings")
-        if isinstance(files, list) and len({str(file).rpartition("/")[2] for file in files}) < len(files):
-            yield "embeddings= names two files of one name, by which results are told apart; rename one of them"
+        if isinstance(files, list) and len({PurePath(str(file)).stem for file in files}) < len(files):
+            yield (
+                "embeddings= names two files of one name (without the suffix), by which results are told apart; "
+                "rename one of them"
+            )
 
 
 class Fetch(_Command):

@@ -106,7 +106,7 @@ class Synthetic(Data):
     cohort_seed: Seed = UNSET
 
 
-_Classes = Annotated[list[Text], Field(min_length=2)]
+_Classes = Annotated[list[Text], Field(min_length=2, description="a list of two or more texts")]
 
 
 class Columns(Section):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from retinai.config.records import CLASS_NAME, LONGEST_CLASS
+from retinai.csv_cells import is_utf8
 from retinai.data.sources.label_table import few
 from retinai.errors import ConfigError, DataError
 from retinai.tasks.binary import BinaryTask
@@ -66,15 +68,28 @@ def own_task(name: str, values: Sequence[str], settings: LabelSettings, where: s
     ordered = _ordered(sorted(set(values)), settings, where)
     names = [f"grade_{value}" if value.isdigit() else value for value in ordered]
     target = {value: number for number, value in enumerate(ordered)}
+    check_class_names(names, where)
     binary = settings.kind == "binary" or (settings.kind == "auto" and len(ordered) == 2)
     if binary and len(ordered) != 2:
         raise DataError(f"{where} holds {len(ordered)} different values ({few(ordered)}), but data.kind=binary has two")
     if binary:
+        if settings.referable_from is not None:
+            raise DataError(f"data.referable_from= is for grades, but {where} holds two values")
         answers = ("no", "yes") if set(ordered) == {"0", "1"} else (names[0], names[1])
         return BinaryTask(name, answers, prevalence=settings.prevalence), target
     if settings.prevalence is not None:
         raise DataError(f"data.prevalence= is for yes or no, but {where} holds {len(ordered)} values")
     return GradeTask(name, tuple(names), referable_from=settings.referable_from), target
+
+
+def check_class_names(names: Sequence[str], where: str) -> None:
+    """Refuse names of classes that a checkpoint or a table could not hold."""
+    wrong = [name for name in names if not CLASS_NAME.fullmatch(name) or not is_utf8(name)]
+    if wrong:
+        raise DataError(
+            f"{where} holds names that no class can have ({few(list(map(repr, wrong)))}): at most {LONGEST_CLASS} "
+            "characters of UTF-8, without | and line breaks; rename them"
+        )
 
 
 def _ordered(values: list[str], settings: LabelSettings, where: str) -> list[str]:

@@ -91,5 +91,6 @@ class Source(ABC):
         if not is_utf8(str(root)):
             raise DataError(f"the folder {to_cell(str(root))} of {self.name} has a name that is not UTF-8; rename it")
         if not root.is_dir():
-            raise DataError(f"the folder {root} of {self.name} does not exist; set data.root=FOLDER{variable}")
+            what = "is no folder" if root.exists() else "does not exist"
+            raise DataError(f"the folder {root} of {self.name} {what}; set data.root=FOLDER{variable}")
         return root

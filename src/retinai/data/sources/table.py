@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -15,9 +16,10 @@ import pandas as pd
 from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_files import read_labels
 from retinai.data.sources.label_table import as_targets, few
-from retinai.data.sources.own_labels import LabelSettings, own_task
+from retinai.data.sources.own_labels import LabelSettings, check_class_names, own_task
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError, UserError
+from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular
 from retinai.metrics.ranking import ranking_areas
 from retinai.tasks.binary import BinaryTask
 from retinai.tasks.multilabel import MultilabelTask
@@ -75,11 +77,13 @@ class TableSource(Source):
         self._several = not isinstance(self._given.get("target", ""), str)
         cells = [self._cells(column) for column in self._targets]
         if self._several:
+            check_class_names(self._targets, f"{self.file}: data.columns.target")
             self.task = MultilabelTask(name, tuple(self._targets))
             self._target_of = {"0": 0, "1": 1}
             self._check_labels(cells)
         else:
             values = [value for value in cells[0] if value != ""]
+            self._check_alike(values)
             self.task, found = own_task(name, values, self._settings, f"{self.file}: column {self._targets[0]}")
             self._target_of = dict(found)
 
@@ -104,6 +108,15 @@ class TableSource(Source):
 
     def _cells(self, column: str) -> list[str]:
         return [_plain(cell) for cell in self._table[column]]
+
+    def _check_alike(self, values: list[str]) -> None:
+        """Refuse a column that names the photographs instead of their classes."""
+        alike = len(set(values)) < len(values) or len(values) < 3 or all(value.isdigit() for value in values)
+        if not alike and self._settings.classes is None:
+            raise DataError(
+                f"{self.file}: column {self._targets[0]} holds {len(values)} values ({few(values)}), no two alike, so "
+                "they are no classes; name another one with data.columns.target="
+            )
 
     def _check_labels(self, cells: list[list[str]]) -> None:
         for column, values in zip(self._targets, cells, strict=True):
@@ -154,7 +167,13 @@ class TableSource(Source):
     def _paths(self, ids: list[str]) -> list[str]:
         column = self._column("path")
         if column is not None:
-            return [str(self.root / cell) for cell in self._cells(column)]
+            cells = self._cells(column)
+            if "" in cells:
+                raise DataError(
+                    f"{self.file}: {cells.count('')} rows have no {column} (first: row "
+                    f"{self._table['row'].tolist()[cells.index('')]}); name their photographs, or leave them out"
+                )
+            return [str(self.root / cell) for cell in cells]
         found = []
         for name in ids:
             there = (f"{self.root / name}{suffix}" for suffix in _SUFFIXES)
@@ -234,10 +253,14 @@ def _plain(cell: Any) -> str:
 def _read_parquet(file: Path, wanted: Sequence[str]) -> pd.DataFrame:
     if find_spec("pyarrow") is None:
         raise UserError(f"{file} needs pyarrow (pip install pyarrow); or write the table as CSV")
-    if not file.is_file():
-        raise DataError(f"{file} does not exist; check data.file")
     try:
-        table = pd.read_parquet(file)
+        data = read_regular(file, MAX_TEXT_BYTES)
+    except UnreadableError as error:
+        if error.reason == "no such file":
+            raise DataError(f"{file} does not exist; check data.file") from error
+        raise DataError(f"the table {file} cannot be used: {error.reason}; put the right file there") from error
+    try:
+        table = pd.read_parquet(io.BytesIO(data))
     except Exception as error:  # Arrow's words for a damaged file are many
         raise DataError(f"{file} is damaged or no Parquet file; write it again") from error
     missing = [name for name in wanted if name not in table]

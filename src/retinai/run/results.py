@@ -1,0 +1,64 @@
+"""The folder that a command's results go to: one command at a time, and nothing is left of one that fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from retinai.places import make_unique
+from retinai.run.lock import held
+
+
+@contextmanager
+def results_folder(folder: Path, holder: str, unique: bool, key: str = "run_dir") -> Iterator[Path]:
+    """Make a folder for results and hold it; on any error what was made in it is removed again.
+
+    Args:
+        folder: The folder, checked to be writable.
+        holder: The command, for the message of one that comes second.
+        unique: Whether the command chose the name itself, so that one that is taken gets a number.
+        key: The key that chose the folder otherwise.
+
+    Yields:
+        The folder.
+
+    Raises:
+        UserError: If another command writes there.
+    """
+    absent = [place for place in folder.parents if not place.exists()]
+    if unique:
+        folder, before = make_unique(folder), None
+    else:
+        before = set(folder.iterdir()) if folder.exists() else None
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with held(folder, holder, key):
+            try:
+                yield folder
+            except BaseException:
+                _remove_new(folder, before or set())
+                raise
+    except BaseException:
+        if before is None:
+            _remove_empty([folder, *absent])
+        raise
+
+
+def _remove_new(folder: Path, before: set[Path]) -> None:
+    """Remove what a folder holds now and did not hold before; the lock is let go of by its holder."""
+    for path in set(folder.iterdir()) - before:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders that are empty, from the deepest on; the first one that is not ends it."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

@@ -1,0 +1,47 @@
+"""Photographs of odd names and kinds through segment and explain: a row each, and no end before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retinai.files import read_csv
+
+NAMES = [b"good.png", b"\xff\xfe.png", b"a\nb.png", b"=cmd.png", b"$\\frac$.png"]
+
+
+@pytest.fixture
+def photographs(synthetic_aptos: Path, tmp_path: Path) -> Path:
+    """Five readable photographs, and what is none."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    content = next((synthetic_aptos / "train_images").iterdir()).read_bytes()
+    for name in NAMES:
+        (folder / os.fsdecode(name)).write_bytes(content)
+    (folder / "bad.png").write_bytes(b"x")
+    (folder / "loop.png").symlink_to("loop.png")
+    os.mkfifo(folder / "pipe.png")
+    return folder
+
+
+def test_segment(photographs: Path, tmp_path: Path, command: Callable[..., int]) -> None:
+    pytest.importorskip("skimage")
+    out = tmp_path / "masks"
+    assert (
+        command("segment", f"images={photographs}", f"out={out}", "vessels=sato", "num_workers=0", "preview=true") == 0
+    )
+    table = read_csv(out / "segment.csv")
+    assert len(table) == 8 and (table["error"] == "").sum() == 5
+    assert sorted(table["id"][table["error"] == ""]) == sorted(os.fsdecode(Path(os.fsdecode(n)).stem) for n in NAMES)
+    assert all((out / mask).is_file() for mask in table["mask"] if mask)
+
+
+def test_explain(photographs: Path, tiny_checkpoint: Path, tmp_path: Path, command: Callable[..., int]) -> None:
+    words = [f"images={photographs}", f"run_dir={tmp_path / 'e'}", "layer=layer1", "resamples=10", "num_workers=0"]
+    assert command("explain", f"ckpt={tiny_checkpoint}", *words, "accelerator=cpu") == 0
+    table = read_csv(tmp_path / "e" / "maps.csv")
+    assert len(table) == 5 and all((tmp_path / "e" / "maps" / file).is_file() for file in table["file"])
+    assert not (tmp_path / "e" / ".lock").exists()

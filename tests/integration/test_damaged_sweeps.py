@@ -86,15 +86,18 @@ def test_a_study_is_reported_without_the_figures_of_a_damaged_journal(
     journal: str, sweep: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("optuna")
-    study = {"space": {"optimizer.lr": "interval(0.1,0.2)"}, "fixed": [], "direction": "maximize"}
-    words = ["optimizer.lr=interval(0.1,0.2)"]
+    from retinai.sweeps.space import as_texts, read_space
+
+    words = ["optimizer.lr=interval(0.1,0.2)", "trainer=cpu", "logger=none"]
+    space, fixed = read_space(words)
+    study = {"space": as_texts(space), "fixed": fixed, "direction": "maximize"}
     (sweep / "sweep.json").write_text(json.dumps(RECORD | {"study": study, "words": words}))
     JOURNALS[journal](sweep / "study.journal")
     both(sweep, command, 0)
     said = capsys.readouterr().err
     assert "no figures of the study: " in said and "study.journal" in said
     assert (sweep / "study.journal").exists() == (journal != "gone")  # nothing is made by a look at it
-    again = ["-m", f"study={sweep}", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "trainer=cpu", "logger=none"]
+    again = ["-m", f"study={sweep}", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"]
     assert command("train", *again) == 2
     said = capsys.readouterr().err
     assert "study.journal" in said and "Traceback" not in said

@@ -70,7 +70,8 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
     problems: list[str] = []
     for place in map(Path, places):
         if not place.is_dir():
-            raise UserError(f"{place} is no folder; retinai runs lists the run folders")
+            what = "is no folder" if place.exists() else "does not exist"
+            raise UserError(f"{place} {what}; retinai runs lists the run folders")
         records |= {Path(record["folder"]).resolve(): record for record in find_runs(place)}
         records = {**jobs_without_run(place, problems), **records}
         for file in find_files(place, (_BENCHMARK,)):

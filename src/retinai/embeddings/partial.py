@@ -150,11 +150,12 @@ def _open_vectors(folder: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> 
     file = folder / _VECTORS
     if not file.is_file():
         raise _damaged(folder)
+    size = file.stat().st_size  # numpy makes a file that was cut as long as it should be, with zeros
     try:
         vectors = np.lib.format.open_memmap(file, "r+")
     except (ValueError, TypeError, SyntaxError) as error:  # numpy's, of headers and lengths that cannot be
         raise _damaged(folder) from error
-    if vectors.shape != shape or vectors.dtype != kind:
+    if vectors.shape != shape or vectors.dtype != kind or size != vectors.offset + vectors.nbytes:
         raise _damaged(folder)
     return vectors
 

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -193,9 +194,12 @@ def _from_hub(known: WeightFile, folder: Path, overwrite: bool) -> Path:
 
     assert known.repository is not None
     name = known.file or "model.safetensors"
+    is_new = not folder.exists()
     try:
         return Path(hf_hub_download(known.repository, name, local_dir=folder, force_download=overwrite))
     except Exception as error:  # the hub's own, http's and the file system's errors
+        if is_new and not any(file.stat().st_size for file in folder.rglob("*.incomplete")):
+            shutil.rmtree(folder, ignore_errors=True)  # nothing came that could be gone on with
         refused = access_refused(error, known.repository)
         if refused is not None:
             raise UserError(f"{known.title}: {refused}") from error

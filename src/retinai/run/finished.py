@@ -51,7 +51,8 @@ def load_runs(places: Sequence[str]) -> tuple[list[Run], list[DamagedRun]]:
 
 def _run_folders(place: Path) -> list[Path]:
     if not place.is_dir():
-        raise UserError(f"{place} is no folder; retinai runs lists the run folders")
+        what = "is no folder" if place.exists() else "does not exist"
+        raise UserError(f"{place} {what}; retinai runs lists the run folders")
     if any(is_there(place / name) for name in _RECORDS):
         return [place]
     folders = sorted({path.parent for path in find_files(place, _RECORDS)}, key=_by_numbers)

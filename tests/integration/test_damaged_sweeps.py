@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -114,3 +115,18 @@ def test_jobs_that_could_not_even_note_their_state_are_told(
     assert command("train", *words) == 2
     said = capsys.readouterr().err
     assert "2 of 2 jobs failed" in said and "job 1 (seed=1): the disk is full" in said and "Traceback" not in said
+
+
+def test_a_sweep_that_may_only_be_read_can_be_looked_at(
+    sweep: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sweep / ".lock").write_text("process 1")
+    opened = Path.open
+
+    def reading_only(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
+        if path.is_relative_to(sweep) and set(mode) & set("aw+x"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", reading_only)
+    both(sweep, command, 0)

@@ -79,11 +79,18 @@ def check_unlocked(folder: Path) -> None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether another process holds the lock of a folder."""
+    """Return whether another process holds the lock of a folder, which need not be writable."""
+    if fcntl is None or not (folder / LOCK).is_file():
+        return False
     try:
-        check_unlocked(folder)
-    except UserError:
-        return True
+        handle = (folder / LOCK).open("rb")
+    except OSError:  # of somebody else, who lets nobody read it
+        return False
+    with handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
     return False
 
 

@@ -81,7 +81,8 @@ def segment_photographs(
     *first, error = COLUMNS
     more = NAMES if plan.biomarkers else ()
     table = pd.DataFrame(known, columns=[*first, *more, error], dtype=object)  # Arrow holds no lone surrogates
-    return table.astype(dict.fromkeys((*NUMBERS, *more), float))
+    numbers = {name: pd.to_numeric(table[name]) for name in (*NUMBERS, *more)}
+    return table.assign(**numbers)
 
 
 def _segment_one(plan: Plan, job: tuple[int, str, str]) -> tuple[int, dict[str, Any]]:

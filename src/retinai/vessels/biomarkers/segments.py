@@ -73,10 +73,10 @@ def segments(mask: NDArray[np.bool_], least: float) -> list[Segment]:
     neighbours = cv2.filter2D(lines, -1, _AROUND, borderType=cv2.BORDER_CONSTANT)
     forks = (lines > 0) & (neighbours > 2)
     parts = np.where(cv2.dilate(forks.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, np.uint8(0), lines)
-    count, labels = cv2.connectedComponents(parts, connectivity=8)
+    count, numbered = cv2.connectedComponents(parts, connectivity=8)
     if count < 2:
         return []
-    labels = np.asarray(labels, np.int32)
+    labels: NDArray[np.int32] = np.asarray(numbered, np.int32)
     areas = _areas(mask, lines, labels, count)
     rows, columns = np.nonzero(labels)
     order = np.argsort(labels[rows, columns], kind="stable")

@@ -22,21 +22,34 @@ run_until_limit() {
     if ! kill -0 "$step" 2>/dev/null; then break; fi
   done
   trap - USR1
+  # A job whose place another one takes gets SIGTERM some time before SLURM would end it and put it back by itself; one
+  # that leaves before that has to be put back from here, or it counts as failed.
+  if [[ -z $limit && $code -ne 0 ]] && is_preempted; then limit=preempted; fi
   if [[ -z $limit ]] || grep -qs '"status": "finished"' "$run_dir/run.json"; then return "$code"; fi
   # The first start may have spent its time on reading photographs for the cache; a later one must finish an epoch.
-  if [[ $(last_checkpoint "$run_dir") == "$before" && ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
+  if [[ $limit == reached && $(last_checkpoint "$run_dir") == "$before" && ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
     echo "error: no epoch was finished within the time limit, so the job is not put back; ask for more --time" >&2
     return 1
   fi
   # Requeueing ends this shell as well, by SIGTERM, as soon as the controller likes: so it is told before, and SIGTERM
   # is ignored, because the exit code and an error are still wanted.
   trap '' TERM
-  echo "time limit: the job is put back in the queue and goes on from $run_dir"
+  echo "$([[ $limit == reached ]] && echo "time limit" || echo "another job takes this place"): the job is put back in" \
+    "the queue and goes on from $run_dir"
   if ! scontrol requeue "$SLURM_JOB_ID"; then
     echo "error: this site does not requeue jobs; go on with resume=true run_dir=$run_dir in a new job" >&2
     return 1
   fi
   return "$code"
+}
+
+# is_preempted: whether another job has taken this job's place since it was started the last time.
+is_preempted() {
+  local shown taken started
+  shown=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null || true)
+  taken=$(sed -n 's/.*PreemptTime=\([0-9][^ ]*\).*/\1/p' <<<"$shown")
+  started=$(sed -n 's/.* StartTime=\([0-9][^ ]*\).*/\1/p' <<<" $shown")
+  [[ -n $taken && ! $taken < $started ]]
 }
 
 # last_checkpoint RUN_DIR: when its last.ckpt was written, empty if there is none.

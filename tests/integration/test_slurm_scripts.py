@@ -237,6 +237,15 @@ def test_a_job_that_is_told_of_its_time_limit_requeues_itself_and_goes_on(submit
 
 
 @pytest.mark.slow
+def test_a_job_whose_place_another_takes_goes_on(submitted: Callable[..., Job], tmp_path: Path) -> None:
+    job = submitted()
+    job.wait("epoch      2/")
+    other = ["sbatch", "--partition=urgent", "--exclusive", f"--output={tmp_path / 'other.log'}", "--wrap", "sleep 1"]
+    subprocess.run(other, check=True, timeout=60, capture_output=True)
+    job.goes_on()
+
+
+@pytest.mark.slow
 def test_a_job_with_a_limit_of_a_minute_goes_on_by_itself(submitted: Callable[..., Job]) -> None:
     job = submitted(time="1", signal="B:USR1@5")
     job.wait("time limit: stopping the training")
@@ -276,3 +285,28 @@ def test_a_job_is_put_back_only_while_it_gets_on(
     assert said in done.stdout + done.stderr
     assert asked.exists() == ("back in the queue" in said)
     assert not asked.exists() or asked.read_text() == "requeue 7\n"
+
+
+@pytest.mark.parametrize(
+    ("taken", "code", "put_back"),
+    [
+        ("2026-01-31T12:05:00", 143, True),
+        ("2026-01-31T11:00:00", 1, False),  # in an earlier start; what failed now is the training
+        ("None", 143, False),  # cancelled
+        ("2026-01-31T12:05:00", 0, False),  # it had ended just then
+    ],
+)
+def test_a_job_is_put_back_when_another_took_its_place(tmp_path: Path, taken: str, code: int, put_back: bool) -> None:
+    """The decision alone; `scontrol` tells what SLURM would, and writes down what it was asked."""
+    asked = tmp_path / "asked"
+    script = f"""source slurm/until_limit.sh
+        scontrol() {{
+          if [[ $1 == show ]]; then
+            printf '   StartTime=2026-01-31T12:00:00 EndTime=2026-01-31T13:00:00\\n'
+            printf '   PreemptEligibleTime=2026-01-31T12:00:00 PreemptTime={taken}\\n'
+          else echo "$*" >> {asked}; fi
+        }}
+        run_until_limit {tmp_path} bash -c 'exit {code}'"""
+    done = run_bash("-c", script, SLURM_JOB_ID="7")
+    assert done.returncode == code, done.stderr
+    assert asked.exists() == put_back and ("another job takes this place" in done.stdout) == put_back

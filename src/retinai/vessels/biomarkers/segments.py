@@ -119,7 +119,7 @@ def _areas(
 
 def _walk(places: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the pixels of a line without forks from one end to the other; a ring begins anywhere."""
-    there = {tuple(place): place for place in places.tolist()}
+    there = dict.fromkeys((int(x), int(y)) for x, y in places.tolist())
     around = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy]
     around.sort(key=lambda step: abs(step[0]) + abs(step[1]))  # straight steps first, so that corners are not cut
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from retinai.synthetic.camera import Frame, tissue_noise
 from retinai.synthetic.canvas import Floats, blur, falloff, smooth_noise
+from retinai.synthetic.persons import Person
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def draw_eye(
     cup_to_disc: float | None = None,
     myopia: bool = False,
     hypertension: bool = False,
+    person: Person | None = None,
 ) -> Eye:
     """Return the anatomy of one eye.
 
@@ -55,16 +57,15 @@ def draw_eye(
         cup_to_disc: Vertical cup-to-disc ratio; None draws a healthy one (0.2 to 0.5).
         myopia: Tessellated background and a pale crescent beside the disc.
         hypertension: Narrow arteries that wind more.
+        person: Whose eye it is: pigment and vessels are then that person's, up to what differs from eye to eye.
     """
     fovea = np.array([-0.14, 0.03]) + rng.normal(0, [0.09, 0.04])
     disc = fovea + np.array([rng.uniform(0.64, 0.74), -0.06 + rng.normal(0, 0.03)])
-    # From pale orange (little pigment) to deep red-brown.
-    pigment = float(rng.uniform(0, 1))
-    colour = np.array([222.0, 128, 62]) * (1 - pigment) + np.array([172.0, 72, 30]) * pigment
+    colour = _background(float(rng.uniform(0, 1)))
     colour = colour * rng.uniform([0.95, 0.88, 0.75], [1.05, 1.12, 1.3])
     ratio = float(rng.uniform(0.2, 0.5)) if cup_to_disc is None else cup_to_disc
-    narrow = float(rng.uniform(0.45, 0.6)) if hypertension else 1.0
-    return Eye(
+    narrow = float(rng.uniform(0.6, 0.75)) if hypertension else 1.0
+    eye = Eye(
         disc=(float(disc[0]), float(disc[1])),
         disc_radius=float(rng.uniform(0.12, 0.15)),
         cup_to_disc=ratio,
@@ -76,6 +77,26 @@ def draw_eye(
         vein_width=float(rng.uniform(0.0195, 0.024)),
         tortuosity=float(rng.uniform(0.6, 1.3)) * (1.5 if hypertension else 1.0),
     )
+    return eye if person is None else _as_of(rng, eye, person, narrow, myopia, hypertension)
+
+
+def _as_of(rng: np.random.Generator, eye: Eye, person: Person, narrow: float, myopia: bool, hypertension: bool) -> Eye:
+    """Return the eye with its person's pigment and vessels; eyes of one person differ by a few per cent."""
+    tint, near = np.asarray(person.tint), rng.normal(1, 0.03, 3)
+    colour = _background(person.pigment) * tint * near
+    return replace(
+        eye,
+        colour=(float(colour[0]), float(colour[1]), float(colour[2])),
+        tessellation=eye.tessellation if myopia else person.tessellation,
+        artery_width=person.artery_width * narrow,
+        vein_width=person.vein_width,
+        tortuosity=person.tortuosity * (1.3 if hypertension else 1.0),
+    )
+
+
+def _background(pigment: float) -> np.ndarray:
+    """Return the colour of a background, from pale orange (0, little pigment) to deep red-brown (1)."""
+    return np.array([222.0, 128, 62]) * (1 - pigment) + np.array([172.0, 72, 30]) * pigment
 
 
 def paint_background(rng: np.random.Generator, eye: Eye, frame: Frame) -> Floats:

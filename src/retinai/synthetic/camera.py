@@ -15,7 +15,10 @@ from retinai.synthetic.canvas import Floats, Points, blur, falloff, smooth_noise
 FRAMES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     "aptos": ((1.0, 0.96, 0.99, 0.5), (0.757, 0.97, 0.99, 0.5), (0.757, 1.10, 1.24, 0.5), (0.664, 1.08, 1.2, 0.5)),
     "idrid": ((2848 / 4288, 1.17, 1.21, 0.465),),
-    "odir": ((0.75, 0.96, 0.99, 0.5), (0.667, 1.02, 1.2, 0.5), (1.0, 0.96, 0.99, 0.5)),
+    "canon": ((0.75, 0.96, 0.99, 0.5), (0.667, 1.02, 1.1, 0.5)),
+    "zeiss": ((0.667, 1.02, 1.2, 0.5),),
+    "kowa": ((1.0, 0.96, 0.99, 0.5), (0.75, 0.96, 0.99, 0.49)),
+    "topcon": ((0.75, 1.02, 1.12, 0.51),),
     "square": ((1.0, 0.97, 0.995, 0.5),),
 }
 
@@ -87,7 +90,7 @@ class Exposure:
         gain: Exposure per RGB channel, about 1.
         vignette: Loss of light at the edge, 0 to 1.
         tilt: Slope of the illumination along x and y, per radius.
-        haze: Share of scattered light, 0 (clear) to 1 (nothing else); a cataract has 0.45 or more.
+        haze: Share of scattered light, 0 (clear) to 1 (nothing else); a cataract has 0.4 or more.
         sharpness: Blur of the lens in radii.
         noise: Standard deviation of the sensor's noise, on a scale of 0 to 255.
         crescent: Strength of a pale reflex along one side of the edge, 0 to 1.
@@ -117,7 +120,7 @@ def draw_exposure(rng: np.random.Generator, haze: float = 0.0) -> Exposure:
         gain=(float(gain[0]), float(gain[1]), float(gain[2])),
         vignette=float(rng.uniform(0.15, 0.5)),
         tilt=(float(rng.normal(0, 0.1)), float(rng.normal(0, 0.08))),
-        haze=float(np.clip(haze + abs(rng.normal(0, 0.06)), 0, 0.8)),
+        haze=float(np.clip(haze + abs(rng.normal(0, 0.06)), 0, max(0.8, haze))),
         sharpness=float(rng.uniform(0.0015, 0.004) + 0.012 * haze),
         noise=float(rng.uniform(1.0, 3.2)),
         crescent=float(max(0.0, rng.uniform(-1.2, 0.8))),

@@ -12,6 +12,7 @@ import cv2
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.errors import UserError
 from retinai.places import check_folder, whole_folder
+from retinai.synthetic.devices import cameras_of
 from retinai.synthetic.layout_aptos import plan_aptos
 from retinai.synthetic.layout_idrid import plan_idrid
 from retinai.synthetic.layout_oculomics import plan_oculomics, read_log_odds
@@ -28,7 +29,10 @@ LAYOUTS: dict[str, tuple[Planner, int]] = {
     "odir_course": (plan_odir_course, 32),
     "oculomics": (plan_oculomics, 40),
 }
+# Layouts whose patients are photographed by one of several cameras.
+WITH_CAMERAS = ("odir", "odir_kaggle", "odir_course")
 SMALLEST, LARGEST = 64, 4288
+DRAWN_SIZE = 512  # of a longer side where none is given
 # Drawing a pixel takes about as long as decoding so many bytes, by which the number of processes is chosen.
 _BYTES_PER_PIXEL = 4
 
@@ -43,6 +47,7 @@ def write_cohort(
     progress: bool = True,
     masks: bool = False,
     log_odds: Mapping[str, float] | None = None,
+    camera: str = "mixed",
 ) -> None:
     """Draw a cohort and write it as the data set's owner would publish it.
 
@@ -61,13 +66,14 @@ def write_cohort(
         masks: Also write `masks/`, which owners do not have: arteries, veins, disc and lesions as
             PNG, one folder per photograph.
         log_odds: Of `oculomics`: what the outcome depends on, keys of `layout_oculomics.LogOdds`.
+        camera: Layouts of ODIR: `mixed`, or the one camera of all photographs (`devices.CAMERAS`).
 
     Raises:
         UserError: If an argument is out of range, `out` is not empty, or the disk is full.
     """
     out = Path(out)
     _check(out, layout, n, size, seed, workers)
-    more = {"log_odds": read_log_odds(log_odds)} if layout == "oculomics" else {}
+    more = {"log_odds": read_log_odds(log_odds)} if layout == "oculomics" else _camera(layout, camera)
     plan = LAYOUTS[layout][0](n, size, seed, **more)
     count = 0 if workers == 1 else choose_workers(workers, len(plan.shots) * size * size * _BYTES_PER_PIXEL)
     with whole_folder(out) as folder:
@@ -87,9 +93,27 @@ def _check(out: Path, layout: str, n: int, size: int, seed: int, workers: int | 
         raise UserError(f"seed={seed} is negative; give 0 or more")
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers} is too few; give 1 or more, or auto")
+    check_out(out)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that is not new or empty, or cannot be written.
+
+    Raises:
+        UserError: Says what stands in the way.
+    """
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"out={out} exists and is not an empty folder; give a new folder or empty this one first")
     check_folder(out, "out")
+
+
+def _camera(layout: str, camera: str) -> dict[str, str]:
+    if layout in WITH_CAMERAS:
+        cameras_of(camera)
+        return {"camera": camera}
+    if camera != "mixed":
+        raise UserError(f"camera={camera} is of the layouts {', '.join(WITH_CAMERAS)}; leave it out with {layout}")
+    return {}
 
 
 def _draw(shots: Sequence[Shot], folder: Path, seed: int, masks: bool, workers: int, progress: bool) -> list[Facts]:

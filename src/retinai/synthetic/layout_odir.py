@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from retinai.files import write_text
+from retinai.synthetic.devices import cameras_of
 from retinai.synthetic.patients import Patient, draw_patients, flags_of
 from retinai.synthetic.photograph import Photograph, encode
 from retinai.synthetic.shots import Facts, Plan, Shot, plan_rng
@@ -37,15 +38,16 @@ _COURSE = (("train", "train.csv", 800), ("val", "val.csv", 200), ("offsite_test"
 _ONSITE = ("onsite_test", "onsite_test_submission.csv", 250)
 
 
-def plan_odir(n: int, size: int, seed: int) -> Plan:
+def plan_odir(n: int, size: int, seed: int, camera: str = "mixed") -> Plan:
     """Plan the owner's tree: the workbook, `Training Images/`, and `Testing Images/` without labels.
 
     Args:
         n: Labelled photographs, two for each patient (rounded up).
         size: Longer side in pixels.
         seed: Seed of the cohort.
+        camera: Of `devices.cameras_of`.
     """
-    cohort = _draw(n, seed)
+    cohort = _draw(n, seed, camera)
     shots = cohort.shots(size, ("Training Images/",), ("Testing Images/",))
 
     def finish(folder: Path, facts: Sequence[Facts]) -> None:
@@ -54,7 +56,7 @@ def plan_odir(n: int, size: int, seed: int) -> Plan:
     return Plan(shots, finish)
 
 
-def plan_odir_kaggle(n: int, size: int, seed: int) -> Plan:
+def plan_odir_kaggle(n: int, size: int, seed: int, camera: str = "mixed") -> Plan:
     """Plan Kaggle's tree: `full_df.csv`, `preprocessed_images/`, and the owner's tree two folders down.
 
     In `full_df.csv` the columns N to O speak of the patient, `labels` and `target` of the eye.
@@ -63,18 +65,20 @@ def plan_odir_kaggle(n: int, size: int, seed: int) -> Plan:
         n: Labelled photographs, two for each patient (rounded up).
         size: Longer side in pixels.
         seed: Seed of the cohort.
+        camera: Of `devices.cameras_of`.
     """
-    cohort = _draw(n, seed)
+    cohort = _draw(n, seed, camera)
     shots = cohort.shots(size, (f"{_KAGGLE}/Training Images/",), (f"{_KAGGLE}/Testing Images/",))
-    training = 2 * len(cohort.patients)
-    shots[:training] = [replace(shot, writer=SquareWriter(Path(shot.files[0]).name, size)) for shot in shots[:training]]
+    seen = [bool(record.classes) for patient in cohort.patients for record in patient.eyes]
+    for number in np.flatnonzero(seen):  # eyes without a fundus are no part of Kaggle's additions
+        shots[number] = replace(shots[number], writer=SquareWriter(Path(shots[number].files[0]).name, size))
 
     def finish(folder: Path, facts: Sequence[Facts]) -> None:
         rows = [_row(p, as_text=False) for p in cohort.patients]
         write_xlsx(folder / _KAGGLE / "data.xlsx", _HEADER, rows)
         header = [*_HEADER, "filepath", "labels", "target", "filename"]
         # All right eyes come first, as in Kaggle's file.
-        lines = [_kaggle_row(p, eye) for eye in (1, 0) for p in cohort.patients]
+        lines = [_kaggle_row(p, eye) for eye in (1, 0) for p in cohort.patients if p.eyes[eye].classes]
         _write_csv(folder / "full_df.csv", header, lines)
 
     return Plan(shots, finish)
@@ -102,7 +106,7 @@ class SquareWriter:
         file.write_bytes(encode(np.asarray(square, dtype=np.uint8), ".jpg"))
 
 
-def plan_odir_course(n: int, size: int, seed: int) -> Plan:
+def plan_odir_course(n: int, size: int, seed: int, camera: str = "mixed") -> Plan:
     """Plan the course's tree: four parts with `id,D,G,A`; as published, patients are shared between parts.
 
     The labels of the on-site part are zeros to be filled in by who takes part.
@@ -111,11 +115,13 @@ def plan_odir_course(n: int, size: int, seed: int) -> Plan:
         n: Photographs of train, val and offsite_test together; the on-site part has a fifth as many more.
         size: Side of the square photographs in pixels; the course's own are 256.
         seed: Seed of the cohort.
+        camera: Of `devices.cameras_of`.
     """
     rng = plan_rng(seed)
     onsite = max(4, round(n * _ONSITE[2] / 1200))
-    patients = draw_patients(rng, (n + onsite + 1) // 2)
-    eyes = [(patient, eye) for patient in patients for eye in (0, 1)][: n + onsite]
+    # A few patients more, because eyes without a fundus are no part of the course.
+    patients = draw_patients(rng, (n + onsite) // 2 + 4 + (n + onsite) // 50, cameras_of(camera))
+    eyes = [(patient, eye) for patient in patients for eye in (0, 1) if patient.eyes[eye].classes][: n + onsite]
     # Eyes, not patients, are dealt to the parts: so are those of the published split.
     eyes = [eyes[int(i)] for i in rng.permutation(len(eyes))]
     counts = [round(n * share / 1200) for _, _, share in _COURSE]
@@ -128,7 +134,8 @@ def plan_odir_course(n: int, size: int, seed: int) -> Plan:
         for patient, eye in part:
             photograph, record = f"{patient.number}_{_EYES[eye]}.jpg", patient.eyes[eye]
             path = f"images/{name}/{photograph}"
-            shots.append(Shot(len(shots), (path,), record.findings, "square", size, mirrored=eye == 0))
+            left = eye == 0
+            shots.append(Shot(len(shots), (path,), record.findings, "square", size, left, person=patient.person))
             known = file != _ONSITE[1]
             flags = flags_of(record.classes, ODIR_COURSE.classes) if known else [0, 0, 0]
             rows.append([photograph, *flags])
@@ -153,21 +160,18 @@ class _Cohort:
             for patient in patients:
                 for eye, record in enumerate(patient.eyes):
                     files = tuple(f"{folder}{patient.number}_{_EYES[eye]}.jpg" for folder in folders)
-                    shots.append(Shot(len(shots), files, record.findings, "odir", size, mirrored=eye == 0))
+                    person, left = patient.person, eye == 0
+                    shots.append(Shot(len(shots), files, record.findings, person.camera, size, left, person=person))
         return shots
 
 
-def _draw(n: int, seed: int) -> _Cohort:
-    rng = plan_rng(seed)
-    patients = draw_patients(rng, (n + 1) // 2)
+def _draw(n: int, seed: int, camera: str) -> _Cohort:
+    rng, cameras = plan_rng(seed), cameras_of(camera)
+    patients = draw_patients(rng, (n + 1) // 2, cameras)
     # The owner numbers the patients without labels on from those with labels, with a gap.
-    unlabelled = draw_patients(rng, max(8, n // 40))[: max(2, n // 40)]
+    unlabelled = draw_patients(rng, max(8, n // 40), cameras)[: max(2, n // 40)]
     first = (patients[-1].number // 100 + 1) * 100
-    return _Cohort(patients, [_renumber(p, first + p.number) for p in unlabelled])
-
-
-def _renumber(patient: Patient, number: int) -> Patient:
-    return Patient(number, patient.age, patient.sex, patient.eyes)
+    return _Cohort(patients, [replace(p, number=first + p.number) for p in unlabelled])
 
 
 def _row(patient: Patient, as_text: bool) -> list[object]:

@@ -24,6 +24,8 @@ Kind = Literal[
     "vitreous_haemorrhage",
     "drusen",
     "laser_spot",
+    "atrophy",
+    "pigment_clump",
 ]
 KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
 
@@ -35,8 +37,10 @@ _DARK: dict[str, tuple[float, float, float]] = {
     "neovascularisation": (0.26, 0.95, 0.5),
     "preretinal_haemorrhage": (0.5, 1.5, 1.3),
     "vitreous_haemorrhage": (0.55, 1.05, 0.8),
+    "pigment_clump": (0.75, 0.8, 0.6),
 }
 _PALE: dict[str, tuple[tuple[float, float, float], float]] = {
+    "atrophy": ((240, 206, 150), 0.75),
     "drusen": ((236, 190, 108), 0.7),
     "soft_exudate": ((242, 222, 186), 0.8),
     "hard_exudate": ((255, 226, 104), 0.95),
@@ -48,6 +52,8 @@ _SOFT = {
     "haemorrhage": 0.0035,
     "vitreous_haemorrhage": 0.05,
     "drusen": 0.003,
+    "atrophy": 0.006,
+    "pigment_clump": 0.004,
     "preretinal_haemorrhage": 0.004,
 }
 

@@ -7,20 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retinai.synthetic.keywords import NO_FUNDUS, NO_FUNDUS_SHARE, describe
+from retinai.synthetic.persons import Person, draw_person
 from retinai.synthetic.photograph import Findings
 from retinai.tasks.known import ODIR_8
 
-# Share of patients by their main disease; ODIR's own are .33 .32 .06 .06 .05 .03 .05 .28 with more than one each.
-_SHARES = {"N": 0.30, "D": 0.24, "G": 0.09, "C": 0.08, "A": 0.08, "H": 0.06, "M": 0.07, "O": 0.08}
-_RETINOPATHY = (
-    "mild nonproliferative retinopathy",
-    "moderate non proliferative retinopathy",
-    "severe nonproliferative retinopathy",
-    "proliferative diabetic retinopathy",
-)
-_OTHERS = ("drusen", "macular epiretinal membrane", "myelinated nerve fibers", "laser spot")
-# Remarks about a photograph, which say nothing of a disease.
-_REMARKS = ("lens dust", "image offset")
+# Share of patients by the rarest of their diseases. ODIR's are .32 .21 .23 .06 .05 .05 .05 .03: rare diseases are
+# more frequent here, because what occurs in four patients of a small cohort can be neither learned nor measured.
+_SHARES = {"N": 0.19, "D": 0.15, "O": 0.15, "C": 0.10, "G": 0.11, "A": 0.10, "M": 0.10, "H": 0.10}
+# What patients with that disease have, with the number of ODIR's patients who have it (3,358 of them counted).
+_TOGETHER: dict[str, dict[str, int]] = {
+    "N": {"": 1080},
+    "D": {"D": 697},
+    "O": {"O": 506, "DO": 262},
+    "C": {"C": 143, "DC": 31, "CO": 22, "DCO": 7},
+    "G": {"G": 118, "GO": 30, "DG": 22, "DGO": 7},
+    "A": {"A": 117, "DA": 14, "AO": 13, "GA": 10},
+    "M": {"M": 105, "MO": 39, "DM": 14, "GM": 5},
+    "H": {"DH": 44, "H": 36, "HO": 8, "GH": 5, "AH": 4},
+}
+# Of the patients with a disease, the share of those who have it in both eyes, as ODIR's keywords tell.
+_BOTH = {"D": 0.61, "G": 0.54, "C": 0.48, "A": 0.72, "H": 0.87, "M": 0.54, "O": 0.19}
+# Age of ODIR's patients by disease (mean, standard deviation), and the share of women among them.
+_AGES = {"N": (57, 11), "D": (56, 10), "G": (63, 12), "C": (66, 12), "A": (61, 11), "H": (56, 8), "M": (57, 19),
+         "O": (59, 11)}  # fmt: skip
+_WOMEN = {"N": 0.44, "D": 0.44, "G": 0.42, "C": 0.58, "A": 0.46, "H": 0.37, "M": 0.64, "O": 0.5}
 
 
 @dataclass(frozen=True)
@@ -30,17 +41,19 @@ class EyeRecord:
     Args:
         findings: What is drawn.
         keywords: The owner's words for it.
-        classes: Letters of ODIR_8.
+        classes: Letters of ODIR_8; none where the photograph shows no fundus.
+        separator: What joins the keywords in the owner's cell.
     """
 
     findings: Findings
     keywords: tuple[str, ...]
     classes: frozenset[str]
+    separator: str = "\uff0c"
 
     @property
     def text(self) -> str:
-        """The cell of the owner's table: keywords joined by a full-width comma."""
-        return "\uff0c".join(self.keywords)
+        """The cell of the owner's table: keywords joined by a comma, nearly always a full-width one."""
+        return self.separator.join(self.keywords)
 
 
 @dataclass(frozen=True)
@@ -52,12 +65,14 @@ class Patient:
         age: Age in years.
         sex: `Female` or `Male`.
         eyes: Left and right eye.
+        person: What the photographs of both eyes share.
     """
 
     number: int
     age: int
     sex: str
     eyes: tuple[EyeRecord, EyeRecord]
+    person: Person
 
     @property
     def flags(self) -> list[int]:
@@ -66,72 +81,57 @@ class Patient:
         return [int(name in found if name != "N" else not found) for name in ODIR_8.classes]
 
 
-def draw_patients(rng: np.random.Generator, count: int) -> list[Patient]:
+def draw_patients(rng: np.random.Generator, count: int, cameras: Sequence[str] = ("canon",)) -> list[Patient]:
     """Return patients with ascending numbers that skip some, each disease at least once.
+
+    Diseases occur together, in both eyes, and at an age as in ODIR's table.
 
     Args:
         rng: Source of randomness.
         count: Number of patients, at least 8.
+        cameras: Keys of `devices.CAMERAS`; each patient is photographed by one of them.
     """
     from retinai.synthetic.shots import shares
 
     names = list(_SHARES)
     numbers = np.cumsum(rng.integers(1, 4, count))
     patients = []
-    for number, disease in zip(numbers, shares(rng, count, list(_SHARES.values())), strict=True):
-        eyes = [_draw_eye(rng, names[disease])]
-        # Most diseases are in both eyes, some in one.
-        eyes.append(_draw_eye(rng, names[disease] if rng.random() < 0.65 else "N"))
-        order = rng.permutation(2)
-        age, sex = int(np.clip(rng.normal(58, 12), 14, 91)), str(rng.choice(["Female", "Male"]))
-        patients.append(Patient(int(number), age, sex, (eyes[int(order[0])], eyes[int(order[1])])))
+    for number, main in zip(numbers, shares(rng, count, list(_SHARES.values())), strict=True):
+        together = _TOGETHER[names[main]]
+        weights = np.asarray(list(together.values()), dtype=float)
+        diseases = list(together)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+        mean, spread = _AGES[names[main]]
+        age = int(np.clip(rng.normal(mean, spread), 14, 91))
+        sex = "Female" if rng.random() < _WOMEN[names[main]] else "Male"
+        person = draw_person(rng, age, str(rng.choice(list(cameras))))
+        patients.append(Patient(int(number), age, sex, _draw_eyes(rng, diseases), person))
     return patients
 
 
-def _draw_eye(rng: np.random.Generator, disease: str) -> EyeRecord:
-    """Return an eye with one disease, sometimes two, sometimes with a remark about its photograph."""
-    findings, keywords, classes = _describe(rng, disease)
-    if disease in "DH" and rng.random() < 0.12:
-        findings["haze"] = float(rng.uniform(0.42, 0.6))
-        keywords.append("cataract")
-        classes.append("C")
-    remark = rng.random()
-    if remark < 0.05:
-        keywords.insert(0, str(rng.choice(_REMARKS)))
-    elif remark < 0.07 and disease != "N":
-        findings.setdefault("haze", 0.5)
-        keywords.append("low image quality")
-    return EyeRecord(Findings(**findings), tuple(keywords), frozenset(classes))  # type: ignore[arg-type]
+def _draw_eyes(rng: np.random.Generator, diseases: str) -> tuple[EyeRecord, EyeRecord]:
+    """Return left and right eye of a patient: each disease is in both of them or in one."""
+    classes: tuple[list[str], list[str]] = ([], [])
+    for letter in diseases:
+        eyes = (0, 1) if rng.random() < _BOTH[letter] else (int(rng.integers(2)),)
+        for eye in eyes:
+            classes[eye].append(letter)
+    left, right = (_draw_eye(rng, letters) for letters in classes)
+    # Only an eye without a disease is lost, so that each disease of the plan occurs.
+    if not classes[0] and rng.random() < NO_FUNDUS_SHARE:
+        left = _unseen(rng)
+    elif not classes[1] and rng.random() < NO_FUNDUS_SHARE:
+        right = _unseen(rng)
+    return left, right
 
 
-def _describe(rng: np.random.Generator, disease: str) -> tuple[dict[str, object], list[str], list[str]]:
-    """Return findings, keywords and classes of an eye with one disease."""
-    findings: dict[str, object] = {}
-    word = "normal fundus"
-    if disease == "D":
-        grade = int(rng.choice([1, 2, 2, 3, 4]))
-        findings, word = {"grade": grade}, _RETINOPATHY[grade - 1]
-    elif disease == "G":
-        findings, word = {"cup_to_disc": float(rng.uniform(0.72, 0.9))}, "glaucoma"
-    elif disease == "C":
-        findings, word = {"haze": float(rng.uniform(0.42, 0.7))}, "cataract"
-    elif disease == "A":
-        findings = {"drusen": int(rng.integers(35, 80)), "large_drusen": True}
-        word = "dry age-related macular degeneration"
-    elif disease == "H":
-        findings, word = {"hypertension": True}, "hypertensive retinopathy"
-    elif disease == "M":
-        findings, word = {"myopia": True}, "pathological myopia"
-    elif disease == "O":
-        word = str(rng.choice(_OTHERS))
-        others: dict[str, dict[str, object]] = {
-            "drusen": {"drusen": int(rng.integers(12, 26))},
-            "macular epiretinal membrane": {"membrane": True},
-            "myelinated nerve fibers": {"nerve_fibres": True},
-            "laser spot": {"laser_spots": int(rng.integers(30, 70))},
-        }
-        findings = others[word]
-    return dict(findings), [word], [disease]
+def _draw_eye(rng: np.random.Generator, letters: Sequence[str]) -> EyeRecord:
+    findings, words, separator = describe(rng, letters)
+    return EyeRecord(findings, words, frozenset(letters or "N"), separator)
+
+
+def _unseen(rng: np.random.Generator) -> EyeRecord:
+    """Return an eye whose photograph shows no fundus: the front of the eye, or nothing."""
+    return EyeRecord(Findings(haze=0.98), (str(rng.choice(list(NO_FUNDUS))),), frozenset())
 
 
 def flags_of(classes: frozenset[str], names: Sequence[str]) -> list[int]:

@@ -8,16 +8,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from retinai.synthetic import anatomy
-from retinai.synthetic.camera import Frame, draw_exposure, draw_frame, expose
-from retinai.synthetic.canvas import Floats, blur
+from retinai.synthetic import anatomy, signs
+from retinai.synthetic.blood import paint_blood, paint_silver_wires
+from retinai.synthetic.camera import Exposure, Frame, draw_exposure, draw_frame, expose
+from retinai.synthetic.canvas import Floats
+from retinai.synthetic.devices import CAMERAS, through
 from retinai.synthetic.grading import LesionPainter, dme_risk, draw_lesions, icdr_grade
-from retinai.synthetic.lesions import KINDS, Kind, Lesions, lesion_map, lesion_masks, paint_lesions
+from retinai.synthetic.lesions import KINDS, Kind, Lesion, Lesions, lesion_map, lesion_masks, paint_lesions
+from retinai.synthetic.persons import Person
 from retinai.synthetic.vessels import VesselMaps, grow_vessels, paint_vessels
-
-# Optical density per RGB channel of a vessel that is as wide as the map's full ink.
-_ARTERY = np.array([0.1, 0.52, 0.5], dtype=np.float32)
-_VEIN = np.array([0.28, 0.78, 0.7], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,29 @@ class Findings:
     Args:
         grade: DR grade 0 to 4.
         cup_to_disc: Vertical cup-to-disc ratio, None for a healthy one; glaucoma has 0.7 or more.
+        wedge: A lost bundle of nerve fibres, as in glaucoma.
         drusen: Number of drusen.
-        large_drusen: Larger, merging drusen, as in age-related macular degeneration.
-        haze: Cloudiness of the media, 0 to 0.8; a cataract has 0.4 or more.
-        hypertension: Narrow, winding arteries with flame haemorrhages and cotton-wool spots.
-        myopia: Tessellated background with a pale crescent beside the disc.
+        large_drusen: Larger, merging drusen with clumps of pigment, as in age-related macular degeneration.
+        wet: Also blood and exudates at the macula.
+        haze: Cloudiness of the media, 0 to 0.8; a cataract has 0.4 or more. 0.98: nothing is seen.
+        hypertension: Narrow, winding arteries like silver wires that nick the veins; in half of them also
+            flame haemorrhages and cotton-wool spots.
+        myopia: Tessellated (tigroid) background with a pale crescent beside the disc.
         membrane: Epiretinal membrane.
         nerve_fibres: Myelinated nerve fibres.
         laser_spots: Number of laser burns.
         vessels: How its vessels are; None leaves it to chance.
+        scars: Number of patches of chorioretinal atrophy.
+        vein_occlusion: Flame haemorrhages all over one quadrant.
+        dust: Specks on the lens beside those of chance.
     """
 
     grade: int = 0
     cup_to_disc: float | None = None
+    wedge: bool = False
     drusen: int = 0
     large_drusen: bool = False
+    wet: bool = False
     haze: float = 0.0
     hypertension: bool = False
     myopia: bool = False
@@ -64,6 +71,9 @@ class Findings:
     nerve_fibres: bool = False
     laser_spots: int = 0
     vessels: VesselTraits | None = None
+    scars: int = 0
+    vein_occlusion: bool = False
+    dust: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,60 +107,79 @@ class Photograph:
         return dme_risk(self.lesions, self.eye)
 
 
-def draw_photograph(rng: np.random.Generator, findings: Findings, style: str, size: int, mirrored: bool) -> Photograph:
+def draw_photograph(
+    rng: np.random.Generator, findings: Findings, style: str, size: int, mirrored: bool, person: Person | None = None
+) -> Photograph:
     """Draw one photograph.
 
     Args:
         rng: Source of randomness; the same state gives the same bytes.
         findings: What the eye has.
-        style: Camera, a key of `camera.FRAMES`.
+        style: Shape of the frame, a key of `camera.FRAMES`.
         size: Longer side in pixels.
         mirrored: True for a left eye.
+        person: Whose eye it is, and by which camera it is taken; None for chance alone.
 
     Returns:
         The photograph with its masks.
     """
     frame = draw_frame(rng, style, size, mirrored)
-    eye = anatomy.draw_eye(rng, findings.cup_to_disc, findings.myopia, findings.hypertension)
+    eye = anatomy.draw_eye(rng, findings.cup_to_disc, findings.myopia, findings.hypertension, person)
     if findings.vessels is not None:
         eye = replace(eye, **asdict(findings.vessels))
-    lesions = _draw_all_lesions(rng, findings, eye, frame)
-    vessels = paint_vessels(*grow_vessels(rng, eye, lesions.beaded), frame)
+    lesions = _draw_all_lesions(rng, findings, eye, frame, person)
+    vessels = paint_vessels(*grow_vessels(rng, eye, lesions.beaded), frame, findings.hypertension)
     maps: dict[Kind, Floats] = {}
     for kind in KINDS:
         painted = lesion_map(lesions, kind, frame)
         if painted is not None:
             maps[kind] = painted
     retina = anatomy.paint_background(rng, eye, frame)
+    if findings.wedge:
+        retina = signs.paint_wedge(rng, retina, eye, frame)
     retina, disc = anatomy.paint_disc(rng, retina, eye, frame)
     if findings.nerve_fibres:
         retina = anatomy.paint_nerve_fibres(rng, retina, eye, frame)
-    retina = _paint_blood(rng, retina, vessels)
+    if findings.hypertension:
+        retina = paint_silver_wires(rng, retina, vessels, frame.radius)
+    else:
+        retina = paint_blood(rng, retina, vessels)
+    if findings.cup_to_disc is not None:
+        retina = signs.paint_excavation(rng, retina, eye, frame)
     retina = paint_lesions(rng, retina, maps)
     if findings.membrane:
         retina = anatomy.paint_haze_of_membrane(rng, retina, eye, frame)
-    image = expose(rng, retina, frame, draw_exposure(rng, findings.haze))
+    image = expose(rng, retina, frame, _exposure(rng, findings, person))
     return Photograph(image, eye, frame, lesions, _masks(vessels, disc, lesions, maps, frame))
 
 
-def _draw_all_lesions(rng: np.random.Generator, findings: Findings, eye: anatomy.Eye, frame: Frame) -> Lesions:
+def _exposure(rng: np.random.Generator, findings: Findings, person: Person | None) -> Exposure:
+    """Return the exposure by chance, and by the camera and the lens of the person where one is known."""
+    exposure = draw_exposure(rng, findings.haze)
+    exposure = replace(exposure, dust=exposure.dust + findings.dust)
+    if person is None:
+        return exposure
+    return through(exposure, CAMERAS[person.camera], person.lens_blue, person.lens_haze)
+
+
+def _draw_all_lesions(
+    rng: np.random.Generator, findings: Findings, eye: anatomy.Eye, frame: Frame, person: Person | None
+) -> Lesions:
     """Return the lesions of the grade and of the other diseases."""
     graded = draw_lesions(rng, findings.grade, eye, frame)
     painter = LesionPainter(rng, eye, frame)
-    more = painter.drusen(findings.drusen, 0.03 if findings.large_drusen else 0.016) if findings.drusen else []
+    more: list[Lesion] = []
+    if findings.large_drusen:
+        more += signs.macular_degeneration(painter, findings.drusen, findings.wet)
+    else:
+        more += painter.drusen(findings.drusen, 0.016)
     more += painter.laser_spots(findings.laser_spots)
-    if findings.hypertension:
+    if findings.hypertension and rng.random() < 0.5:
         more += painter.haemorrhages(int(rng.integers(4, 10))) + painter.soft_exudates(int(rng.integers(2, 5)))
+    more += signs.scars(painter, findings.scars)
+    more += signs.occluded_vein(painter) if findings.vein_occlusion else []
+    more += signs.hard_drusen(painter, person.age) if person is not None else []
     return Lesions(graded.items + tuple(more), graded.fovea, graded.beaded)
-
-
-def _paint_blood(rng: np.random.Generator, retina: Floats, vessels: VesselMaps) -> Floats:
-    """Let the vessels absorb light; arteries keep a pale line along their middle."""
-    strength = float(rng.uniform(0.85, 1.15))
-    reflex = 1 - np.float32(rng.uniform(0.3, 0.6)) * vessels.reflex
-    depth = np.maximum((vessels.artery * reflex)[..., None] * _ARTERY, vessels.vein[..., None] * _VEIN)
-    shadow = blur(np.maximum(vessels.artery, vessels.vein), 2.0)[..., None] * np.float32(0.08)
-    return np.asarray(retina * np.exp(-strength * (depth + shadow)), dtype=np.float32)
 
 
 def _masks(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from retinai.synthetic.persons import Person
 from retinai.synthetic.photograph import Findings, Photograph, draw_photograph, encode
 
 # Streams of randomness that must not meet: photograph number i draws from (seed, _PHOTOGRAPHS, i),
@@ -28,6 +29,7 @@ class Shot:
         size: Longer side in pixels.
         mirrored: True for a left eye.
         writer: Writes more files from the photograph (masks of an owner's own form), or None.
+        person: Whose eye it is, where both eyes of a patient are to look alike; None for chance alone.
     """
 
     index: int
@@ -37,6 +39,7 @@ class Shot:
     size: int
     mirrored: bool
     writer: Callable[[Photograph, Path], None] | None = None
+    person: Person | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def take(shot: Shot, folder: Path, seed: int, masks: bool = False) -> Facts:
         masks: Also write `masks/<file without suffix>/<name>.png`, 0 or 255.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _PHOTOGRAPHS, shot.index]))
-    photograph = draw_photograph(rng, shot.findings, shot.style, shot.size, shot.mirrored)
+    photograph = draw_photograph(rng, shot.findings, shot.style, shot.size, shot.mirrored, shot.person)
     first = folder / shot.files[0]
     first.parent.mkdir(parents=True, exist_ok=True)
     first.write_bytes(encode(photograph.image, first.suffix))

@@ -46,7 +46,8 @@ def next_command(out: Path, layout: str) -> str:
 
     if layout == "oculomics":
         return f"python train.py data=table {shlex.quote(f'data.file={out / TABLE}')}"
-    return f"python train.py data={_ENTRY[layout]} {shlex.quote(f'data.root={out}')}"
+    loss = " loss=bce" if _ENTRY[layout] == "odir" else ""
+    return f"python train.py data={_ENTRY[layout]} {shlex.quote(f'data.root={out}')}{loss}"
 
 
 def _grades(values: list[int]) -> list[tuple[str, int]]:

@@ -72,11 +72,21 @@ def grow_vessels(rng: np.random.Generator, eye: Eye, beaded: Sequence[int] = ())
     return trees[0], trees[1]
 
 
-def paint_vessels(arteries: Sequence[Vessel], veins: Sequence[Vessel], frame: Frame) -> VesselMaps:
-    """Draw the trees as maps of the frame."""
+def paint_vessels(
+    arteries: Sequence[Vessel], veins: Sequence[Vessel], frame: Frame, silver: bool = False
+) -> VesselMaps:
+    """Draw the trees as maps of the frame.
+
+    Args:
+        arteries: Trunks of the arteries.
+        veins: Trunks of the veins.
+        frame: Where the field of view lies.
+        silver: The reflex covers most of each artery but the smallest, as in hypertension.
+    """
     artery = [v for trunk in arteries for v in trunk.walk()]
     vein = [v for trunk in veins for v in trunk.walk()]
-    wide = [Vessel(v.points, v.widths * 0.3) for v in artery if v.widths[0] > 0.011]
+    share, thinnest = (0.7, 0.004) if silver else (0.3, 0.011)
+    wide = [Vessel(v.points, v.widths * share) for v in artery if v.widths[0] > thinnest]
     return VesselMaps(*(_paint(vessels, frame) for vessels in (artery, vein, wide)))
 
 

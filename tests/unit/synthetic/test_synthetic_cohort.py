@@ -130,7 +130,7 @@ def test_odir_workbook(synthetic_odir: Path) -> None:
 def test_odir_of_kaggle(synthetic_odir_kaggle: Path) -> None:
     table = pd.read_csv(synthetic_odir_kaggle / "full_df.csv")
     assert list(table.columns)[-4:] == ["filepath", "labels", "target", "filename"]
-    assert len(table) == 60
+    assert 56 <= len(table) <= 60  # all but the eyes that show no fundus
     assert {p.name for p in (synthetic_odir_kaggle / "preprocessed_images").iterdir()} == set(table["filename"])
     inner = synthetic_odir_kaggle / "ODIR-5K" / "ODIR-5K"
     assert {p.name for p in inner.iterdir()} == {"data.xlsx", "Training Images", "Testing Images"}

@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "export": "write a checkpoint as a folder that grades without PyTorch",
     "benchmark": "time a grader on a CPU beside the networks that it replaces",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",
-    "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner",
+    "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner, or photographs by a generator",
     "segment": "write the vessels of photographs as masks: arteries, veins",
     "runs": "list the runs",
     "report": "put runs side by side: intervals, and spread over folds and seeds",
@@ -42,7 +42,10 @@ _WORDS: dict[str, str] = {"report": "runs", "dashboard": "runs"}
 # Keys that take several values: `retinai probe shots=1,5,10` is `shots=[1,5,10]`, unless -m asks for a run of each.
 _SEVERAL: dict[str, tuple[str, ...]] = {"probe": ("embeddings", "target", "shots")}
 # Keys that Hydra would take for the choice of a group of that name: `retinai predict model=FOLDER`.
-_SPELLED_OUT: dict[str, dict[str, str]] = {"predict": {"model": "model.folder"}}
+_SPELLED_OUT: dict[str, dict[str, str]] = {
+    "predict": {"model": "model.folder"},
+    "synthesize": {"from": "generator.ckpt", "class": "generator.label"},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

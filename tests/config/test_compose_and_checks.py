@@ -26,7 +26,7 @@ LANGUAGE = {
 
 def override(group: str, option: str) -> list[str]:
     if group == "init":
-        return [f"+init={option}", *(["init.path=some.ckpt"] if option == "ckpt" else [])]
+        return [f"+init={option}", *(["init.path=some.ckpt"] if option != "idrid_ckpt" else [])]
     if (group, option) == ("model", "distiller"):
         return ["model=distiller", "teacher.ckpt=some.ckpt"]
     language = group == "prompt" or (group, option) in LANGUAGE
@@ -79,7 +79,7 @@ def test_every_bad_override_is_told_at_once_with_the_valid_choices() -> None:
     [
         (["+nonsense=1"], "nonsense"),
         (["+loss.nonsense=1"], "nonsense"),
-        (["trainer.max_epochs=0"], "trainer.max_epochs"),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs"),
         (["seed=abc"], "seed"),
         (["data.folds=5", "data.fold=5"], "data.fold=5"),
         (["resume=true"], "run_dir"),
@@ -132,7 +132,7 @@ def test_double_balancing_is_allowed_on_request() -> None:
 
 def test_all_problems_of_the_checks_come_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        check("train", compose("train", ["seed=-1", "trainer.max_epochs=0", "resume=true"]))
+        check("train", compose("train", ["seed=-1", "trainer.max_epochs=-1", "resume=true"]))
     assert len(caught.value.problems) == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from retinai.files import read_csv
+from retinai.modules.checkpoint import store_calibration
 
 Command = Callable[..., int]
 
@@ -96,6 +98,49 @@ def test_a_list_that_cannot_be_followed_is_refused(
     assert reason in said and file.name in said and "predicting" not in said
     assert not (tmp_path / "p.csv").exists()
     assert predict(command, course_checkpoint, photos, tmp_path / "p.csv", "format=retinai") == 0
+
+
+def test_thresholds_that_the_checkpoint_does_not_keep_are_refused(
+    course_checkpoint: Path, course: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = course / "images" / "onsite_test"
+    assert predict(command, course_checkpoint, photos, tmp_path / "p.csv", "thresholds=validation") == 2
+    assert "needs thresholds per label, which the model does not keep" in capsys.readouterr().err
+
+
+def test_stored_thresholds_decide_what_is_submitted(
+    course_checkpoint: Path, course: Path, command: Command, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(course_checkpoint.parents[1], tmp_path / "run")) / "checkpoints" / "best.ckpt"
+    thresholds = {"D": 0.0, "G": 1.0, "A": 1.0}
+    store_calibration(
+        checkpoint, {"temperature": 2.0, "scaling": "sigmoid", "operating_points": {}, "thresholds": thresholds}
+    )
+    photos = course / "images" / "onsite_test"
+    assert predict(command, checkpoint, photos, tmp_path / "p.csv", "thresholds=validation") == 0
+    table = read_csv(tmp_path / "p.csv")
+    assert set(table["D"]) == {"1"} and set(table["G"]) == set(table["A"]) == {"0"}
+    words = [f"ckpt={checkpoint}", "thresholds=validation", f"run_dir={tmp_path / 'e'}", "split=val", "num_workers=0"]
+    assert command("evaluate", *words, "accelerator=cpu", f"paths.cache={tmp_path / 'cache'}") == 0
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["per_class"]["D"]["recall"]["value"] == 1
+    assert metrics["per_class"]["G"]["recall"]["value"] == 0
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["thresholds"] == thresholds
+
+
+def test_patients_are_measured_beside_photographs(
+    course_checkpoint: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"ckpt={course_checkpoint}", "split=train", "level=patient", "pooling=noisy_or", "num_workers=0"]
+    places = [f"run_dir={tmp_path / 'e'}", f"paths.cache={tmp_path / 'cache'}"]
+    assert command("evaluate", *words, *places, "accelerator=cpu") == 0
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    photographs, patients = (read_csv(tmp_path / "e" / f"{name}.csv") for name in ("predictions", "patients"))
+    assert metrics["per_patient"]["n"] == metrics["patients"] == len(patients) == photographs["patient"].nunique()
+    assert metrics["per_patient"]["patients_with_two_eyes"] == int((photographs["patient"].value_counts() == 2).sum())
+    assert "noisy_or of the eyes" in capsys.readouterr().out
+    assert command("evaluate", *words, "thresholds=validation", f"run_dir={tmp_path / 'f'}") == 2
+    assert "were fitted on photographs" in capsys.readouterr().err
 
 
 def test_some_of_the_listed_photographs_are_no_submission(

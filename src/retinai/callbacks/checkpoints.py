@@ -92,3 +92,16 @@ class LastCheckpoint(RunCheckpoint):
 
     def __init__(self, run_folder: str | Path) -> None:
         super().__init__(run_folder, "last")
+
+
+def keep_untrained(trainer: Trainer, module: LightningModule, run_folder: Path) -> None:
+    """Write the start weights as both checkpoints of a run without training (`trainer.max_epochs=0`).
+
+    Args:
+        trainer: The run's trainer, not used before.
+        module: The module with its start weights.
+        run_folder: The run folder.
+    """
+    trainer.strategy.connect(module)
+    for name in ("best", "last"):
+        trainer.save_checkpoint(run_folder / "checkpoints" / f"{name}.ckpt", weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
     from retinai.modules.grading import GradingModule
     from retinai.prediction.predictions import Predictions
+    from retinai.reports.parts import ReportPart
 
 RECORD = "evaluation.json"
 # What of it W&B gets.
@@ -29,6 +31,7 @@ def run(cfg: DictConfig) -> None:
         cfg: The composed configuration of `conf/evaluate.yaml`, already checked.
     """
     from retinai.modules.load import load_module
+    from retinai.prediction.calibration.label_thresholds import labels_from
     from retinai.prediction.splits import predict_split
     from retinai.run.checkpoint_data import open_data, overlap_notes
     from retinai.run.console import print_notes
@@ -38,12 +41,15 @@ def run(cfg: DictConfig) -> None:
     module = load_module(checkpoint)
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))
+    thresholds = _thresholds(cfg, module)
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     datamodule.split_table(cfg.split)
     notes = [*notes, *overlap_notes(module, datamodule, str(cfg.split)), *_of_weights(module, str(datamodule.name))]
     print_notes([*datamodule.notes, *notes])
     predictions = predict_split(module, datamodule, str(cfg.split), accelerator=str(cfg.accelerator))
+    if thresholds is not None:
+        predictions = replace(predictions, decided=labels_from(predictions.probabilities, thresholds))
     folder = folder or make_unique(_default_folder(checkpoint, str(datamodule.name), str(cfg.split)))
     _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
     logger.info(f"run folder: {folder}")
@@ -53,6 +59,15 @@ def _of_weights(module: GradingModule, data: str) -> list[str]:
     from retinai.encoders.registry import weight_notes
 
     return weight_notes(module.hparams.get("backbone") or {}, data)
+
+
+def _thresholds(cfg: DictConfig, module: GradingModule) -> Any:
+    """Return the thresholds per label that are asked for; None decides by the module's rule."""
+    from retinai.prediction.calibration.label_thresholds import stored_thresholds
+
+    if cfg.thresholds == "half":
+        return None
+    return stored_thresholds(module.calibration, module.task.classes, module.decision_rule)
 
 
 def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
@@ -95,7 +110,9 @@ def _write(
         logger.info(f"{len(predictions)} photographs predicted; they have no labels, so nothing was measured")
         return
     title = f"{details['backbone']} on {datamodule.name}, {cfg.split} split"
-    parts = module.report_parts(predictions)
+    parts = list(module.report_parts(predictions))
+    if cfg.level == "patient":
+        parts.append(_patients(folder, cfg, predictions.calibrated(module.calibration)))
     metrics = write_evaluation(
         folder,
         predictions,
@@ -140,6 +157,16 @@ def _track(
     tell(plain(cfg.logger), measured, [run_folder_of(Path(cfg.ckpt))])
 
 
+def _patients(folder: Path, cfg: DictConfig, predictions: Predictions) -> ReportPart:
+    """Write `patients.csv` and return what an evaluation tells of patients."""
+    from retinai.files import write_csv
+    from retinai.reports.patients import patients_part
+
+    part, pooled = patients_part(predictions, str(cfg.pooling))
+    write_csv(folder / "patients.csv", pooled.to_frame())
+    return part
+
+
 def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModule) -> dict[str, Any]:
     from retinai import __version__
     from retinai.run.recording import git_revision, package_versions
@@ -153,6 +180,7 @@ def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModul
         "checkpoint": str(cfg.ckpt),
         "preprocessing": module.preprocessing.to_dict(),
         "decision_rule": module.decision_rule,
+        "thresholds": (module.calibration or {}).get("thresholds") if cfg.thresholds == "validation" else None,
         "data_fingerprint": datamodule.fingerprint,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "version": __version__,

@@ -96,7 +96,9 @@ def _with_checkpoint(
 
     module = load_module(cfg.ckpt)
     layout = choose_layout(str(cfg.format), module.task, photographs)
-    return predict_files(module, photographs, **options, accelerator=str(cfg.accelerator)), module.task, layout
+    thresholds = _thresholds(cfg, module)
+    table = predict_files(module, photographs, **options, accelerator=str(cfg.accelerator), thresholds=thresholds)
+    return table, module.task, layout
 
 
 def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, Any]) -> tuple[pd.DataFrame, Task, str]:
@@ -113,8 +115,19 @@ def _with_folder(cfg: DictConfig, photographs: Photographs, options: dict[str, A
         logger.warning(note)
     layout = choose_layout(str(cfg.format), grader.task, photographs)
     batch_size, workers = options["batch_size"], options["num_workers"]
-    table = grader.predict_photographs(photographs, batch_size=batch_size, workers=workers, progress=True)
+    table = grader.predict_photographs(
+        photographs, batch_size=batch_size, workers=workers, progress=True, thresholds=_thresholds(cfg, grader)
+    )
     return table, grader.task, layout
+
+
+def _thresholds(cfg: DictConfig, model: Any) -> Any:
+    """Return the thresholds per label that are asked for; None decides by the model's rule."""
+    from retinai.prediction.calibration.label_thresholds import stored_thresholds
+
+    if cfg.thresholds == "half":
+        return None
+    return stored_thresholds(model.calibration, model.task.classes, model.decision_rule)
 
 
 def _check_out(out: Any, overwrite: bool) -> Path:

@@ -31,7 +31,6 @@ def run(cfg: DictConfig) -> float | None:
     from retinai.config.wiring import as_written, unused_words
     from retinai.encoders.registry import weight_notes
     from retinai.modules.stages import run_stages
-    from retinai.modules.warm_start import load_start_weights
     from retinai.run import factories
     from retinai.run import folder as run_folder
     from retinai.run.console import print_notes
@@ -62,7 +61,7 @@ def run(cfg: DictConfig) -> float | None:
         *unused_words(cfg, launched_with()[0]),
         *told,
         *weight_notes(factories.plain(cfg.backbone), str(cfg.data.name)),
-        *(load_start_weights(start, module) if start else []),
+        *(_start_from(start, module, cfg) if start else []),
         *sharing_notes(factories.plain(cfg.logger)),
     ]
 
@@ -82,9 +81,18 @@ def run(cfg: DictConfig) -> float | None:
     return record.get("best_score")
 
 
+def _start_from(path: Path, module: BaseModule, cfg: DictConfig) -> list[str]:
+    """Load start weights; return where they came from."""
+    from retinai.modules.course_weights import load_course_weights
+    from retinai.modules.warm_start import load_start_weights
+
+    return load_course_weights(path, module) if cfg.init.get("layout") == "course" else load_start_weights(path, module)
+
+
 def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDataModule) -> lightning.Trainer:
     """Train; return the trainer."""
     from retinai.callbacks import make_callbacks
+    from retinai.callbacks.checkpoints import keep_untrained
     from retinai.config.wiring import as_written
     from retinai.run import factories
     from retinai.run.console import print_start
@@ -99,6 +107,9 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     with library_refusals_told(callbacks):
         trainer = factories.make_trainer(cfg, folder, [restoring, *callbacks], logger)
     print_start(module, datamodule, trainer, folder)
+    if trainer.max_epochs == 0:
+        keep_untrained(trainer, module, folder)
+        return trainer
     with library_refusals_told(callbacks), restoring.explained():
         trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     return trainer

@@ -80,6 +80,7 @@ class CalibrationRecord(OpenRecord):
     temperature: float = Field(gt=0, le=1000)
     scaling: Literal["softmax", "cumulative", "sigmoid"]
     operating_points: dict[Name, PointRecord] = {}
+    thresholds: dict[Name, Share] = {}
 
 
 class FieldRecord(OpenRecord):

@@ -198,6 +198,16 @@ class FundusDataModule(lightning.LightningDataModule):
             raise DataError(f"{self.name} has no photographs in split {split!r}; it has {', '.join(there)}{mend}")
         return table
 
+    def contents(self, split: str, label: int | None = None) -> list[tuple[str, str]]:
+        """Return content hash (SHA-256) and perceptual hash of the photographs of a part, hex.
+
+        Args:
+            split: The part.
+            label: Number of a class that they have; None: all.
+        """
+        self.setup()
+        return self._curation.contents(self.table[self.table["split"] == split], label)
+
     def write_splits(self, path: str | Path) -> None:
         """Write every photograph's split to CSV, those left out too; `split_file=` reads it back."""
         self.setup()

@@ -25,6 +25,7 @@ class CurationSettings:
         split_file: A file of `write_splits` to follow instead.
         limit: A stratified subset of so many photographs per split.
         on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
+        extra_train: A folder of `retinai synthesize from=`, or several, whose photographs join the training part.
         near_duplicates: Also treat nearly identical photographs as one, not only identical files.
 
     Raises:
@@ -40,10 +41,19 @@ class CurationSettings:
     limit: int | None = None
     on_bad_image: str = "error"
     near_duplicates: bool = True
+    extra_train: str | Path | Sequence[str | Path] | None = None
 
     def __post_init__(self) -> None:
         split_file = None if self.split_file is None else str(self.split_file)
-        _refuse(vars(self) | {"split_file": split_file})
+        _refuse(vars(self) | {"split_file": split_file, "extra_train": self.extra_folders or None})
+
+    @property
+    def extra_folders(self) -> list[str]:
+        """The folders of `extra_train`."""
+        given = self.extra_train
+        if given is None:
+            return []
+        return [str(given)] if isinstance(given, str | Path) else [str(folder) for folder in given]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retinai.errors import ConfigError
 
-_NAMES = ("none", "se", "cbam")
+_NAMES = ("none", "se", "cbam", "mha")
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,16 @@ class AttentionSettings:
     """Which attention follows the backbone.
 
     Args:
-        name: `none`, `se` (squeeze and excitation) or `cbam`.
+        name: `none`, `se` (squeeze and excitation), `cbam`, or `mha` (cells attend to each other).
         reduction: Channels are squeezed to C / reduction inside the block.
         kernel_size: Side of CBAM's spatial kernel, in cells of the map.
+        heads: Heads of `mha`; they share the channels evenly.
     """
 
     name: str = "none"
     reduction: int = 16
     kernel_size: int = 7
+    heads: int = 8
 
     def __post_init__(self) -> None:
         if self.name not in _NAMES:
@@ -33,9 +35,20 @@ class AttentionSettings:
         if self.kernel_size % 2 == 0:
             raise ConfigError([f"attention.kernel_size={self.kernel_size} is even; an odd one has a middle"])
 
-    def build(self, channels: int) -> Attention | None:
-        """Return the attention for a map of C channels; None for `none`."""
-        return None if self.name == "none" else Attention(self, channels)
+    def build(self, channels: int) -> Attention | CellAttention | None:
+        """Return the attention for a map of C channels; None for `none`.
+
+        Raises:
+            ConfigError: If the heads of `mha` cannot share the channels evenly.
+        """
+        if self.name == "none":
+            return None
+        if self.name != "mha":
+            return Attention(self, channels)
+        if channels % self.heads:
+            problem = f"attention.heads={self.heads} cannot share the map's {channels} channels evenly"
+            raise ConfigError([f"{problem}; give a divisor of {channels}"])
+        return CellAttention(channels, self.heads)
 
 
 class RecordedGate(nn.Module):
@@ -94,3 +107,42 @@ class Attention(nn.Module):
         return {
             "spatial" if "spatial" in name else "channel": gate.last for name, gate in gates if gate.last is not None
         }
+
+
+class CellAttention(nn.Module):
+    """Multi-head self-attention between the cells of a map (B, C, h, w), added to the map.
+
+    Cells are tokens without positions: what a cell holds decides what it looks at, not where it lies,
+    so any size of photograph will do.
+
+    Args:
+        channels: C of the map.
+        heads: Heads, which share the channels.
+
+    Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.2.2, by PyTorch's own layer;
+        normalised first, as in Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        nn.init.zeros_(self.attention.out_proj.weight)  # training starts from the backbone's own features
+        self._last: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the map plus what its cells took from each other, shape (B, C, h, w)."""
+        height, width = features.shape[-2:]
+        cells = self.norm(features.flatten(2).transpose(1, 2))
+        taken, weights = self.attention(cells, cells, cells, need_weights=True)
+        # How much all cells together look at each one; the shares of a photograph add up to 1.
+        self._last = weights.detach().mean(dim=1).unflatten(1, (1, height, width))
+        return features + taken.transpose(1, 2).unflatten(2, (height, width))
+
+    @property
+    def last_attention(self) -> dict[str, Tensor]:
+        """Return `spatial` (B, 1, h, w): each cell's share of the attention in the last pass; empty before the first.
+
+        Mean over heads and over the cells that look.
+        """
+        return {} if self._last is None else {"spatial": self._last}

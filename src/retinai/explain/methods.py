@@ -94,7 +94,12 @@ def cam(question: Question) -> Tensor:
     network: Any = question.module.network
     encoder = network.encoder
     fits = encoder.pools_map and encoder.num_features == encoder.num_channels and not len(network.branches)
-    if not fits or network.attention is not None or not question.module.criterion.gives_class_logits:
+    if (
+        not fits
+        or network.attention is not None
+        or network.hidden is not None
+        or not question.module.criterion.gives_class_logits
+    ):
         raise UserError(
             "method=cam needs a network that takes the mean of its map straight to one linear layer, without branches "
             "and attention, and a loss with class logits; method=hirescam gives the same where it exists, for any"
@@ -220,7 +225,7 @@ def block_attention(question: Question) -> Tensor:
     spatial = network.last_attention.get("spatial")
     if spatial is None:
         raise UserError(
-            "method=attention shows the spatial weights of attention=cbam, which this network does not have"
+            "method=attention shows the spatial weights of attention=cbam or mha, which this network does not have"
         )
     return spatial.float().repeat(1, question.classes.shape[1], 1, 1)
 

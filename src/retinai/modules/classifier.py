@@ -38,6 +38,7 @@ class Classifier(GradingModule):
         consistency: The `consistency` section; None for none.
         terms: Section of each further term of the loss by name, see `modules.training_terms`; None for none.
         branches: Section of each further input by name, see `modules.branches`; None for photographs alone.
+        hidden: Width of a layer with ReLU between features and head; None for none.
         name: Name of the configuration.
         **options: Of `GradingModule`.
 
@@ -56,6 +57,7 @@ class Classifier(GradingModule):
         consistency: dict[str, Any] | None = None,
         terms: dict[str, Any] | None = None,
         branches: dict[str, Any] | None = None,
+        hidden: int | None = None,
         name: str = "classifier",
         **options: Any,
     ) -> None:
@@ -73,7 +75,8 @@ class Classifier(GradingModule):
         attention: AttentionSettings = settings_from(self.hparams["attention"], AttentionSettings)
         encoder = build_encoder(self.hparams["backbone"])
         outputs, dropout = self.criterion.num_outputs, float(self.hparams["dropout"])
-        return ImageClassifier(encoder, attention, outputs, dropout, self.hparams.get("branches"))
+        branches, hidden = self.hparams.get("branches"), self.hparams.get("hidden")
+        return ImageClassifier(encoder, attention, outputs, dropout, branches, hidden)
 
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is, and add what it adds.

@@ -1,4 +1,4 @@
-"""The network of a classifier: encoder with attention, branches, dropout, one linear layer."""
+"""The network of a classifier: encoder with attention, branches, a hidden layer or none, dropout, one linear layer."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class ImageClassifier(nn.Module):
         num_outputs: Logits per photograph, as the loss asks for.
         dropout: Probability of dropping a feature before the head while training.
         branches: Section of each further input, by name; None for photographs alone.
+        hidden: Width of a layer with ReLU between features and head; None for none.
 
     Raises:
         ConfigError: If the attention would have no effect, because the encoder pools its class token.
@@ -38,6 +39,7 @@ class ImageClassifier(nn.Module):
         num_outputs: int,
         dropout: float = 0.0,
         branches: Mapping[str, Any] | None = None,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
         if attention.name != "none" and not encoder.pools_map:
@@ -51,8 +53,9 @@ class ImageClassifier(nn.Module):
         self.attention = attention.build(encoder.num_channels)
         self.branches = build_branches(branches, encoder.num_features)
         last: Any = [encoder, *self.branches.values()][-1]
+        self.hidden = None if hidden is None else nn.Sequential(nn.Linear(last.num_features, hidden), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(last.num_features, num_outputs)
+        self.head = nn.Linear(last.num_features if hidden is None else hidden, num_outputs)
         # Small weights and no bias: the first predictions are even, whatever the features' scale.
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -73,7 +76,8 @@ class ImageClassifier(nn.Module):
         Raises:
             ConfigError: If there are more or fewer values than branches.
         """
-        return self._logits(self.dropout(self.fused(self.pooled(images), *values)))
+        features = self.fused(self.pooled(images), *values)
+        return self._logits(self.dropout(features if self.hidden is None else self.hidden(features)))
 
     def _logits(self, features: Tensor) -> Tensor:
         # bfloat16 tells a grade of 2 from 2.016 at best, too coarse for losses and fitted cut-offs; one layer in

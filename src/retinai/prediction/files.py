@@ -78,6 +78,7 @@ def predict_files(
     batch_size: int = 32,
     num_workers: int | str = "auto",
     accelerator: str = "auto",
+    thresholds: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Predict photographs with a progress bar; memory holds a few batches at most.
 
@@ -87,6 +88,7 @@ def predict_files(
         batch_size: Photographs per batch.
         num_workers: Processes that read; `auto`: one per core but one, at most 4, none for few files.
         accelerator: `auto` takes a GPU if there is one; `cpu` does not.
+        thresholds: Of several labels, shape (C,): from which probability on each is given; None: by the rule.
 
     Returns:
         One row per file, in the order given: `id`, `path`, `prediction` (a grade, or label names joined
@@ -103,7 +105,9 @@ def predict_files(
     probabilities = np.full((len(files), module.task.num_classes), np.nan)
     if rows:
         probabilities[rows] = results[PROBABILITY]
-    table = prediction_table(module.task, module.decision_rule, photographs, probabilities, reasons, module.calibration)
+    table = prediction_table(
+        module.task, module.decision_rule, photographs, probabilities, reasons, module.calibration, thresholds
+    )
     for name, values in results.columns().items():
         column = pd.Series(list(values), index=rows).reindex(range(len(files)))
         table.insert(list(table.columns).index("error"), name, column.to_numpy())

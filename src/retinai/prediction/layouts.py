@@ -10,7 +10,6 @@ import pandas as pd
 
 from retinai.errors import UserError
 from retinai.files import read_csv
-from retinai.metrics.decisions import THRESHOLD
 from retinai.prediction.photographs import KAGGLE_ID, Photographs, check_names
 from retinai.tasks.task import Task
 
@@ -68,7 +67,9 @@ def write_layout(layout: str, table: pd.DataFrame, task: Task, photographs: Phot
     names = pd.Series([Path(path).name for path in photographs.paths], dtype=object)
     columns = {name: table[f"p_{name}"] for name in task.classes}
     if layout == "course":
-        flags = {name: (p >= THRESHOLD).astype("Int64").mask(p.isna()) for name, p in columns.items()}
+        known = table["prediction"].notna()
+        decided = task.read_csv_labels(table["prediction"])
+        flags = {name: pd.Series(decided[:, i], dtype="Int64").where(known) for i, name in enumerate(task.classes)}
         return pd.DataFrame({"id": names, **flags}).iloc[_course_order(photographs)].reset_index(drop=True)
     return _join_eyes(names, columns)
 

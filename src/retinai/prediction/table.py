@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from retinai.metrics.decisions import decide
+from retinai.prediction.calibration.label_thresholds import labels_from
 from retinai.prediction.calibration.temperature import calibrated_probabilities
 from retinai.prediction.photographs import Photographs
 from retinai.tasks.task import Task
@@ -23,6 +25,7 @@ def prediction_table(
     probabilities: np.ndarray,
     reasons: Sequence[str],
     calibration: Mapping[str, Any] | None = None,
+    thresholds: NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
     """Return one row per photograph.
 
@@ -35,6 +38,7 @@ def prediction_table(
         reasons: Why a file could not be read, N; empty where it could.
         calibration: Of the checkpoint or the folder; `p_<class>` is scaled by it, which
             changes no decision.
+        thresholds: Of several labels, shape (C,): from which probability on each is given; None: by the rule.
 
     Returns:
         Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
@@ -47,7 +51,10 @@ def prediction_table(
     ]
     good = np.array([reason == "" for reason in reasons], dtype=bool)
     probabilities = np.where(good[:, None], probabilities, np.nan)
-    decisions = decide(probabilities[good], decision_rule)
+    if thresholds is None:
+        decisions = decide(probabilities[good], decision_rule)
+    else:
+        decisions = labels_from(probabilities[good], thresholds)
     probabilities = calibrated_probabilities(probabilities, calibration)
     predicted = np.full(len(reasons), None, dtype=object)
     predicted[good] = task.csv_labels(decisions)

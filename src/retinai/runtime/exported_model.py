@@ -107,6 +107,7 @@ class ExportedModel:
         batch_size: int = 32,
         workers: int | str | None = "auto",
         progress: bool = False,
+        thresholds: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """Grade named photographs, see `predict`.
 
@@ -116,16 +117,21 @@ class ExportedModel:
             batch_size: Photographs per run of the network.
             workers: Processes that read photographs.
             progress: Show a progress bar on stderr.
+            thresholds: Of several labels, shape (C,): from which probability on each is given; None: by the rule.
         """
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be a whole number from 1")
         chosen = photographs.paths if sources is None else sources
         bar = "predicting" if progress else None
         readings = read_all(self.preprocessing, self.folder.fields, chosen, workers, bar)
-        return self.grade_readings(photographs, readings, batch_size)
+        return self.grade_readings(photographs, readings, batch_size, thresholds)
 
     def grade_readings(
-        self, photographs: Photographs, readings: Iterable[Reading], batch_size: int = 32
+        self,
+        photographs: Photographs,
+        readings: Iterable[Reading],
+        batch_size: int = 32,
+        thresholds: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """Grade photographs that somebody reads; no more are taken at a time than a batch needs.
 
@@ -133,6 +139,7 @@ class ExportedModel:
             photographs: Their ids and files.
             readings: One of each, in any order.
             batch_size: Photographs per run of the network.
+            thresholds: As in `predict_photographs`.
 
         Returns:
             The table of `predict`.
@@ -142,7 +149,9 @@ class ExportedModel:
         for batch in _batches(readings, batch_size, reasons):
             rows = [reading.index for reading in batch]
             probabilities[rows] = self._probabilities_of(batch)
-        return prediction_table(self.task, self.decision_rule, photographs, probabilities, reasons, self.calibration)
+        return prediction_table(
+            self.task, self.decision_rule, photographs, probabilities, reasons, self.calibration, thresholds
+        )
 
     def probabilities(self, photographs: np.ndarray, values: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """Return class probabilities of prepared photographs, float64, (B, C).

@@ -39,7 +39,7 @@ class ModelFolder:
         preprocessing: How a photograph becomes the input.
         decision_rule: How probabilities become decisions, see `retinai.metrics.decisions.decide`.
         fields: What the network reads beside the photograph, in the order of its inputs.
-        calibration: `{"temperature", "scaling", "operating_points"}` as the checkpoint held it, or None.
+        calibration: `{"temperature", "scaling", "operating_points", "thresholds"}` as the checkpoint held it, or None.
         checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.
         reduced: Whether its int8 weights keep to 7 bits.
         facts: Everything in `model.json`, as plain values.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -73,7 +74,9 @@ def write_cohort(
     """
     out = Path(out)
     _check(out, layout, n, size, seed, workers)
-    more = {"log_odds": read_log_odds(log_odds)} if layout == "oculomics" else _camera(layout, camera)
+    more: dict[str, Any] = _camera(layout, camera)
+    if layout == "oculomics":
+        more["log_odds"] = read_log_odds(log_odds)
     plan = LAYOUTS[layout][0](n, size, seed, **more)
     count = 0 if workers == 1 else choose_workers(workers, len(plan.shots) * size * size * _BYTES_PER_PIXEL)
     with whole_folder(out) as folder:

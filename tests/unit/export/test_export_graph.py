@@ -25,6 +25,7 @@ CASES: list[tuple[Task, dict[str, Any]]] = [
     (DR_GRADE, {"loss": section("loss", "coral")}),
     (DR_GRADE, {"loss": section("loss", "regression")}),
     (ODIR_8, {"attention": section("attention", "se")}),
+    (ODIR_8, {"attention": section("attention", "mha"), "hidden": 16}),
     (DR_GRADE, {"branches": {"topology": section("topology", "cubical", fusion="gated")}, "test_time_flips": True}),
 ]
 
@@ -34,7 +35,9 @@ def run(file: Path, inputs: dict[str, torch.Tensor]) -> np.ndarray:
     return session.run(["probability"], {name: value.numpy() for name, value in inputs.items()})[0]
 
 
-@pytest.mark.parametrize(("task", "changes"), CASES, ids=["corn_cbam_flips", "coral", "regression", "bce", "topology"])
+@pytest.mark.parametrize(
+    ("task", "changes"), CASES, ids=["corn_cbam_flips", "coral", "regression", "bce", "mha_hidden", "topology"]
+)
 def test_the_graph_is_the_module(task: Task, changes: dict[str, Any], tmp_path: Path) -> None:
     module = make_classifier(task, backbone=TINY, **changes).eval()
     with torch.no_grad():  # a fresh head gives even probabilities, which would hide a wrong order

@@ -21,6 +21,7 @@ _BY_NAME: dict[str, type[Section]] = {
     "augment": learning.Augment,
     "callbacks": learning.Callbacks,
     "consistency": learning.Consistency,
+    "generator": commands.Generator,
     "guidance": learning.NoGuidance,
     "init": places.Init,
     "logger": places.Logger,

@@ -73,6 +73,15 @@ class Evaluate(_Command):
     num_workers: Workers | None = UNSET
     accelerator: Accelerator = UNSET
     grading: Literal["score", "generate"] | None = UNSET
+    thresholds: Literal["half", "validation"] = UNSET
+    level: Literal["photograph", "patient"] = UNSET
+    pooling: Literal["max", "mean", "noisy_or"] = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that thresholds of photographs are none of patients."""
+        if values.get("level") == "patient" and values.get("thresholds") == "validation":
+            yield "thresholds=validation were fitted on photographs; leave it out with level=patient"
 
 
 class Predict(_Command):
@@ -87,6 +96,7 @@ class Predict(_Command):
     num_workers: Workers = UNSET
     accelerator: Accelerator = UNSET
     threads: Annotated[int, Field(ge=1, le=1024)] | None = UNSET
+    thresholds: Literal["half", "validation"] = UNSET
     engine: Literal["local", "ray"] = UNSET
     part_size: Annotated[int, Field(ge=1, le=10**6)] = UNSET
     attempts: Annotated[int, Field(ge=1, le=100)] = UNSET
@@ -100,6 +110,8 @@ class Predict(_Command):
                 yield "engine=ray grades with a folder of `retinai export`: model=FOLDER in the place of ckpt="
             if values.get("format") not in ("auto", "retinai"):
                 yield f"engine=ray writes Parquet files with retinai's columns; leave out format={values['format']}"
+            if values.get("thresholds") == "validation":
+                yield "thresholds=validation is not of engine=ray, which decides from one half on; leave it out"
         elif values.get("ray_address") is not None:
             yield f"ray_address={values['ray_address']} is of engine=ray; leave it out, or give that engine"
 
@@ -246,15 +258,29 @@ class LogOdds(Section):
     male: float = UNSET
 
 
+class Generator(Section):
+    """`retinai synthesize from=CKPT class=NAME`."""
+
+    ckpt: Path | None = UNSET
+    label: Text | None = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that a class is of a generator."""
+        if values.get("label") is not None and values.get("ckpt") is None:
+            yield f"class={values['label']} is of from=CKPT (a checkpoint of model=vae); give both, or leave class= out"
+
+
 class Synthesize(_Command):
     """`retinai synthesize`."""
 
     layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course", "oculomics"] = UNSET
     n: CohortSize = UNSET
-    size: Annotated[int, Field(ge=64, le=4288)] = UNSET
+    size: Annotated[int, Field(ge=64, le=4288)] | None = UNSET
     seed: Seed = UNSET
     out: Path = UNSET
     masks: bool = UNSET
+    camera: Literal["mixed", "canon", "zeiss", "kowa", "topcon"] = UNSET
     workers: _Processes = UNSET
     log_odds: LogOdds = UNSET
 

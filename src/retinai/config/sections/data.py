@@ -47,6 +47,7 @@ class Data(BuiltSection):
     limit: Annotated[int, Field(ge=2, le=10**9)] | None = UNSET
     on_bad_image: Literal["error", "skip"] = UNSET
     near_duplicates: bool = UNSET
+    extra_train: Path | Annotated[list[Path], Field(min_length=1)] | None = UNSET
     # Keys that `fields` knows by name switch these on and off.
     fields: dict[str, Any] = UNSET
     findings: bool = UNSET

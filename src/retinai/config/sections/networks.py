@@ -10,6 +10,7 @@ from retinai.config.sections.base import (
     UNSET,
     BuiltSection,
     Name,
+    NotNegative,
     Path,
     Pixels,
     Positive,
@@ -36,6 +37,7 @@ class Classifier(BuiltSection):
     builds: ClassVar[tuple[str, ...]] = ("retinai.modules.classifier.Classifier",)
     name: Name = UNSET
     dropout: ShareBelowOne = UNSET
+    hidden: _Width | None = UNSET
     test_time_flips: bool = UNSET
 
 
@@ -46,6 +48,18 @@ class Distiller(Classifier):
     temperature: _Temperature = UNSET
     alpha_start: Share = UNSET
     alpha_end: Share = UNSET
+
+
+class Vae(BuiltSection):
+    """`model=vae`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.vae.module.PhotographVae",)
+    name: Name = UNSET
+    latent: Annotated[int, Field(ge=1, le=4096)] = UNSET
+    widths: Annotated[list[_Width], Field(min_length=1, max_length=8)] = UNSET
+    beta: NotNegative = UNSET
+    sigma: Positive = UNSET
+    only: Text | None = UNSET
 
 
 class Llava(BuiltSection):
@@ -96,9 +110,10 @@ class Attention(BuiltSection):
     """A block on the last feature map."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.encoders.attention.AttentionSettings",)
-    name: Literal["none", "se", "cbam"] = UNSET
+    name: Literal["none", "se", "cbam", "mha"] = UNSET
     reduction: Annotated[int, Field(ge=1, le=4096)] = UNSET
     kernel_size: Annotated[int, Field(ge=1, le=31)] = UNSET
+    heads: Annotated[int, Field(ge=1, le=1024)] = UNSET
 
 
 class Topology(BuiltSection):
@@ -174,5 +189,5 @@ class Prompt(BuiltSection):
 
 
 MODELS: tuple[type[Section], ...] = (
-    Classifier, Distiller, Llava, Backbone, LlavaBackbone, Attention, Topology, Tuning, Lora, LlavaTuning, Prompt,
+    Classifier, Distiller, Vae, Llava, Backbone, LlavaBackbone, Attention, Topology, Tuning, Lora, LlavaTuning, Prompt,
 )  # fmt: skip

@@ -48,6 +48,7 @@ class Init(Section):
 
     path: Path | None = UNSET
     data: Name | None = UNSET
+    layout: Literal["retinai", "course"] = UNSET
 
 
 class Teacher(Section):

@@ -53,7 +53,7 @@ class Trainer(Section):
         UNSET
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = UNSET
-    max_epochs: Annotated[int, Field(ge=1, le=10**6)] = UNSET
+    max_epochs: Annotated[int, Field(ge=0, le=10**6)] = UNSET
     gradient_clip_val: NotNegative | None = UNSET
     accumulate_grad_batches: Count = UNSET
     check_val_every_n_epoch: Count = UNSET
@@ -80,7 +80,7 @@ class Trainer(Section):
         """Yield why a run would end before its first validation, and what Lightning cannot do with shared weights."""
         yield from _of_fsdp(values)
         every, last = values.get("check_val_every_n_epoch"), values.get("max_epochs")
-        if every is not None and last is not None and every > last:
+        if every is not None and last and every > last:
             yield (
                 f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={last}: no epoch would be "
                 "validated, and no checkpoint be the best"

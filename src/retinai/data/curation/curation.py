@@ -87,7 +87,26 @@ class Curation:
         if self.settings.limit is None:
             table = self._split(table, duplicates)
             table = self._drop_leaks(table, duplicates)
+        for folder in self.settings.extra_folders if self.known is None else []:
+            table = self._with_extra(table, folder)
         return table.reset_index(drop=True)
+
+    def _with_extra(self, table: pd.DataFrame, folder: str) -> pd.DataFrame:
+        """Return the table with the made-up photographs of a folder in the training part.
+
+        Raises:
+            DataError: If the folder cannot be used, or its photographs or their generator know those of val or test.
+        """
+        from retinai.data.curation.extra_train import check_apart, read_extra
+        from retinai.data.curation.file_index import FileIndex
+
+        extra = read_extra(folder, self.task)
+        records = FileIndex(self.cache_dir).scan(extra.table["path"].tolist())
+        measured = table[table["split"].isin(["val", "test"])]
+        check_apart(extra, records, dict(zip(measured["id"], self.contents(measured), strict=True)))
+        self.records |= records
+        self.notes.append(f"{len(extra.table)} made-up photographs in the training part ({extra.generator})")
+        return pd.concat([table, extra.table], ignore_index=True)
 
     def drop_bad_images(self, table: pd.DataFrame) -> pd.DataFrame:
         """Scan the files and drop or refuse the bad ones; the unlabelled only when they are asked for.
@@ -134,6 +153,13 @@ class Curation:
         """Return the training photographs per class."""
         train = table[table["split"] == "train"]
         return [int(n) for n in self.task.indicator(train["target"].tolist()).sum(axis=0)]
+
+    def contents(self, table: pd.DataFrame, label: int | None = None) -> list[tuple[str, str]]:
+        """Return content hash and perceptual hash, hex, of the rows of a table, or of those with a class."""
+        if label is not None:
+            table = table[self.task.indicator(table["target"].tolist())[:, label]]
+        found = [self.records[path] for path in table["path"] if path in self.records]
+        return [(record.sha256, record.phash) for record in found]
 
     def check_training(self, counts: Sequence[int]) -> None:
         """Refuse to learn from a training part that lacks a class, or with `data.limit` add a note.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from retinai.csv_cells import from_cell
+from retinai.data.curation.extra_train import EXTRA_ID
 from retinai.data.curation.splits import LEFT_OUT
 from retinai.data.sources.label_files import read_labels
 from retinai.data.sources.label_table import SPLITS, few
@@ -56,6 +57,7 @@ def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
     if twice:
         raise DataError(f"{path}: an id may stand there once only; twice: {few(twice)}")
     known = set(table["id"])
+    found = found[~found["id"].str.startswith(EXTRA_ID)]  # made-up photographs come by data.extra_train alone
     unknown = [i for i in found["id"] if i not in known]
     if unknown:
         raise DataError(f"{path}: {len(unknown)} ids are not in this data set: {few(unknown)}")

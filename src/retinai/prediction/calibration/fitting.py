@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
+from retinai.prediction.calibration.label_thresholds import choose_label_thresholds
 from retinai.prediction.calibration.operating_points import choose_operating_points, is_referable, referable_score
 from retinai.prediction.calibration.temperature import BOUNDS, fit_temperature, negative_log_likelihood
 from retinai.prediction.predictions import Predictions
@@ -31,8 +32,8 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
         What travels in the checkpoint, plain values: `temperature`; `scaling`, what it was fitted for
         (see `prediction.calibration.temperature.scale`); `n` photographs;
         `nll` and `calibration_error` `before` and `after`, on these photographs; `operating_points`
-        (empty for tasks without referral). None where there is too little to fit on. And a sentence
-        for everything that could not be fitted.
+        (empty for tasks without referral); of several labels also `thresholds` by label. None where
+        there is too little to fit on. And a sentence for everything that could not be fitted.
     """
     task, targets = predictions.task, predictions.labelled
     if len(predictions) < MINIMUM or len(np.unique(targets)) < 2:
@@ -50,6 +51,9 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
     calibration["nll"] = {when: float(_losses(p).mean()) for when, p in pairs}
     calibration["calibration_error"] = {when: float(_error(p, ones)[0]) for when, p in pairs}
     calibration["operating_points"] = {}
+    if predictions.decision_rule == "threshold":
+        calibration["thresholds"], more = choose_label_thresholds(predictions.probabilities, targets, task.classes)
+        notes += more
     if task.referable_from is not None:
         score = referable_score(after.probabilities, task)
         points, more = choose_operating_points(score, is_referable(targets, task))

@@ -1,0 +1,149 @@
+"""Made-up photographs that join the training part (`data.extra_train=`): where they came from, and that it is allowed.
+
+A generator that was trained on a photograph can give it back. So nothing may be measured on what a generator has seen:
+its folder tells by hashes what that was, and a run whose validation or test part holds any of it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retinai.data.curation.duplicates import NEAR_DISTANCE, bit_distances, hash_words
+from retinai.data.curation.file_index import FileRecord
+from retinai.data.sources.label_files import read_labels
+from retinai.data.sources.label_table import few
+from retinai.errors import DataError
+from retinai.tasks.task import Task
+
+PHOTOGRAPHS, PROVENANCE = "photographs.csv", "provenance.json"
+# No data set's own id begins so; by it a split file tells these rows from those of the data set.
+EXTRA_ID = "made_up:"
+_NEEDED = ("generator", "classes", "seen")
+
+
+@dataclass(frozen=True)
+class ExtraTrain:
+    """A folder of made-up photographs.
+
+    Args:
+        folder: Where it lies.
+        generator: What made them, such as `vae:<hash>`.
+        table: One row per photograph, with the columns of a label table.
+        seen: Content hash and perceptual hash of each photograph that the generator was trained on.
+    """
+
+    folder: Path
+    generator: str
+    table: pd.DataFrame
+    seen: list[tuple[str, str]]
+
+
+def read_extra(folder: str | Path, task: Task) -> ExtraTrain:
+    """Read a folder that `retinai synthesize from=` wrote.
+
+    Raises:
+        DataError: If it is no such folder, or of other classes.
+    """
+    folder = Path(folder)
+    facts = _provenance(folder)
+    if tuple(facts["classes"]) != task.classes:
+        raise DataError(
+            f"data.extra_train={folder} has the classes {', '.join(map(str, facts['classes']))}, the data set has "
+            f"{', '.join(task.classes)}; make photographs with a generator that was trained on this data set's task"
+        )
+    rows = read_labels(folder / PHOTOGRAPHS, ["id", "file", "target"])
+    try:
+        targets = task.read_csv_labels(rows["target"]).tolist()
+    except (DataError, ValueError) as error:
+        raise DataError(f"{folder / PHOTOGRAPHS}: {error}") from error
+    missing = [name for name in rows["file"] if Path(name).name != name or not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder / PHOTOGRAPHS} names {len(missing)} photographs that are not there: {few(missing)}")
+    generator = str(facts["generator"])
+    ids = [f"{EXTRA_ID}{generator}:{name}" for name in rows["id"]]
+    table = pd.DataFrame(
+        {
+            "id": pd.Series(ids, dtype=object),
+            "path": [str((folder / name).absolute()) for name in rows["file"]],
+            "target": pd.Series([tuple(t) if isinstance(t, list) else int(t) for t in targets], dtype=object),
+            "patient": ids,
+            "eye": "",
+            "split": "train",
+            "source": generator,
+            "row": 0,
+        }
+    )
+    return ExtraTrain(folder, generator, table, [(str(a), str(b)) for a, b in facts["seen"]])
+
+
+def check_apart(extra: ExtraTrain, records: Mapping[str, FileRecord], measured: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse photographs that know those on which is measured.
+
+    Args:
+        extra: The made-up photographs.
+        records: What is known of their files, by path.
+        measured: Content hash and perceptual hash of each photograph of val and test, by id.
+
+    Raises:
+        DataError: If files cannot be read, the generator was trained on some of the measured photographs, or some of
+            the folder's are (nearly) among them.
+    """
+    place = f"data.extra_train={extra.folder}"
+    bad = [f"{Path(path).name} ({record.reason})" for path, record in records.items() if not record.sha256]
+    if bad:
+        raise DataError(f"{place}: {len(bad)} photographs cannot be read: {few(bad)}")
+    seen = _matches(extra.seen, measured)
+    if seen:
+        raise DataError(
+            f"{place}: its generator ({extra.generator}) was trained on {len(seen)} photographs of this run's "
+            f"validation or test part: {few(seen)}; train the generator with the same split (data.split_seed, "
+            "data.split_file)"
+        )
+    files = {path: (record.sha256, record.phash) for path, record in records.items()}
+    if found := _matches(list(files.values()), measured):
+        raise DataError(
+            f"{place}: {len(found)} photographs of this run's validation or test part are in the folder, or nearly so: "
+            f"{few(found)}; leave them out of the folder"
+        )
+
+
+def _matches(hashes: list[tuple[str, str]], measured: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return the ids whose photograph is among hashes: the same bytes, or nearly the same picture."""
+    contents = {content for content, _ in hashes}
+    same = [name for name, (content, _) in measured.items() if content in contents]
+    pictures = [picture for _, picture in hashes if picture]
+    others = {name: picture for name, (_, picture) in measured.items() if picture and name not in same}
+    if not pictures or not others:
+        return same
+    distances = bit_distances(hash_words(list(others.values())), hash_words(pictures))
+    return same + [name for name, row in zip(others, distances, strict=True) if row.min() <= NEAR_DISTANCE]
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    file = folder / PROVENANCE
+    if not folder.is_dir():
+        raise DataError(f"data.extra_train={folder} is no folder; retinai synthesize from=CKPT out=FOLDER writes one")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"data.extra_train={folder} holds no {PROVENANCE}, so nothing tells what its generator has seen; give a "
+            "folder of retinai synthesize from=CKPT"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    if not isinstance(facts, dict) or any(key not in facts for key in _NEEDED) or not _are_pairs(facts["seen"]):
+        raise DataError(f"{file} is damaged: it needs {', '.join(_NEEDED)}; make the folder again")
+    return facts
+
+
+def _are_pairs(seen: Any) -> bool:
+    return isinstance(seen, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in seen
+    )

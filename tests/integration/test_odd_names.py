@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from retinai.errors import UserError
 from retinai.files import read_csv
 
 NAMES = [b"good.png", b"\xff\xfe.png", b"a\nb.png", b"=cmd.png", b"$\\frac$.png"]
@@ -37,6 +39,23 @@ def test_segment(photographs: Path, tmp_path: Path, command: Callable[..., int])
     assert len(table) == 8 and (table["error"] == "").sum() == 5
     assert sorted(table["id"][table["error"] == ""]) == sorted(os.fsdecode(Path(os.fsdecode(n)).stem) for n in NAMES)
     assert all((out / mask).is_file() for mask in table["mask"] if mask)
+
+
+def test_what_a_stopped_worker_was_writing_is_removed(
+    photographs: Path, tmp_path: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("skimage")
+    left = tmp_path / "masks" / f".good.{socket.gethostname()}-4000000.png"  # above the highest number of a process
+
+    def stopped(*_: object) -> None:
+        left.parent.mkdir(exist_ok=True)
+        left.write_bytes(b"half")
+        raise UserError("a worker process was killed")
+
+    monkeypatch.setattr("retinai.vessels.segment.run_parallel", stopped)
+    words = [f"images={photographs}", f"out={left.parent}", "vessels=sato", "num_workers=0"]
+    assert command("segment", *words) == 2
+    assert not left.exists()
 
 
 def test_explain(photographs: Path, tiny_checkpoint: Path, tmp_path: Path, command: Callable[..., int]) -> None:

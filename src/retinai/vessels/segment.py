@@ -20,6 +20,7 @@ from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.errors import DataError
 from retinai.files import atomic_path
+from retinai.places import remove_leftovers
 from retinai.vessels.biomarkers.measure import NAMES, measure_biomarkers
 from retinai.vessels.class_map import inside_mask, measure_vessels, overlay
 from retinai.vessels.methods import VesselSettings, open_method
@@ -76,7 +77,12 @@ def segment_photographs(
     count = min(count, len(paths))
     work = partial(_segment_one, replace(plan, processes=count))
     jobs = list(zip(range(len(paths)), paths, names, strict=True))
-    rows = dict(run_parallel(work, jobs, count, "finding vessels"))
+    try:
+        rows = dict(run_parallel(work, jobs, count, "finding vessels"))
+    except BaseException:  # a worker that was stopped with this process leaves the file that it was writing
+        for folder in {(plan.out / place).parent for name in names for place in (name, overlay_name(name))}:
+            remove_leftovers(folder, None)
+        raise
     known = [{"id": id, "path": path} | rows[number] for number, (id, path) in enumerate(zip(ids, paths, strict=True))]
     *first, error = COLUMNS
     more = NAMES if plan.biomarkers else ()

@@ -175,6 +175,8 @@ def _gather_words(words: list[str], key: str) -> list[str]:
     """Turn words without `=` into one list override, and places whose names have one (a folder `lr=0.1` of a sweep)."""
     plain = [word for word in words if "=" not in word or ("/" in word.partition("=")[0] and Path(word).exists())]
     rest = [word for word in words if word not in plain]
+    if plain and any(word.startswith(f"{key}=") for word in rest):
+        fail(f"{plain[0]} and {key}= both name what is meant; give all of them as words, or all in {key}=[...]")
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in plain)
     return [*rest, f"{key}=[{quoted}]"] if plain else rest
 

@@ -56,3 +56,11 @@ def test_words_that_are_no_choices_are_refused(
     assert command("train", word) == 2
     said = capsys.readouterr().err
     assert told in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("command_name", ["report", "dashboard"])
+def test_runs_are_named_in_one_way(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], command_name: str, tmp_path: Path
+) -> None:
+    assert command(command_name, str(tmp_path), "runs=[]", f"out={tmp_path / 'out'}") == 2
+    assert "runs= both name what is meant" in capsys.readouterr().err and not (tmp_path / "out").exists()

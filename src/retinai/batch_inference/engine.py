@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from retinai.config.machine import available_cores
 from retinai.errors import UserError
 from retinai.runtime import ExportedModel
 
+_ANSWERS_WITHIN = 10.0  # seconds
 _OBJECT_STORE = 200_000_000  # bytes; what goes through it are numbers of parts and their statistics
 
 
@@ -156,6 +158,7 @@ def _ray(workers: Workers) -> Iterator[int]:
         if workers.address is None:
             processors = available_cores() if workers.count is None else workers.count * workers.threads
             here = {"num_cpus": max(1, processors), "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
+        _check_address(workers.address)
         try:
             ray.init(address=workers.address, log_to_driver=False, logging_level=logging.ERROR, **here)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -170,6 +173,24 @@ def _ray(workers: Workers) -> Iterator[int]:
     finally:
         if own:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Refuse the address of a cluster at which nobody listens: Ray itself asks there for minutes.
+
+    Args:
+        address: `HOST:PORT`, with `ray://` before it or not; None and Ray's own words, such as `auto`, are left to Ray.
+
+    Raises:
+        UserError: Says why.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers at ray_address={address} ({error}); look whether it runs") from error
 
 
 @contextmanager

@@ -113,3 +113,11 @@ def test_what_a_killed_job_left_is_removed(opened: Callable[[], Job], tmp_path: 
         "_photographs.parquet",
         part_name(0),
     ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:x", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
+    from retinai.batch_inference.engine import Workers, _ray
+
+    with pytest.raises(UserError, match=rf"ray_address={address}"), _ray(Workers(address=address)):
+        pass

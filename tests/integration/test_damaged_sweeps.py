@@ -72,6 +72,16 @@ def test_a_record_that_makes_no_sense_is_refused(
     assert "sweep.json is not readable: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda place: place.symlink_to("/nowhere")])
+def test_what_stands_in_the_place_of_a_record_is_no_absence(
+    put: Callable[[Path], Any], sweep: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sweep / "sweep.json").unlink()
+    put(sweep / "sweep.json")
+    both(sweep, command, 2)
+    assert capsys.readouterr().err.count(f"error: {sweep / 'sweep.json'}: ") == 2
+
+
 JOURNALS: dict[str, Callable[[Path], Any]] = {
     "deep": lambda file: file.write_text("[" * 100_000 + "\n"),
     "binary": lambda file: file.write_bytes(b"\xff\x00\x01\n"),

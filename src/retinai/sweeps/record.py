@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from retinai.errors import UserError
 from retinai.files import read_json, write_json
+from retinai.run.records import is_there
 
 SWEEP = "sweep.json"
 FOLDER = "sweeps"
@@ -86,7 +87,7 @@ def read_sweep(folder: Path) -> SweepRecord:
         UserError: If it is missing or damaged; says why.
     """
     path = folder / SWEEP
-    if not path.exists():
+    if not is_there(path):
         raise UserError(f"{folder} is no sweep ({SWEEP} is missing)")
     try:
         return SweepRecord.model_validate(read_json(path))
@@ -113,7 +114,7 @@ def find_sweep(place: str, outputs: str) -> Path:
     """
     base = Path(outputs) / FOLDER
     for folder in (Path(place).expanduser(), base / place):
-        if (folder / SWEEP).is_file():
+        if is_there(folder / SWEEP):
             return folder
     known = sorted((path.parent for path in base.glob(f"*/{SWEEP}")), key=lambda p: p.stat().st_mtime, reverse=True)
     there = f"there are: {', '.join(p.name for p in known[:10])}" if known else f"there are none below {base}"

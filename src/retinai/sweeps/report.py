@@ -12,6 +12,7 @@ from retinai.reports.compare import Row, compare, write_comparison
 from retinai.reports.tables import PageTable
 from retinai.run.finished import load_runs
 from retinai.run.lock import locked
+from retinai.run.records import is_there
 from retinai.sweeps.objectives import LABELS, SCORE
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import FOLDER, SWEEP, SweepRecord, read_sweep
@@ -87,7 +88,7 @@ def sweep_of(places: Sequence[str], outputs: str) -> Path | None:
     if len(places) != 1:
         return None
     folders = [Path(places[0]).expanduser(), Path(outputs) / FOLDER / places[0]]
-    return next((folder for folder in folders if (folder / SWEEP).is_file()), None)
+    return next((folder for folder in folders if is_there(folder / SWEEP)), None)
 
 
 def _table(sweep: SweepRecord, states: Sequence[JobState]) -> PageTable:

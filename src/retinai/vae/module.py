@@ -45,6 +45,9 @@ class PhotographVae(BaseModule):
 
     given: ClassVar[tuple[str, ...]] = (*BaseModule.given, "task")
 
+    _mean: Tensor
+    _std: Tensor
+
     def __init__(
         self,
         *,

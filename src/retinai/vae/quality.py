@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,10 @@ def distances(left: _Features, right: _Features) -> _Features:
     return np.asarray(found)
 
 
+def _one_of_neighbourhoods(name: str, k: int, real: _Features, made: _Features) -> float:
+    return neighbourhoods(real, made, k)[name]
+
+
 def judge(
     trained: _Features, held_out: _Features, made: _Features, resamples: int = 50, seed: int = 0
 ) -> dict[str, Any]:
@@ -141,9 +146,7 @@ def judge(
     found: dict[str, Any] = {"frechet": with_interval(frechet_distance, held_out, made, resamples, seed)}
     if k >= 1:
         for name in ("precision", "recall", "density", "coverage"):
-            found[name] = with_interval(
-                lambda a, b, n=name: neighbourhoods(a, b, k)[n], held_out, made, resamples, seed
-            )
+            found[name] = with_interval(partial(_one_of_neighbourhoods, name, k), held_out, made, resamples, seed)
         found["neighbours"] = k
     found["memorisation"] = memorisation(trained, held_out, made)
     # What two sets of real photographs get, as a yardstick.

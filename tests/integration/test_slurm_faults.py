@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
 from omegaconf import OmegaConf
 
+from hydra_plugins.retinai_sweeps import SlurmLauncher
 from retinai.config.paths import conf_dir
 from retinai.errors import UserError
+from retinai.sweeps.job import SweptJob
 from retinai.sweeps.naming import folder_names
+from retinai.sweeps.record import SweepJob, SweepRecord, write_sweep
 from retinai.sweeps.slurm import OWN_KEYS, check_progress, check_shared, kind_of_disk
-from retinai.sweeps.states import begin_state
+from retinai.sweeps.states import begin_state, read_state
 
 WORDS = ["data=aptos", "trainer=cpu", "logger=none", "seed=1,2", "sweep=try"]
 
@@ -76,6 +81,30 @@ def test_a_job_that_comes_no_further_is_not_put_back(tmp_path: Path) -> None:
     last.parent.mkdir(parents=True)
     last.touch()
     check_progress(tmp_path, tmp_path / "run", 0, None)
+
+
+def test_a_job_that_is_given_up_while_it_reads_a_file_says_why(tmp_path: Path) -> None:
+    """The signal comes anywhere; an error there would be told as a damaged file."""
+    job = SweepJob(number=0, folder="0", overrides=["seed=1"])
+    write_sweep(tmp_path, SweepRecord(name="try", created="now", words=["seed=1"], jobs=[job]))
+    launcher = SlurmLauncher.__new__(SlurmLauncher)
+
+    def reads(cfg: Any) -> None:
+        begin_state(tmp_path, 0)  # a second start, in which no epoch was finished
+        former = signal.signal(signal.SIGUSR2, lambda *_: launcher.checkpoint([f"run_dir={tmp_path / '0'}"]))
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        except Exception as error:
+            raise UserError("last.ckpt is truncated or damaged") from error
+        finally:
+            signal.signal(signal.SIGUSR2, former)
+
+    launcher.task_function, launcher.began_with = SweptJob(reads, tmp_path), None
+    with pytest.raises(SystemExit) as left:
+        launcher.task_function(OmegaConf.create({"run_dir": str(tmp_path / "0")}))
+    state = read_state(tmp_path, 0)
+    assert left.value.code == 2 and state["status"] == "failed"
+    assert state["reason"].startswith("no epoch was finished within the time limit")
 
 
 @pytest.mark.parametrize(

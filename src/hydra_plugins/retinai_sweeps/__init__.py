@@ -99,9 +99,13 @@ class SlurmLauncher(BaseSubmititLauncher or Launcher):  # type: ignore[misc]
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         """Return what submitit puts back in the queue at the time limit: the same job, which goes on by itself."""
-        from retinai.sweeps.job import number_of
+        from retinai.errors import UserError
+        from retinai.sweeps.job import GivenUp, number_of
         from retinai.sweeps.slurm import check_progress
 
         run = self.task_function.run_of(args[0])
-        check_progress(self.task_function.folder, run, number_of(run), self.began_with)
+        try:
+            check_progress(self.task_function.folder, run, number_of(run), self.began_with)
+        except UserError as error:
+            raise GivenUp(str(error)) from error
         return super().checkpoint(*args, **kwargs)

@@ -20,6 +20,20 @@ from retinai.sweeps.report import write_report_of_ended
 from retinai.sweeps.states import FAILED, FINISHED, INTERRUPTED, begin_state, note_state
 
 
+class GivenUp(SystemExit):
+    """Raised by the signal before a time limit where a job is not put back; no `except Exception` catches it.
+
+    The signal comes anywhere, also while a file is read, and an error there would be told as a damaged file.
+
+    Args:
+        reason: Why the job is not put back.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(2)
+        self.reason = reason
+
+
 class SweptJob:
     """What a launcher calls for each job, in place of the command itself. A class, so that launchers can pickle it.
 
@@ -88,6 +102,10 @@ class SweptJob:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             note_state(self.folder, number, status=FAILED, reason=reason, defect=True)
             logger.error(f"{self._called(number)} ended by a defect:\n{traceback.format_exc()}")
+            raise
+        except GivenUp as end:
+            note_state(self.folder, number, status=FAILED, reason=end.reason, defect=False)
+            logger.error(f"{self._called(number)}: {end.reason}")
             raise
         except BaseException:  # Ctrl-C, SIGTERM, or the queue takes the job back
             note_state(self.folder, number, status=INTERRUPTED)

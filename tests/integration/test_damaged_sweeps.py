@@ -127,6 +127,21 @@ def test_jobs_that_could_not_even_note_their_state_are_told(
     assert "2 of 2 jobs failed" in said and "job 1 (seed=1): the disk is full" in said and "Traceback" not in said
 
 
+def test_what_nobody_may_look_into_costs_its_own_cells(
+    sweep: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looked = os.stat
+
+    def forbidden(path: Any, *more: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith((f"{sweep}/states", f"{sweep}/0_")):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return looked(path, *more, **options)
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    both(sweep, command, 0)
+    assert "seed=0" in capsys.readouterr().out
+
+
 def test_a_sweep_that_may_only_be_read_can_be_looked_at(
     sweep: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ REFUSED = {
     f"+callbacks.x={{_target_:{LIGHTNING}.ModelPruning,pruning_fn:l1_unstructured}}": "ModelPruning failed in this",
     f"+callbacks.x={{_target_:{LIGHTNING}.RichProgressBar}}": "RichProgressBar",
     "+callbacks.x={_target_:own_callbacks.FailsInSetup}": "own_callbacks.FailsInSetup failed in this training (KeyErr",
+    "+callbacks.x={_target_:own_callbacks.TakesNothing}": "own_callbacks.TakesNothing failed in this training (TypeErr",
     "data.batch_size=1": "batch norm cannot learn from one value per channel",
 }
 
@@ -27,6 +28,10 @@ from lightning.pytorch import Callback
 class FailsInSetup(Callback):
     def setup(self, trainer, pl_module, stage):
         raise KeyError("no such layer")
+
+class TakesNothing(Callback):
+    def teardown(self):
+        pass
 
 class CannotBeBuilt(Callback):
     def __init__(self):

@@ -65,9 +65,11 @@ def _failed_callback(error: Exception, callbacks: Sequence[Callback]) -> Callbac
     """Return the callback that is not retinai's own in whose method an error was raised; None if there is none."""
     foreign = {id(callback): callback for callback in callbacks if not type(callback).__module__.startswith("retinai.")}
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        found = foreign.get(id(frame.f_locals.get("self")))
-        if found is not None:
-            return found
+        # `callback` is the name in Lightning's loop over them: one that does not take what it is called with.
+        for name in ("self", "callback"):
+            found = foreign.get(id(frame.f_locals.get(name)))
+            if found is not None:
+                return found
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def write_report(
     """
     sweep = read_sweep(folder)
     states = job_states(folder, sweep, ask_queue(sweep), at_work)
-    measured = [folder / s.job.folder for s in states if (folder / s.job.folder / "metrics.json").exists()]
+    measured = [folder / s.job.folder for s in states if os.path.exists(folder / s.job.folder / "metrics.json")]
     rows: list[Row] = []
     if measured:
         runs, damaged = load_runs([str(run) for run in measured])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.errors import UserError
-from retinai.files import read_json, write_json
+from retinai.files import read_json, told, write_json
 from retinai.run.lock import is_locked
 from retinai.run.records import RECORD, is_number, read_record
 from retinai.sweeps.record import SweepJob, SweepRecord, now
@@ -85,7 +85,7 @@ def read_state(folder: Path, number: int) -> dict[str, Any]:
     """Return what a job wrote down of itself, without what makes no sense; empty if it wrote nothing readable."""
     path = folder / STATES / f"{number}.json"
     try:
-        told = read_json(path) if path.exists() else {}
+        told = read_json(path)
     except UserError:
         return {}
     return {key: value for key, value in told.items() if _makes_sense(key, value)}
@@ -164,3 +164,5 @@ def _record(folder: Path) -> dict[str, Any]:
         return read_record(folder) if (folder / RECORD).exists() else {}
     except UserError as error:
         return {"status": "damaged", "reason": str(error)}
+    except OSError as error:  # of somebody else, who lets nobody read it
+        return {"status": "damaged", "reason": f"{folder} cannot be read: {told(error)}"}

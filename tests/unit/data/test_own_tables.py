@@ -201,3 +201,14 @@ def test_folders_that_cannot_be_used(options: dict[str, Any], told: str, tmp_pat
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="no folders of classes"):
         FolderSource(root=str(tmp_path / "void"))
+
+
+def test_photographs_in_folders_may_have_any_name(tmp_path: Path) -> None:
+    root = tree(tmp_path / "own")
+    file = next((root / "train" / "bDR").iterdir())
+    file.rename(file.with_name("\udcff=1+1.png"))
+    data = FolderDataModule(root=str(root), cache=tmp_path / "cache", num_workers=0, preprocessing=PREPROCESSING)
+    data.setup()
+    assert "train/bDR/\udcff=1+1" in set(data.table["id"])
+    data.write_splits(tmp_path / "split.csv")
+    assert "train/bDR/\\xff=1+1" in (tmp_path / "split.csv").read_text()

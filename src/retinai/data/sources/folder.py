@@ -97,7 +97,7 @@ class FolderSource(Source):
         if not rows:
             raise DataError(f"the class folders of {self.root} hold no photographs ({', '.join(_SUFFIXES)})")
         names = ["id", "path", "target", "patient", "eye", "split", "source"]
-        table = pd.DataFrame(rows, columns=names)
+        table = pd.DataFrame(rows, columns=names, dtype=object)  # Arrow holds no lone surrogates
         twice = [str(name) for name in table["id"][table["id"].duplicated()]]
         if twice:
             raise DataError(f"{self.root}: two files have one name but for their suffix: {few(twice)}; rename one")

@@ -23,7 +23,8 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
 }
 # The user's own settings must not decide a test.
-_UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "RETINAI_DEBUG", "RETINAI_EXPERIMENTS",
+_UNSET = ("RETINAI_OUTPUTS", "RETINAI_CACHE", "RETINAI_APTOS", "RETINAI_ODIR", "RETINAI_EYEPACS",
+          "RETINAI_MESSIDOR2", "RETINAI_DDR", "RETINAI_BRSET", "RETINAI_DEBUG", "RETINAI_EXPERIMENTS",
           "RETINAI_WEIGHTS")  # fmt: skip
 
 # Read when matplotlib and albumentations are imported, so before any fixture runs.

@@ -15,6 +15,7 @@ from retinai.errors import UserError
 from retinai.places import check_folder, whole_folder
 from retinai.synthetic.devices import cameras_of
 from retinai.synthetic.layout_aptos import plan_aptos
+from retinai.synthetic.layout_graded import plan_brset, plan_ddr, plan_eyepacs, plan_messidor2
 from retinai.synthetic.layout_idrid import plan_idrid
 from retinai.synthetic.layout_oculomics import plan_oculomics, read_log_odds
 from retinai.synthetic.layout_odir import plan_odir, plan_odir_course, plan_odir_kaggle
@@ -28,6 +29,10 @@ LAYOUTS: dict[str, tuple[Planner, int]] = {
     "odir": (plan_odir, 32),
     "odir_kaggle": (plan_odir_kaggle, 32),
     "odir_course": (plan_odir_course, 32),
+    "eyepacs": (plan_eyepacs, 40),
+    "messidor2": (plan_messidor2, 25),
+    "ddr": (plan_ddr, 25),
+    "brset": (plan_brset, 40),
     "oculomics": (plan_oculomics, 40),
 }
 # Layouts whose patients are photographed by one of several cameras.
@@ -58,7 +63,7 @@ def write_cohort(
 
     Args:
         out: Folder to write; must not exist or be empty.
-        layout: `aptos`, `idrid`, `odir`, `odir_kaggle`, `odir_course` or `oculomics`.
+        layout: One of `LAYOUTS`, such as `aptos`.
         n: Number of labelled photographs.
         size: Longer side of a photograph in pixels, 64 to 4288.
         seed: Seed of everything that is drawn, 0 or more.

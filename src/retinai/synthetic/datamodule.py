@@ -9,7 +9,11 @@ import pandas as pd
 
 from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.aptos import AptosSource
+from retinai.data.sources.brset import BrsetSource
+from retinai.data.sources.ddr import DdrSource
+from retinai.data.sources.eyepacs import EyepacsSource
 from retinai.data.sources.idrid import IdridSource
+from retinai.data.sources.messidor2 import Messidor2Source
 from retinai.data.sources.odir import OdirSource
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, UserError
@@ -22,6 +26,10 @@ _READERS: dict[str, tuple[type[Source], dict[str, str]]] = {
     "odir": (OdirSource, {"layout": "official"}),
     "odir_kaggle": (OdirSource, {"layout": "kaggle"}),
     "odir_course": (OdirSource, {"layout": "course"}),
+    "eyepacs": (EyepacsSource, {}),
+    "messidor2": (Messidor2Source, {}),
+    "ddr": (DdrSource, {}),
+    "brset": (BrsetSource, {}),
 }
 
 
@@ -30,7 +38,7 @@ class SyntheticSource(Source):
 
     Args:
         name: Name of the data set.
-        layout: `aptos`, `idrid`, `odir`, `odir_kaggle` or `odir_course`.
+        layout: An owner's, such as `aptos`; see `retinai.synthetic.cohort.LAYOUTS`.
         n: Number of labelled photographs.
         size: Side of a photograph in pixels.
         cohort_seed: Seed of the photographs; `seed` decides split, order and augmentation only.

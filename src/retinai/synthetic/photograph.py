@@ -203,12 +203,13 @@ def encode(image: npt.NDArray[np.uint8], suffix: str) -> bytes:
 
     Args:
         image: RGB, shape (H, W, 3), or grey, shape (H, W), uint8.
-        suffix: `.png` or `.jpg`.
+        suffix: `.png`, `.jpg` or `.jpeg`, in any case.
 
     Raises:
         ValueError: If OpenCV cannot encode it.
     """
-    settings = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90]}[suffix]
+    suffix, jpeg = suffix.lower(), [cv2.IMWRITE_JPEG_QUALITY, 90]
+    settings = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": jpeg, ".jpeg": jpeg}[suffix]
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     done, data = cv2.imencode(suffix, pixels, settings)
     if not done:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from retinai.synthetic.layout_graded import labels_of
 from retinai.synthetic.layout_oculomics import TABLE
 from retinai.tasks.known import DR_GRADE, ODIR_8, ODIR_COURSE
 
 _ENTRY = {"aptos": "aptos", "idrid": "idrid", "odir": "odir", "odir_kaggle": "odir", "odir_course": "odir"}
+_GRADED = ("eyepacs", "messidor2", "ddr", "brset")
 
 
 def count_labels(out: Path, layout: str) -> list[tuple[str, int]]:
@@ -30,6 +32,8 @@ def count_labels(out: Path, layout: str) -> list[tuple[str, int]]:
     if layout == "oculomics":
         outcomes = Counter(pd.read_csv(out / TABLE)["target"].tolist())
         return [("without the outcome", outcomes[0]), ("with the outcome", outcomes[1])]
+    if layout in _GRADED:
+        return _grades(labels_of(out, layout))
     if layout == "odir_course":
         names = ("train.csv", "val.csv", "offsite_test.csv")
         table, classes = pd.concat([pd.read_csv(out / name) for name in names]), ODIR_COURSE.classes
@@ -46,8 +50,9 @@ def next_command(out: Path, layout: str) -> str:
 
     if layout == "oculomics":
         return f"python train.py data=table {shlex.quote(f'data.file={out / TABLE}')}"
-    loss = " loss=bce" if _ENTRY[layout] == "odir" else ""
-    return f"python train.py data={_ENTRY[layout]} {shlex.quote(f'data.root={out}')}{loss}"
+    entry = _ENTRY.get(layout, layout)
+    loss = " loss=bce" if entry == "odir" else ""
+    return f"python train.py data={entry} {shlex.quote(f'data.root={out}')}{loss}"
 
 
 def _grades(values: list[int]) -> list[tuple[str, int]]:

@@ -68,5 +68,7 @@ Workers = Literal["auto"] | Annotated[int, Field(ge=0, le=1024)]
 ThreeNumbers = Annotated[list[float], Field(min_length=3, max_length=3)]
 # Synthetic photographs: the patients of a cohort are held in memory.
 CohortSize = Annotated[int, Field(ge=1, le=10**6)]
+# Whose folder tree a synthetic cohort has.
+Layout = Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course", "eyepacs", "messidor2", "ddr", "brset"]
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]

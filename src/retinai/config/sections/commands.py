@@ -274,7 +274,8 @@ class Generator(Section):
 class Synthesize(_Command):
     """`retinai synthesize`."""
 
-    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course", "oculomics"] = UNSET
+    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course", "eyepacs", "messidor2", "ddr", "brset",
+                    "oculomics"] = UNSET  # fmt: skip
     n: CohortSize = UNSET
     size: Annotated[int, Field(ge=64, le=4288)] | None = UNSET
     seed: Seed = UNSET

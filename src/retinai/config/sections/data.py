@@ -12,6 +12,7 @@ from retinai.config.sections.base import (
     BuiltSection,
     CohortSize,
     CountOrZero,
+    Layout,
     Name,
     OpenShare,
     Path,
@@ -89,6 +90,31 @@ class Odir(Data):
     unknown_keywords: Literal["error", "skip"] = UNSET
 
 
+class Eyepacs(Data):
+    """`data=eyepacs`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.eyepacs.EyepacsDataModule",)
+
+
+class Messidor2(Data):
+    """`data=messidor2`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.messidor2.Messidor2DataModule",)
+    pairs: Path | None = UNSET
+
+
+class Ddr(Data):
+    """`data=ddr`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.ddr.DdrDataModule",)
+
+
+class Brset(Data):
+    """`data=brset`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.brset.BrsetDataModule",)
+
+
 class LlavaJsonl(Data):
     """`data=llava_jsonl`."""
 
@@ -101,7 +127,7 @@ class Synthetic(Data):
     """`data=synthetic`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.synthetic.datamodule.SyntheticDataModule",)
-    layout: Literal["aptos", "idrid", "odir", "odir_kaggle", "odir_course"] = UNSET
+    layout: Layout = UNSET
     n: CohortSize = UNSET
     size: Annotated[int, Field(ge=64, le=4288)] = UNSET
     cohort_seed: Seed = UNSET
@@ -143,4 +169,16 @@ class Folder(_Own):
     patient_pattern: Text | None = UNSET
 
 
-MODELS: tuple[type[Section], ...] = (Aptos, Idrid, Odir, LlavaJsonl, Synthetic, Table, Folder)
+MODELS: tuple[type[Section], ...] = (
+    Aptos,
+    Idrid,
+    Odir,
+    Eyepacs,
+    Messidor2,
+    Ddr,
+    Brset,
+    LlavaJsonl,
+    Synthetic,
+    Table,
+    Folder,
+)

@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "probe": "measure what embeddings know: linear and nearest-neighbour probes, compared",
     "fetch": "get the published weights of a backbone",
     "export": "write a checkpoint as a folder that grades without PyTorch",
+    "app": "serve a page for the clinic on an exported folder, and REST beside it",
+    "worklist": "grade a folder of photographs into a page, the most urgent first",
     "benchmark": "time a grader on a CPU beside the networks that it replaces",
     "prepare": "check a data set, find duplicates, write the cache of prepared photographs",
     "synthesize": "draw a synthetic cohort in the folder tree of a data set's owner, or photographs by a generator",
@@ -35,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "runs": "list the runs",
     "report": "put runs side by side: intervals, and spread over folds and seeds",
     "explain": "draw what a checkpoint's answers rest on, and measure whether it looks where it should",
+    "stress": "measure how a checkpoint's answers hold when photographs get worse, are turned, or come from one group",
     "dashboard": "one page about many runs: tables, curves, settings; and the same for W&B",
 }
 # Words without "=" that such a command takes: `retinai report RUN RUN` is `runs=[RUN,RUN]`.
@@ -45,6 +48,8 @@ _SEVERAL: dict[str, tuple[str, ...]] = {"probe": ("embeddings", "target", "shots
 _SPELLED_OUT: dict[str, dict[str, str]] = {
     "predict": {"model": "model.folder"},
     "synthesize": {"from": "generator.ckpt", "class": "generator.label"},
+    "app": {"model": "model.folder"},
+    "worklist": {"model": "model.folder"},
 }
 
 

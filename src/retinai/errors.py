@@ -51,6 +51,8 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "slurm": ("submitit", "hydra_plugins"),
     "ray": ("ray", "pyarrow", "fsspec"),
     "vessels": ("skimage",),
+    "dicom": ("pydicom",),
+    "app": ("gradio", "fastapi", "uvicorn"),
     "dashboard": ("plotly", "wandb_workspaces"),
 }  # fmt: skip
 

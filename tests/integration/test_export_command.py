@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +12,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from packaging.requirements import Requirement
+from clinic_environment import make_environment
 
 from retinai.errors import UserError
 from retinai.runtime import ExportedModel
 
 Command = Callable[..., int]
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def export(command: Command, checkpoint: Path, out: Path, *more: str) -> int:
@@ -61,35 +58,7 @@ def expected(tiny_checkpoint: Path, photographs: Path, command: Command) -> pd.D
 @pytest.fixture(scope="session")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of an environment that holds what `pip install retinai[runtime]` asks for, and nothing else."""
-    place = tmp_path_factory.mktemp("clinic")
-    venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
-    packages = next((place / "lib").glob("python*")) / "site-packages"
-    for distribution in closure("retinai", {"runtime"}):
-        for entry in {str(file).partition("/")[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
-            source = Path(str(distribution.locate_file(entry)))
-            if not (packages / entry).exists():
-                (packages / entry).symlink_to(source)
-    (packages / "checkout.pth").write_text(str(REPOSITORY / "src"))
-    return place / "bin" / "python"
-
-
-def closure(name: str, extras: set[str]) -> list[importlib.metadata.Distribution]:
-    """Return a distribution with all that it requires, as the metadata of the installed ones tell."""
-    found: dict[str, importlib.metadata.Distribution] = {}
-    todo = [(name, frozenset(extras))]
-    seen = set(todo)
-    while todo:
-        name, wanted = todo.pop()
-        found.setdefault(name, importlib.metadata.distribution(name))
-        for text in found[name].requires or ():
-            requirement = Requirement(text)
-            marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in (wanted or {""})):
-                item = (requirement.name, frozenset(requirement.extras))
-                if item not in seen:
-                    seen.add(item)
-                    todo.append(item)
-    return list(found.values())
+    return make_environment(tmp_path_factory.mktemp("clinic"), {"runtime"})
 
 
 def in_the_clinic(python: Path, *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

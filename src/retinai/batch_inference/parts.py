@@ -127,6 +127,7 @@ def to_parquet(table: pd.DataFrame, grader: ExportedModel, statistics: Statistic
         "path": pa.array(table["path"].tolist(), pa.string()),
         "prediction": pa.array(predictions, kind),
         **{f"p_{c}": pa.array(table[f"p_{c}"], pa.float64(), from_pandas=True) for c in grader.task.classes},
+        **{name: pa.array(table[name].tolist(), pa.string()) for name in table.columns if name.startswith("set_")},
         "error": pa.array(table["error"].tolist(), pa.string()),
     }
     arrow = pa.table(columns).replace_schema_metadata({_STATISTICS: json.dumps(asdict(statistics))})

@@ -41,6 +41,8 @@ def run(cfg: DictConfig) -> None:
     photographs = find_photographs(str(cfg.images))
     grade = _with_checkpoint if cfg.model.folder is None else _with_folder
     table, task, layout = grade(cfg, photographs, options)
+    if cfg.quality:
+        add_quality(table, photographs.paths, cfg.num_workers)
     written = write_layout(layout, table, task, photographs)
     write_csv(out, written)
     bad = table[table["error"] != ""]
@@ -85,6 +87,18 @@ def run_on_ray(cfg: DictConfig) -> None:
         )
     else:
         logger.info("all of them were graded before")
+
+
+def add_quality(table: pd.DataFrame, paths: list[str], workers: int | str) -> None:
+    """Add the columns `quality` and `quality_reason`, missing where a file could not be read, and tell the counts."""
+    from retinai.quality.files import judge_files
+
+    found = judge_files(paths, workers, "judging quality")
+    place = list(table.columns).index("error")
+    table.insert(place, "quality", [quality and quality.verdict for quality in found])
+    table.insert(place + 1, "quality_reason", [quality and (quality.reason or None) for quality in found])
+    counts = table["quality"].value_counts()
+    logger.info("quality: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in ("good", "usable", "reject")))
 
 
 def _with_checkpoint(

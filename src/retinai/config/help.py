@@ -37,6 +37,12 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai export ckpt=RUN/checkpoints/best.ckpt out=folder",
         "retinai export ckpt=RUN/checkpoints/best.ckpt format=openvino precision=int8 out=folder",
     ],
+    "app": [
+        "retinai app model=FOLDER",
+        "retinai app model=FOLDER port=8080 language=es recommendation=ico_2017_low_resource",
+        "retinai app model=FOLDER host=0.0.0.0 password_file=FILE keep_photographs=kept",
+    ],
+    "worklist": ["retinai worklist model=FOLDER images=photographs/ out=today.html"],
     "benchmark": [
         "retinai benchmark ckpt=RUN/checkpoints/best.ckpt run_dir=speed",
         "retinai benchmark backbone=efficientnet_b2 students=[openvino-int8] run_dir=speed",
@@ -52,6 +58,10 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai explain ckpt=RUN/checkpoints/best.ckpt split=test",
         "retinai explain ckpt=RUN/checkpoints/best.ckpt images='eyes/*.jpg' method=[gradcam,ig]",
         "retinai explain ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/idrid regions=[vessels,lesions]",
+    ],
+    "stress": [
+        "retinai stress ckpt=RUN/checkpoints/best.ckpt",
+        "retinai stress ckpt=RUN/checkpoints/best.ckpt photographs=50 severities=[1,3,5] angles=[90,180]",
     ],
     "segment": [
         "retinai segment images=photographs/ out=vessels paths.weights=weights",

@@ -74,6 +74,14 @@ class PointRecord(OpenRecord):
     specificity: Share
 
 
+class SetsRecord(OpenRecord):
+    """What `fit_sets` gives."""
+
+    level: Annotated[float, Field(gt=0, lt=1)]
+    quantile: Threshold
+    n: int = Field(ge=0)
+
+
 class CalibrationRecord(OpenRecord):
     """What `fit_calibration` gives."""
 
@@ -81,6 +89,7 @@ class CalibrationRecord(OpenRecord):
     scaling: Literal["softmax", "cumulative", "sigmoid"]
     operating_points: dict[Name, PointRecord] = {}
     thresholds: dict[Name, Share] = {}
+    sets: SetsRecord | None = None
 
 
 class FieldRecord(OpenRecord):

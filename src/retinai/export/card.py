@@ -100,6 +100,12 @@ def _points(calibration: dict[str, Any] | None) -> str:
     for name, point in points.items():
         cells = [_number(point[key]) for key in ("threshold", "sensitivity", "specificity")]
         lines.append(f"| {' | '.join(cells)} | {name} |")
+    if sets := calibration.get("sets"):
+        lines += [
+            "",
+            f"With each grade come those that cannot be ruled out. At least {sets['level']:.0%} of these sets hold the "
+            f"true grade, for photographs like the {sets['n']} validation photographs that they were fitted on.",
+        ]
     if points:
         lines += ["", "Sensitivity and specificity are those on the validation photographs that chose the points."]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ import pandas as pd
 from retinai.errors import UserError
 from retinai.files import read_csv
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".gif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".gif", ".dcm")
 KAGGLE_ID = "id_code"
 
 

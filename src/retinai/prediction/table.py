@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.label_thresholds import labels_from
+from retinai.prediction.calibration.sets import prediction_sets
 from retinai.prediction.calibration.temperature import calibrated_probabilities
 from retinai.prediction.photographs import Photographs
 from retinai.tasks.task import Task
@@ -42,8 +43,9 @@ def prediction_table(
 
     Returns:
         Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
-        `error` (the reason; then prediction and probabilities are missing). A photograph whose probabilities are no
-        finite numbers has no prediction either.
+        `set_90` where the calibration has sets of that level (names of the grades that cannot be ruled out, joined by
+        `|`), `error` (the reason; then prediction and probabilities are missing). A photograph whose probabilities are
+        no finite numbers has no prediction either.
     """
     finite = np.isfinite(probabilities).all(axis=1)
     reasons = [
@@ -55,10 +57,27 @@ def prediction_table(
         decisions = decide(probabilities[good], decision_rule)
     else:
         decisions = labels_from(probabilities[good], thresholds)
+    sets = _sets(task, probabilities, decision_rule, calibration)
     probabilities = calibrated_probabilities(probabilities, calibration)
     predicted = np.full(len(reasons), None, dtype=object)
     predicted[good] = task.csv_labels(decisions)
     columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
     # Names as objects: Arrow, in which pandas keeps texts, holds none that are not UTF-8.
     ids, paths = (pd.Series(texts, dtype=object) for texts in (photographs.ids, photographs.paths))
-    return pd.DataFrame({"id": ids, "path": paths, "prediction": predicted, **columns, "error": list(reasons)})
+    return pd.DataFrame({"id": ids, "path": paths, "prediction": predicted, **columns, **sets, "error": list(reasons)})
+
+
+def set_column(fitted: Mapping[str, Any]) -> str:
+    """Return the name of the column of sets, such as `set_90`."""
+    return f"set_{round(100 * fitted['level'])}"
+
+
+def _sets(
+    task: Task, probabilities: np.ndarray, rule: str, calibration: Mapping[str, Any] | None
+) -> dict[str, list[str | None]]:
+    """Return the column of sets; none where the calibration has none."""
+    fitted = (calibration or {}).get("sets")
+    if not fitted:
+        return {}
+    members = prediction_sets(probabilities, rule, fitted)
+    return {set_column(fitted): ["|".join(np.array(task.classes)[row]) if row.any() else None for row in members]}

@@ -8,7 +8,12 @@ from typing import Any
 from retinai.reports.sections import ReportSection, ReportTable
 from retinai.reports.wording import with_interval
 
-_POINTS = {"sensitivity": "fixed sensitivity", "specificity": "fixed specificity", "youden": "Youden's index"}
+_POINTS = {
+    "sensitivity": "fixed sensitivity",
+    "specificity": "fixed specificity",
+    "youden": "Youden's index",
+    "bound": "promised sensitivity",
+}
 
 
 def calibration_section(results: Mapping[str, Any], referable_from: str | None) -> ReportSection:
@@ -35,6 +40,12 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
             "threshold or more. The thresholds were chosen on the validation split; what they give here follows them."
         )
         tables.append(_points_table(results["operating_points"]))
+    if sets := results.get("sets"):
+        said.append(
+            f"Sets of grades that cannot be ruled out: {sets['level']:.0%} of them were promised to hold the true "
+            f"grade; here {with_interval(sets['coverage'], 2)} do, with {with_interval(sets['mean_size'], 2)} grades "
+            "each."
+        )
     return ReportSection("Calibration and operating points", said, tables)
 
 
@@ -43,6 +54,8 @@ def _points_table(points: Mapping[str, Any]) -> ReportTable:
     rows = []
     for name, point in points.items():
         kind, _, level = name.partition("_")
+        if level.endswith("_bound"):
+            kind, level = "bound", level.removesuffix("_bound")
         seen = point["validation"]
         rows.append(
             [

@@ -109,6 +109,9 @@ def print_calibration(metrics: Mapping[str, Any]) -> None:
         return
     before, after = (_number(results["calibration_error"][when]["value"]) for when in ("before", "after"))
     logger.info(f"temperature {results['temperature']:.2f}: calibration error {before} before, {after} after")
+    if sets := results.get("sets"):
+        coverage, size = (_number(sets[key]["value"]) for key in ("coverage", "mean_size"))
+        logger.info(f"sets of grades: promised {sets['level']:.2f}, coverage {coverage}, {size} grades each on average")
     if not results["operating_points"]:
         return
     table = Table(title="referral, thresholds of the validation split", title_justify="left", box=box.SIMPLE_HEAD)

@@ -26,6 +26,7 @@ _BY_NAME: dict[str, type[Section]] = {
     "init": places.Init,
     "logger": places.Logger,
     "paths": places.Paths,
+    "recommendation": places.Recommendation,
     "sampler": learning.Sampler,
     "teacher": places.Teacher,
     "topology": networks.NoTopology,
@@ -52,8 +53,8 @@ def find(command: str, name: str, section: Mapping[str, Any]) -> type[Section] |
     """
     if not name:
         return COMMANDS[command]
-    if (command, name) == ("predict", "model"):
-        return commands.PredictModel
+    if name == "model" and command in ("predict", "app", "worklist"):
+        return commands.ModelFolder
     if name == "logger" and command != "train":
         return places.MeasuringLogger
     if "_target_" in section:

@@ -91,6 +91,7 @@ class Predict(_Command):
     images: Path = UNSET
     out: Path = UNSET
     overwrite: bool = UNSET
+    quality: bool = UNSET
     format: Literal["auto", "retinai", "kaggle", "course", "odir"] = UNSET
     batch_size: _BatchSize = UNSET
     num_workers: Workers = UNSET
@@ -104,7 +105,9 @@ class Predict(_Command):
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
-        """Yield what an engine cannot do."""
+        """Yield what an engine or a layout cannot do."""
+        if values.get("quality") and (values.get("engine") == "ray" or values.get("format") not in ("auto", "retinai")):
+            yield "quality=true is of engine=local and retinai's own columns; leave out engine= and format="
         if values.get("engine") == "ray":
             if values.get("ckpt") is not None:
                 yield "engine=ray grades with a folder of `retinai export`: model=FOLDER in the place of ckpt="
@@ -116,10 +119,44 @@ class Predict(_Command):
             yield f"ray_address={values['ray_address']} is of engine=ray; leave it out, or give that engine"
 
 
-class PredictModel(Section):
-    """`retinai predict model=FOLDER`."""
+class ModelFolder(Section):
+    """`model=FOLDER` of the commands that grade with an exported folder."""
 
     folder: Path | None = UNSET
+
+
+class _Clinic(_Command):
+    """What the commands of `retinai.app` share."""
+
+    language: Literal["en", "es", "hi"] = UNSET
+    refer_if: Annotated[list[Text], Field(min_length=1)] = UNSET
+    audit: Path | None = UNSET
+    keep_photographs: Path | None = UNSET
+    max_megabytes: Annotated[int, Field(ge=1, le=512)] = UNSET
+    time_limit: Annotated[float, Field(gt=0, le=600)] = UNSET
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that photographs are to be kept without a record that tells whose they are."""
+        if values.get("keep_photographs") is not None and "audit" in values and values["audit"] is None:
+            yield "keep_photographs= belongs to the record of audit=; give both, or leave out keep_photographs="
+
+
+class App(_Clinic):
+    """`retinai app`."""
+
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$", description="an address or a name")] = UNSET
+    port: Annotated[int, Field(ge=0, le=65535)] = UNSET
+    password_file: Path | None = UNSET
+
+
+class Worklist(_Clinic):
+    """`retinai worklist`."""
+
+    images: Path = UNSET
+    out: Path = UNSET
+    overwrite: bool = UNSET
 
 
 class Embed(_Command):
@@ -350,6 +387,22 @@ class Explain(_Command):
     accelerator: Accelerator = UNSET
 
 
+class Stress(_Command):
+    """`retinai stress`."""
+
+    reasons: ClassVar[dict[str, str]] = {"split=predict": "that part has no labels to measure on"}
+    ckpt: Path = UNSET
+    split: Literal["train", "val", "test"] = UNSET
+    photographs: Count | None = UNSET
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)] = UNSET
+    angles: list[Annotated[int, Field(ge=1, le=359)]] = UNSET
+    resamples: Annotated[int, Field(ge=1, le=10**6)] = UNSET
+    run_dir: Path | None = UNSET
+    overwrite: bool = UNSET
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = UNSET
+    accelerator: Accelerator = UNSET
+
+
 class Dashboard(_Command):
     """`retinai dashboard`."""
 
@@ -379,4 +432,7 @@ COMMANDS: dict[str, type[Section]] = {
     "report": Report,
     "dashboard": Dashboard,
     "explain": Explain,
+    "app": App,
+    "worklist": Worklist,
+    "stress": Stress,
 }

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from retinai.data.photographs.dicom import DicomError, is_dicom, unpack_dicom
 from retinai.errors import UserError
 from retinai.files import UnreadableError, read_regular
 
@@ -91,7 +92,7 @@ def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarra
     """Read a photograph of any kind as 8-bit RGB, upright.
 
     Args:
-        path: JPEG, PNG, TIFF, BMP, WebP, PPM or GIF; grey, palette, RGB, RGBA, CMYK, 8 or 16 bit.
+        path: JPEG, PNG, TIFF, BMP, WebP, PPM, GIF or DICOM; grey, palette, RGB, RGBA, CMYK, 8 or 16 bit.
         max_pixels: Width times height above which the file is refused before it is unpacked.
 
     Returns:
@@ -174,6 +175,7 @@ def read_header(data: bytes, path: str | Path) -> Header:
     Raises:
         BadImageError: If the bytes are no image, or a TIFF that ends too early.
     """
+    data = _unpacked(data, path, MAX_PIXELS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -193,6 +195,7 @@ def read_header(data: bytes, path: str | Path) -> Header:
 
 def _decode(data: bytes, path: str | Path, max_pixels: int, reduction: int = 1) -> np.ndarray:
     """Decode bytes to RGB pixels; whatever Pillow raises becomes one clear reason."""
+    data = _unpacked(data, path, max_pixels)
     with warnings.catch_warnings():
         # Pillow warns of odd metadata in good files; what matters is raised below.
         warnings.simplefilter("ignore")
@@ -214,6 +217,16 @@ def _decode(data: bytes, path: str | Path, max_pixels: int, reduction: int = 1) 
             raise BadImageError(path, f"decompression bomb: more than {max_pixels:,} pixels") from error
         except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
             raise BadImageError(path, _reason(error, data)) from error
+
+
+def _unpacked(data: bytes, path: str | Path, max_pixels: int) -> bytes:
+    """Return the image inside of a DICOM file; other bytes as they are."""
+    if not is_dicom(data):
+        return data
+    try:
+        return unpack_dicom(data, max_pixels)
+    except DicomError as error:
+        raise BadImageError(path, str(error)) from error
 
 
 def _too_large(width: int, height: int, max_pixels: int) -> str:

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
 from retinai.prediction.calibration.label_thresholds import choose_label_thresholds
-from retinai.prediction.calibration.operating_points import choose_operating_points, is_referable, referable_score
+from retinai.prediction.calibration.operating_points import (
+    choose_bounded_point,
+    choose_operating_points,
+    is_referable,
+    referable_score,
+)
+from retinai.prediction.calibration.sets import fit_sets, prediction_sets, set_results
 from retinai.prediction.calibration.temperature import BOUNDS, fit_temperature, negative_log_likelihood
 from retinai.prediction.predictions import Predictions
 
@@ -32,7 +38,8 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
         What travels in the checkpoint, plain values: `temperature`; `scaling`, what it was fitted for
         (see `prediction.calibration.temperature.scale`); `n` photographs;
         `nll` and `calibration_error` `before` and `after`, on these photographs; `operating_points`
-        (empty for tasks without referral); of several labels also `thresholds` by label. None where
+        (empty for tasks without referral); of several labels also `thresholds` by label; for ordered grades `sets` (see
+        `prediction.calibration.sets`). None where
         there is too little to fit on. And a sentence for everything that could not be fitted.
     """
     task, targets = predictions.task, predictions.labelled
@@ -57,8 +64,11 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
     if task.referable_from is not None:
         score = referable_score(after.probabilities, task)
         points, more = choose_operating_points(score, is_referable(targets, task))
-        calibration["operating_points"] = points
-        notes += more
+        bounded, few = choose_bounded_point(score, is_referable(targets, task))
+        calibration["operating_points"] = points | bounded
+        notes += more + few
+    if "ordered" in task.target_types:
+        calibration["sets"] = fit_sets(predictions.probabilities, targets, predictions.decision_rule)
     return calibration, notes
 
 
@@ -76,13 +86,14 @@ def calibration_results(
     Returns:
         `temperature`; `nll` and `calibration_error`, each `before` and `after`; `operating_points`:
         name -> `threshold`, `validation` (sensitivity, specificity, n) and `sensitivity` and
-        `specificity` on these photographs. A metric is `{"value", "low", "high"}`.
+        `specificity` on these photographs; `sets`, where they were fitted: `level`, the promise, and `coverage` and
+        `mean_size` on these photographs. A metric is `{"value", "low", "high"}`.
     """
     weights = bootstrap_weights(before.patients, resamples, seed)
     after = before.calibrated(calibration)
     total = weights.sum(axis=1, dtype=np.float64)
     pairs = (("before", before), ("after", after))
-    return {
+    results = {
         "temperature": calibration["temperature"],
         "nll": {when: interval(divide(weights @ _losses(p), total)) for when, p in pairs},
         "calibration_error": {when: interval(_error(p, weights)) for when, p in pairs},
@@ -90,6 +101,11 @@ def calibration_results(
             name: _at_point(after, point, weights) for name, point in calibration["operating_points"].items()
         },
     }
+    if calibration.get("sets"):
+        members = prediction_sets(before.probabilities, before.decision_rule, calibration["sets"])
+        measured = set_results(members, before.labelled, weights)
+        results["sets"] = {"level": calibration["sets"]["level"]} | {k: interval(v) for k, v in measured.items()}
+    return results
 
 
 def _at_point(after: Predictions, point: Mapping[str, Any], weights: NDArray[np.float32]) -> dict[str, Any]:

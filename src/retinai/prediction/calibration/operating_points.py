@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 SENSITIVITY = SPECIFICITY = 0.9
+CONFIDENCE = 0.95
 
 
 def referable_score(probabilities: NDArray[Any], task: Task) -> NDArray[np.float64]:
@@ -106,6 +107,61 @@ def choose_operating_points(
         if not len(at)
     ]
     return points, notes
+
+
+def choose_bounded_point(
+    scores: NDArray[np.float64],
+    referable: NDArray[np.bool_],
+    sensitivity: float = SENSITIVITY,
+    confidence: float = CONFIDENCE,
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Choose the threshold whose sensitivity is at least the promised one, with a stated confidence.
+
+    `sensitivity_90_bound`: from the lowest threshold on, each is tested by the lower Clopper-Pearson bound of its
+    sensitivity, until one fails; the last that passed is taken. Tests in a fixed order need no correction for their
+    number (learn then test), so the promise holds for the chosen one: it is broken by chance in 1 - confidence of
+    all validation sets. A point chosen by the sensitivity that was seen promises nothing.
+
+    Args:
+        scores: P(referable), shape (N,).
+        referable: Whether they are, shape (N,).
+        sensitivity: The promised sensitivity, in (0, 1).
+        confidence: In (0, 1).
+
+    Returns:
+        As `choose_operating_points`, with `lower`, the bound, and `confidence`; or a sentence that says how many
+        photographs it would need.
+
+    Source: Clopper & Pearson, Biometrika 26, 1934; Angelopoulos et al., "Learn then Test", 2021.
+    """
+    ill = int(referable.sum())
+    if not ill or ill == len(referable):
+        return {}, []  # told by `choose_operating_points`
+    name = f"sensitivity_{round(100 * sensitivity)}_bound"
+    thresholds, sensitivities, specificities = _candidates(scores, referable)
+    bounds = lower_bounds(np.rint(sensitivities * ill).astype(np.int64), ill, confidence)
+    failed = np.flatnonzero(bounds < sensitivity)
+    last = (failed[0] if len(failed) else len(bounds)) - 1
+    if last < 1:  # the first candidate refers everybody, which needs no threshold
+        needed = int(np.ceil(np.log(1 - confidence) / np.log(sensitivity)))
+        return {}, [
+            f"no threshold can be promised to find {sensitivity:.0%} with {confidence:.0%} confidence on {ill} "
+            f"referable validation photographs; that takes {needed} or more"
+        ]
+    point = {
+        "threshold": float(thresholds[last]), "sensitivity": float(sensitivities[last]),
+        "specificity": float(specificities[last]), "n": len(referable), "referable": ill,
+        "lower": float(bounds[last]), "confidence": confidence,
+    }  # fmt: skip
+    return {name: point}, []
+
+
+def lower_bounds(hits: NDArray[np.int64], n: int, confidence: float) -> NDArray[np.float64]:
+    """Return one-sided lower Clopper-Pearson bounds of proportions `hits / n`."""
+    from scipy.stats import beta
+
+    bounds = beta.ppf(1 - confidence, np.maximum(hits, 1), n - np.maximum(hits, 1) + 1)
+    return np.where(hits > 0, bounds, 0.0)
 
 
 def _candidates(

@@ -42,7 +42,9 @@ def test_an_overconfident_model_is_softened_and_the_file_holds_plain_values() ->
     assert calibration["scaling"] == "softmax" and calibration["n"] == 400
     for key in ("nll", "calibration_error"):
         assert calibration[key]["after"] < calibration[key]["before"]
-    assert set(calibration["operating_points"]) == {"sensitivity_90", "specificity_90", "youden"}
+    bounded = "sensitivity_90_bound"
+    assert set(calibration["operating_points"]) == {"sensitivity_90", "specificity_90", "youden", bounded}
+    assert calibration["operating_points"][bounded]["lower"] >= 0.9 and calibration["sets"]["n"] == 400
     assert calibration["operating_points"]["sensitivity_90"]["sensitivity"] >= 0.9
 
 

@@ -61,7 +61,7 @@ def test_the_score_rises_with_severity(scores: dict[str, np.ndarray], kind: str)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "jpeg"])
 def test_what_is_bad_is_told_from_what_is_good(scores: dict[str, np.ndarray], kind: str) -> None:
     good, bad = scores[kind][:, :2].ravel(), scores[kind][:, 2:].ravel()
-    assert roc_auc_score(np.repeat([0, 1], [len(good), len(bad)]), np.concatenate([good, bad])) >= 0.95
+    assert roc_auc_score(np.repeat([0, 1], [len(good), len(bad)]), np.concatenate([good, bad])) >= 0.9
 
 
 def test_good_photographs_are_not_rejected(held_out: list[np.ndarray]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from retinai.csv_cells import is_utf8, to_cell
 from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_table import as_targets, few
 from retinai.data.sources.own_labels import LabelSettings, own_task
@@ -88,16 +89,21 @@ class FolderSource(Source):
 
     def read_table(self) -> pd.DataFrame:
         """Return the photographs of all class folders; ids are paths below the root without suffix."""
-        rows = []
+        rows, strange = [], []
         for part, folder in self._found:
             for file in _photographs(folder):
+                if not is_utf8(file.name):
+                    strange.append(to_cell(str(file.relative_to(self.root))))
+                    continue
                 name = file.relative_to(self.root).with_suffix("").as_posix()
                 patient, eye = self._patient(file.stem, name)
                 rows.append((name, str(file), self._target_of[folder.name], patient, eye, part, folder.name))
+        if strange:
+            self.notes.append(f"{len(strange)} photographs left out, whose names are not UTF-8: {few(strange)}")
         if not rows:
             raise DataError(f"the class folders of {self.root} hold no photographs ({', '.join(_SUFFIXES)})")
         names = ["id", "path", "target", "patient", "eye", "split", "source"]
-        table = pd.DataFrame(rows, columns=names, dtype=object)  # Arrow holds no lone surrogates
+        table = pd.DataFrame(rows, columns=names)
         twice = [str(name) for name in table["id"][table["id"].duplicated()]]
         if twice:
             raise DataError(f"{self.root}: two files have one name but for their suffix: {few(twice)}; rename one")

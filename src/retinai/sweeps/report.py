@@ -52,7 +52,8 @@ def write_report(
     """
     sweep = read_sweep(folder)
     states = job_states(folder, sweep, ask_queue(sweep), at_work)
-    measured = [folder / s.job.folder for s in states if os.path.exists(folder / s.job.folder / "metrics.json")]
+    folders = [folder / state.job.folder for state in states]
+    measured = [run for run in folders if os.path.exists(run / "metrics.json")]  # noqa: PTH110 (no error where nobody may look)
     rows: list[Row] = []
     if measured:
         runs, damaged = load_runs([str(run) for run in measured])

@@ -43,7 +43,8 @@ class Task(ABC):
     Attributes:
         kind: Name of the kind of task.
         target_types: What its targets are, for losses to say which they learn from: `index` (the number of a class),
-            `ordered` (the order of these numbers means something), `labels` (0 or 1 for each class).
+            `ordered` (the order of these numbers means something), `pair` (the number of a pair of grades), `labels`
+            (0 or 1 for each class); none where there is nothing to learn.
         distribution: `categorical` (one class holds, the probabilities of a photograph add up to 1) or `bernoulli`
             (each class holds or not by itself).
         batch_dtype: Type of the targets in a batch.
@@ -165,6 +166,14 @@ class Task(ABC):
     @abstractmethod
     def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which classes hold for each photograph, shape (N, C); none where a value is None."""
+
+    def absent_classes(self, counts: Sequence[int]) -> list[str]:
+        """Return the classes without which a training part cannot be learned from, and which no photograph has.
+
+        Args:
+            counts: Photographs per class, length C.
+        """
+        return [f"{name} ({i})" for i, name in enumerate(self.classes) if counts[i] == 0]
 
     def questions(self) -> list[Question]:
         """Return the questions that its targets answer, for probes: itself, and what follows from it."""

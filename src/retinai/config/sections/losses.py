@@ -33,6 +33,14 @@ class Smoothed(Loss):
     label_smoothing: ShareBelowOne = UNSET
 
 
+class Joint(Loss):
+    """`loss=joint`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.joint.JointCrossEntropy",)
+    second_weight: Annotated[float, Field(ge=0, le=1000)] = UNSET
+    label_smoothing: ShareBelowOne = UNSET
+
+
 class Asymmetric(Loss):
     """`loss=asymmetric`."""
 
@@ -75,4 +83,6 @@ class Regression(Loss):
     fit_on_validation: bool = UNSET
 
 
-MODELS: tuple[type[Section], ...] = (Loss, Smoothed, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression)
+MODELS: tuple[type[Section], ...] = (
+    Loss, Smoothed, Joint, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression,
+)  # fmt: skip

@@ -170,7 +170,7 @@ class Curation:
         Raises:
             DataError: Names the classes.
         """
-        absent = [f"{name} ({i})" for i, name in enumerate(self.task.classes) if counts[i] == 0]
+        absent = self.task.absent_classes(counts)
         if not absent:
             return
         sentence = f"class {few(absent)} is absent from the training part of {self.name}"

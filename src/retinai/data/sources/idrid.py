@@ -14,10 +14,11 @@ from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
-from retinai.tasks.known import DME_RISK, DR_GRADE
+from retinai.tasks.known import DME_RISK, DR_GRADE, GRADE_AND_DME
 from retinai.tasks.task import Task
 
 _TARGETS = {"grade": ("Retinopathy grade", DR_GRADE), "dme": ("Risk of macular edema", DME_RISK)}
+_JOINT = "joint"
 _FOLDERS = {"train": "a. Training Set", "test": "b. Testing Set"}
 _LABELS = {
     "train": "a. IDRiD_Disease Grading_Training Labels.csv",
@@ -41,7 +42,7 @@ class IdridSource(Source):
 
     Args:
         name: Name of the data set.
-        target: `grade` (retinopathy, 0 to 4) or `dme` (risk of macular oedema, 0 to 2).
+        target: `grade` (retinopathy, 0 to 4), `dme` (risk of macular oedema, 0 to 2), or `joint` (both).
         root: The folder with `B. Disease Grading`.
         cache: The cache folder.
     """
@@ -57,9 +58,10 @@ class IdridSource(Source):
         cache: str | Path | None = None,
     ) -> None:
         super().__init__(name, root, cache)
-        if target not in _TARGETS:
-            raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)})"])
-        self.column, self.task = _TARGETS[target]
+        if target not in (*_TARGETS, _JOINT):
+            raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)}, {_JOINT})"])
+        self._asked = [*_TARGETS] if target == _JOINT else [target]
+        self.task: Task = GRADE_AND_DME if target == _JOINT else _TARGETS[target][1]
         self._masks: dict[str, dict[str, str]] | None = None
 
     def annotations(self) -> dict[str, dict[str, str]]:
@@ -90,14 +92,14 @@ class IdridSource(Source):
 
     def _part(self, part: Path, split: str) -> pd.DataFrame:
         file = part / "2. Groundtruths" / _LABELS[split]
-        labels = read_labels(file, ["Image name", self.column])
+        labels = read_labels(file, ["Image name", *(_TARGETS[name][0] for name in self._asked)])
         folder = part / "1. Original Images" / _FOLDERS[split]
         ids = [f"{split}_{name}" for name in labels["Image name"]]
         return pd.DataFrame(
             {
                 "id": ids,
                 "path": [str(folder / f"{name}.jpg") for name in labels["Image name"]],
-                "target": as_targets(parse_grades(labels, self.column, "Image name", self.task, file)),
+                "target": as_targets(self._targets(labels, file)),
                 "patient": ids,
                 "eye": "",
                 "split": split,
@@ -105,6 +107,14 @@ class IdridSource(Source):
                 "row": labels["row"],
             }
         )
+
+    def _targets(self, labels: pd.DataFrame, file: Path) -> list[int]:
+        """Return the grades, or the numbers of pairs of grades."""
+        asked = [_TARGETS[name] for name in self._asked]
+        grades = [parse_grades(labels, column, "Image name", task, file) for column, task in asked]
+        if len(grades) == 1:
+            return grades[0]
+        return [first * DME_RISK.num_classes + second for first, second in zip(*grades, strict=True)]
 
 
 class IdridDataModule(SourceDataModule):

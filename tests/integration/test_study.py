@@ -75,6 +75,9 @@ def test_the_best_of_a_known_function_is_found_and_a_study_goes_on(
         (["optimizer.lr=interval(-1,1)"], "optimizer.lr"),
         (["loss=focal,focus"], "loss=focus: no such option"),
         ([*SPACE, "hydra.sweeper.n_trials=0"], "n_trials=0 must be at least 1"),
+        ([*SPACE, "hydra.sweeper.startup=-1"], "startup=-1 must be at least 0"),
+        ([*SPACE, "hydra.sweeper.warmup=-1"], "warmup=-1 must be at least 0"),
+        ([*SPACE, "hydra.sweeper.seed=-1"], "seed=-1 must be at least 0"),
         ([*SPACE, "hydra.sweeper.direction=up"], "hydra.sweeper.direction"),
         ([*SPACE, "hydra.sweeper.objectives=[score,speed]"], "hydra.sweeper.objectives"),
         (

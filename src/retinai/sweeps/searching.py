@@ -63,9 +63,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
-        for key in ("n_trials", "n_jobs"):
-            if getattr(self, key) < 1:
-                raise UserError(f"hydra.sweeper.{key}={getattr(self, key)} must be at least 1")
+        for key, least in (("n_trials", 1), ("n_jobs", 1), ("seed", 0), ("startup", 0), ("warmup", 0)):
+            if getattr(self, key) < least:
+                raise UserError(f"hydra.sweeper.{key}={getattr(self, key)} must be at least {least}")
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise UserError(f"hydra.sweeper.objectives=[{','.join(self.objectives)}] must name one or more, each once")
 

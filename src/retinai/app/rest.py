@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from retinai import __version__
 from retinai.app.rendering import reason_text
+from retinai.app.results import Action
 from retinai.app.security import Password
 from retinai.app.service import Service
 from retinai.app.texts import load_texts
@@ -44,7 +45,7 @@ class Answer(BaseModel):
     probabilities: dict[str, float]
     set: list[str] = Field(description="the grades that cannot be ruled out; empty where the model has no sets")
     quality: str = Field(description="`good`, `usable` or `reject`; empty where it could not be judged")
-    action: Literal["refer", "unsure", "recheck", "review", "routine"]
+    action: Action
     reasons: list[str] = Field(description="why that is to be done, the weightiest first")
     recommendation: str = Field(description="what the guideline advises for the grade; empty where it is silent")
     model_sha256: str

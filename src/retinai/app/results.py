@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from retinai.app.guideline import Guideline
 from retinai.errors import UserError
 from retinai.quality import Quality
 
 # What is to be done, the most urgent first.
-ACTIONS = ("refer", "unsure", "recheck", "review", "routine")
+Action = Literal["refer", "unsure", "recheck", "review", "routine"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 EYES = ("right", "left")
 
 
@@ -86,7 +87,7 @@ class EyeResult:
     photograph: str
     classes: tuple[str, ...]
     probabilities: Mapping[str, float]
-    action: str
+    action: Action
     reasons: tuple[Reason, ...]
     milliseconds: int
     preview: bytes = field(default=b"", repr=False)
@@ -120,7 +121,7 @@ def decide_action(
     probabilities: Mapping[str, float],
     guideline: Guideline | None,
     rule: ReferralRule,
-) -> tuple[str, tuple[Reason, ...]]:
+) -> tuple[Action, tuple[Reason, ...]]:
     """Return what is to be done about a grade, and why.
 
     Args:
@@ -144,7 +145,9 @@ def decide_action(
     return "routine", (Reason("below", {"grade": classes[-1]}),) if classes else ()
 
 
-def with_quality(action: str, reasons: tuple[Reason, ...], quality: Quality | None) -> tuple[str, tuple[Reason, ...]]:
+def with_quality(
+    action: Action, reasons: tuple[Reason, ...], quality: Quality | None
+) -> tuple[Action, tuple[Reason, ...]]:
     """Return what is to be done once the quality of the photograph is known: one to be rejected is taken again.
 
     That holds for every grade: a network reads the worst grades out of dark and blurred photographs of healthy eyes,

@@ -43,7 +43,7 @@ def variant_rows(
         row |= {"n": int(graded.sum()), "refused": int((~np.isfinite(shown).all(axis=1)).sum())}
         if graded.any():
             decisions, before = decide(shown[graded], rule), decide(plain[graded], rule)
-            whose = [patients[i] for i in np.flatnonzero(graded)]
+            whose = [patients[int(i)] for i in np.flatnonzero(graded)]
             row |= _metric(task, targets[graded], decisions, shown[graded], whose, resamples)
             row["changed"] = float(np.mean((decisions != before).reshape(len(before), -1).any(axis=1)))
             row["divergence"] = float(_divergence(plain[graded], shown[graded], task).mean())
@@ -104,7 +104,7 @@ def group_rows(
         own = [
             {"grouping": grouping, "group": name, "n": len(places)}
             | _metric(task, targets[places], decisions[places], probabilities[places],
-                      [patients[i] for i in places], resamples)
+                      [patients[int(i)] for i in places], resamples)
             for name, places in members.items()
         ]  # fmt: skip
         measured = [row for row in own if row["value"] is not None]

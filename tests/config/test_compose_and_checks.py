@@ -18,8 +18,10 @@ OPTIONS = [(group, option) for group, options in TRAIN_GROUPS.items() for option
 EXPERIMENTS = sorted(p.stem for study in study_dirs() for p in (study / "experiment").glob("*.yaml"))
 LANGUAGE = {
     ("backbone", "llava_1_5_7b"),
+    ("backbone", "llava_small"),
     ("backbone", "llava_tiny"),
     ("loss", "answer"),
+    ("tuning", "projector"),
     ("tuning", "qlora"),
 }
 

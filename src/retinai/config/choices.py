@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -26,7 +27,8 @@ from retinai.config.paths import conf_dir, group_options
 # Options that are content as a whole: parts of two of them make no third.
 _WHOLE = ("augment", "prompt")
 # Options that may speak of several sections, in the order in which they are merged.
-_WIDE = ("model", "phase", "phase_defaults")
+_PHASE_DEFAULTS = ("phase_defaults", "phase_defaults@_global_")  # of a model, of a backbone
+_WIDE = ("model", "phase", *_PHASE_DEFAULTS)
 _STARTS = ("experiment", "init")
 
 
@@ -65,7 +67,7 @@ def settle(command: str, cfg: DictConfig, words: list[str]) -> tuple[DictConfig,
         cfg, after = _compose(command, [*words, *more]), _choices(command, [*words, *more])
         notes += [f"{', '.join(more)}: brought by what the command line chooses, instead of the experiment's"]
     notes += _set_values(cfg, [(g, after[g]) for g in _changed(_WIDE, before, after)], line)
-    for group in _changed([g for g in after if g not in (*_STARTS, "phase", "phase_defaults")], before, after):
+    for group in _changed([g for g in after if g not in (*_STARTS, "phase", *_PHASE_DEFAULTS)], before, after):
         taken = _take_out(cfg, group, after[group], line)
         if taken:
             instead = f"{group}={after[group]} was chosen instead of the experiment's {before.get(group)}"
@@ -112,7 +114,7 @@ def load_option(group: str, option: str) -> tuple[dict[str, Any], bool]:
     """Return the content of an option's file with those that it is based on, and whether it is of several sections."""
     import yaml
 
-    path = conf_dir() / group / f"{option}.yaml"
+    path = _file(group, option)
     if not path.is_file():
         return {}, False
     text = path.read_text(encoding="utf-8")
@@ -124,6 +126,11 @@ def load_option(group: str, option: str) -> tuple[dict[str, Any], bool]:
     return merge(merged, content) if merged else content, "@package _global_" in text
 
 
+def _file(group: str, option: str) -> Path:
+    """Return the file of an option; what follows an @ in a group's name says where its content goes."""
+    return conf_dir() / group.partition("@")[0] / f"{option}.yaml"
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return two contents of YAML files as one; where both have a value, that of `above` holds."""
     return OmegaConf.to_container(OmegaConf.merge(dict(below), dict(above)))  # type: ignore[return-value]
@@ -133,7 +140,7 @@ def brought(group: str, option: str) -> list[str]:
     """Return the options that an option of several sections chooses for other groups, as words (`loss=answer`)."""
     import yaml
 
-    path = conf_dir() / group / f"{option}.yaml"
+    path = _file(group, option)
     content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
     chosen = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
     pairs = {k.split()[-1].lstrip("/"): v for entry in chosen for k, v in entry.items() if k.startswith("override ")}
@@ -234,7 +241,7 @@ def shown(value: Any) -> str:
 
 
 def phase_defaults() -> list[tuple[str, str]]:
-    """Return each model and phase for which `conf/phase_defaults` says more than the phase itself."""
+    """Return each model or backbone, and phase, for which `conf/phase_defaults` says more than the phase itself."""
     stems = sorted(path.stem for path in (conf_dir() / "phase_defaults").glob("*.yaml"))
     phases = sorted(path.stem for path in (conf_dir() / "phase").glob("*.yaml"))
     return [(stem.removesuffix(f"_{phase}"), phase) for stem in stems for phase in phases if stem.endswith(f"_{phase}")]

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from omegaconf import DictConfig
@@ -64,6 +65,8 @@ def launch(job: Launched, arguments: list[str]) -> None:
     except (ValueError, OSError) as error:
         if job.called:
             raise
+        if isinstance(error, UnicodeDecodeError):
+            raise ConfigError([_in_another_encoding()]) from error
         # Hydra's word for flags that do not go together or are not finished, and for a folder that it cannot make.
         raise ConfigError([f"{str(error).strip().splitlines()[0]}; retinai {command} --help shows examples"]) from error
     if job.fault is not None:
@@ -167,6 +170,22 @@ def _refuse_odd_options(command: str, arguments: list[str]) -> None:
         raise ConfigError(nameless)
     if any(_NO_NAME.fullmatch(value.strip()) and key.lstrip("+") in groups for key, _, value in words):
         raise ConfigError(_diagnose(command, arguments, ValueError()))
+
+
+def _in_another_encoding() -> str:
+    """Return which files of the configuration are no UTF-8, which is all that Hydra reads."""
+    files = [file for folder in (conf_dir(), *study_dirs()) for file in sorted(folder.rglob("*.yaml"))]
+    found = [str(file) for file in files if not _is_utf8(file)]
+    named = ", ".join(found) or "a file of --config-dir"
+    return f"{named} is not written in UTF-8; save it in that encoding"
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _how_to_write(text: str) -> str:

@@ -119,11 +119,11 @@ def _taken(models: Iterable[str]) -> str:
 
 
 def _phase_defaults() -> list[str]:
-    """Return the rows of what a phase means for one model (`conf/phase_defaults`)."""
-    rows = []
-    for model, phase in phase_defaults():
-        told = ", ".join(f"`{word}`" for word in words_of("phase_defaults", f"{model}_{phase}"))
-        rows.append(f"| `phase={phase} model={model}` | {told} as well |")
+    """Return the rows of what a phase means for one model or backbone (`conf/phase_defaults`)."""
+    rows, models = [], _options("train")["model"]
+    for name, phase in phase_defaults():
+        told = ", ".join(f"`{word}`" for word in words_of("phase_defaults", f"{name}_{phase}"))
+        rows.append(f"| `phase={phase} {'model' if name in models else 'backbone'}={name}` | {told} as well |")
     return rows
 
 

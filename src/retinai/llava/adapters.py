@@ -18,7 +18,7 @@ from retinai.llava.settings import only_for_llava
 PROJECTOR = "multi_modal_projector"
 # CLIP's layers have projections of the same names, so the language model is part of the pattern.
 _LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-_NAMES = ("qlora", "lora", "full")
+_NAMES = ("qlora", "lora", "full", "projector")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class LlavaTuning(Tuning):
     """What trains, and in which precision the rest is kept.
 
     Args:
-        name: `qlora` (frozen weights in 4 bits, adapters train), `lora` (frozen weights as they are) or
-            `full` (the language model itself trains).
+        name: `qlora` (frozen weights in 4 bits, adapters train), `lora` (frozen weights as they are),
+            `full` (the language model itself trains) or `projector` (nothing but the projector trains).
         rank: Rank of the adapters.
         alpha: Their scale is alpha / rank.
         dropout: Probability of dropping an input of an adapter.
@@ -54,6 +54,8 @@ class LlavaTuning(Tuning):
             problems.append(f"tuning.rank={self.rank} must be 1 or more")
         if not 0 <= self.dropout < 1:
             problems.append(f"tuning.dropout={self.dropout} is out of range (0 up to, not including, 1)")
+        if self.name == "projector" and not self.projector:
+            problems.append("tuning=projector with tuning.projector=false leaves nothing to train")
         if problems:
             raise ConfigError(problems)
 
@@ -63,10 +65,15 @@ class LlavaTuning(Tuning):
         return only_for_llava(cfg, "tuning", ", or use lora, full, head or partial")
 
     @property
+    def has_adapters(self) -> bool:
+        """Whether adapters train beside the language model's own weights."""
+        return self.name in ("qlora", "lora")
+
+    @property
     def shape(self) -> dict[str, Any]:
         """What two runs must share so that the adapters of one fit the other."""
-        if self.name == "full":
-            return {"tuning": "full"}
+        if not self.has_adapters:
+            return {"tuning": self.name}
         return {"tuning": "lora", "rank": self.rank, "alpha": self.alpha, "targets": self.targets}
 
 
@@ -96,15 +103,17 @@ def apply_llava_tuning(model: nn.Module, tuning: LlavaTuning) -> nn.Module:
         tuning: What trains.
 
     Returns:
-        The PEFT model with adapters, or with `full` the model itself.
+        The PEFT model with adapters, or with `full` and `projector` the model itself.
 
     Raises:
         ConfigError: If `targets` matches no layer.
     """
     model.requires_grad_(False)
-    if tuning.name == "full":
+    if not tuning.has_adapters:
         for name, parameter in model.named_parameters():
-            trains = "vision_tower" not in name and (tuning.projector or PROJECTOR not in name)
+            projects = PROJECTOR in name
+            language = "vision_tower" not in name and not projects and tuning.name == "full"
+            trains = language or (projects and tuning.projector)
             parameter.requires_grad_(trains)
             if trains:
                 parameter.data = parameter.data.float()  # small updates would vanish in bfloat16

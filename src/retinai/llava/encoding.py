@@ -24,15 +24,19 @@ class Encoded:
         attention_mask: int64, (B, T), 0 on padding.
         labels: int64, (B, T); `IGNORED` on padding, prompt and image tokens, so that only the answer
             and its end are learnt.
+        weights: float32, (B, T): weight of each token in the mean over its answer.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    weights: Tensor
 
     def to(self, device: torch.device) -> Encoded:
         """Return the same on a device."""
-        return Encoded(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+        return Encoded(
+            self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device), self.weights.to(device)
+        )
 
 
 class Conversations:
@@ -70,11 +74,12 @@ class Conversations:
         self._check_length(len(ids), "the prompt")
         return ids
 
-    def encode(self, turns: Sequence[tuple[str, str]]) -> Encoded:
+    def encode(self, turns: Sequence[tuple[str, str]], heads: Sequence[tuple[str, float]] | None = None) -> Encoded:
         """Return questions and answers as one padded batch.
 
         Args:
             turns: (question, answer) of B conversations.
+            heads: Words that each answer begins with, and the weight of their tokens; None: every token weighs 1.
 
         Raises:
             UserError: If a conversation is longer than the context.
@@ -85,12 +90,22 @@ class Conversations:
         ids = torch.full((len(rows), longest), pad, dtype=torch.long)
         labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        weights = torch.ones((len(rows), longest))
         for row, (tokens, begins) in enumerate(rows):
             length = len(tokens)
             ids[row, :length] = torch.tensor(tokens)
             labels[row, begins:length] = ids[row, begins:length]
             mask[row, :length] = 1
-        return Encoded(ids, mask, labels)
+            words, weight = heads[row] if heads else ("", 1.0)
+            if words and weight != 1:
+                weights[row, begins : self._end_of(turns[row][0], words, tokens)] = weight
+        return Encoded(ids, mask, labels, weights)
+
+    def _end_of(self, question: str, words: str, tokens: list[int]) -> int:
+        """Return where the first words of an answer end among the tokens of its conversation."""
+        begun = self._tokens(f"{self.prompt_text(question)} {words}")
+        same = [a == b for a, b in zip(begun, tokens, strict=False)]
+        return same.index(False) if False in same else len(same)
 
     def continuations(self, question: str, answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
         """Split answers to one question into the tokens that all share and the ones that differ.

@@ -25,8 +25,11 @@ def export(cfg: DictConfig, module: LlavaGrader, out: Path) -> None:
         module: A trained LLaVA grader.
         out: A new or empty folder; it appears whole or not at all.
     """
+    if module.network.settings.is_assembled:
+        _export_parts(module, out)
+        return
     with whole_folder(out) as folder:
-        merged = bool(cfg.merge) or module.network.tuning.name == "full"
+        merged = bool(cfg.merge) or not module.network.tuning.has_adapters
         if merged:
             _write_merged(module, folder)
         else:
@@ -37,13 +40,22 @@ def export(cfg: DictConfig, module: LlavaGrader, out: Path) -> None:
         write_text(folder / "README.md", card(module, merged))
 
 
+def _export_parts(module: LlavaGrader, out: Path) -> None:
+    """Write the parts of a LLaVA that is put together; adapters are merged, `merge=` changes nothing."""
+    from retinai.llava.parts_export import write_parts
+
+    network = _unquantised(module.network) if module.network.tuning.name == "qlora" else module.network
+    with whole_folder(out) as folder:
+        write_parts(module, network, folder)
+        write_json(folder / "grading.json", grading_settings(module))
+
+
 def grading_settings(module: LlavaGrader) -> dict[str, Any]:
     """Return what a program needs to grade as retinai does, beside the network: texts, classes, preprocessing."""
     return {
         "task": module.task.to_dict(),
-        "question": module.prompts.question(),
         "prompt": module.network.conversations.prompt_text(module.prompts.question()),
-        "grade_sentences": list(module.candidates),
+        **module.asking.settings(),
         "length_normalised": module.length_normalised,
         "max_new_tokens": module.max_answer_tokens,
         "preprocessing": module.preprocessing.to_dict(),
@@ -70,7 +82,7 @@ def _write_merged(module: LlavaGrader, folder: Path) -> None:
     network = module.network
     if network.tuning.name == "qlora":
         network = _unquantised(network)
-    model = network.model if network.tuning.name == "full" else network.model.merge_and_unload()
+    model = network.model.merge_and_unload() if network.tuning.has_adapters else network.model
     model.to(dtype=_dtype(network)).save_pretrained(folder)
 
 
@@ -110,7 +122,7 @@ def card(module: LlavaGrader, merged: bool) -> str:
     base = "the folder `base/`" if settings.is_tiny else f"`{settings.weights}`"
     what = "The whole network, adapters merged into its weights" if merged else f"Adapters for {base}"
     trained_on = (module.data_config or {}).get("name", "unknown data")
-    grades = "\n".join(f"- {grade}: {text}" for grade, text in enumerate(module.candidates))
+    grades = "\n".join(f"- {grade}: {text}" for grade, text in enumerate(module.asking.texts()))
     return f"""# LLaVA that grades fundus photographs ({task.name})
 
 {what}, trained by retinai on {trained_on}. Research software: no medical device, not for diagnosis.

@@ -13,8 +13,33 @@ from torch.nn import functional
 from retinai.llava.encoding import IGNORED, Encoded
 
 
+def llava_of(model: Any) -> Any:
+    """Return the `LlavaModel` (tower, projector, language model without output layer) of a LLaVA, tuned or not."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return base.model
+
+
+def vision_tokens(model: Any, images: Tensor) -> Tensor:
+    """Return what the vision tower gives to the projector, (B, N, C), from normalised photographs (B, 3, S, S)."""
+    inner = llava_of(model)
+    layers, strategy = inner.config.vision_feature_layer, inner.config.vision_feature_select_strategy
+    states = inner.vision_tower(images, output_hidden_states=True, return_dict=True).hidden_states
+    chosen = [states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
+    return torch.cat([state[:, 1:] if strategy == "default" else state for state in chosen], dim=-1)
+
+
+def vision_inputs(model: Any, images: Tensor) -> dict[str, Any]:
+    """Return photographs, or tokens of the vision tower that were computed before, as LLaVA takes them."""
+    if images.ndim == 4:
+        return {"pixel_values": images}
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    projected = llava_of(model).multi_modal_projector(images)
+    return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=list(projected))}}
+
+
 def answer_loss(model: Any, encoded: Encoded, images: Tensor) -> Tensor:
-    """Return the negative log-likelihood of each answer, mean over its tokens, shape (B,), float32.
+    """Return the negative log-likelihood of each answer, weighted mean over its tokens, shape (B,), float32.
 
     A mean per answer, so that the loss of a batch is the mean of its answers alone, however they are
     batched or accumulated.
@@ -22,7 +47,7 @@ def answer_loss(model: Any, encoded: Encoded, images: Tensor) -> Tensor:
     Args:
         model: A LLaVA.
         encoded: The conversations, on the device of the model.
-        images: Normalised photographs, (B, 3, S, S).
+        images: Normalised photographs (B, 3, S, S), or the tokens of the vision tower (B, N, C).
     """
     # Only the places whose next token is learnt need logits: a vocabulary of 32,000 is wide.
     learnt = encoded.labels[:, 1:] != IGNORED
@@ -31,7 +56,7 @@ def answer_loss(model: Any, encoded: Encoded, images: Tensor) -> Tensor:
     output = model(
         input_ids=encoded.input_ids,
         attention_mask=encoded.attention_mask,
-        pixel_values=images,
+        **vision_inputs(model, images),
         logits_to_keep=keep,
         use_cache=False,
     )
@@ -39,7 +64,8 @@ def answer_loss(model: Any, encoded: Encoded, images: Tensor) -> Tensor:
     losses = functional.cross_entropy(
         output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
     )
-    return losses.sum(dim=1) / (labels != IGNORED).sum(dim=1)
+    weights = encoded.weights[:, first + 1 :] * (labels != IGNORED)
+    return (losses * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def score_candidates(
@@ -54,13 +80,13 @@ def score_candidates(
         model: A LLaVA.
         shared: Tokens that all candidates begin with: image, prompt, common words.
         candidates: C lists of further tokens, each of at least one.
-        images: Normalised photographs, (B, 3, S, S).
+        images: Normalised photographs (B, 3, S, S), or the tokens of the vision tower (B, N, C).
         pad: A token to fill short candidates with; it is not scored.
     """
     batch, count = len(images), len(candidates)
     device = images.device
     prefix = torch.tensor([list(shared)] * batch, device=device)
-    read = model(input_ids=prefix, pixel_values=images, use_cache=True, logits_to_keep=1)
+    read = model(input_ids=prefix, **vision_inputs(model, images), use_cache=True, logits_to_keep=1)
     firsts = torch.tensor([tokens[0] for tokens in candidates], device=device)
     scores = read.logits[:, -1].float().log_softmax(dim=-1)[:, firsts]
     longest = max(map(len, candidates))
@@ -87,7 +113,7 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], images: Tensor, *, pa
     Args:
         model: A LLaVA.
         prompts: B lists of tokens, image tokens included.
-        images: Normalised photographs, (B, 3, S, S).
+        images: Normalised photographs (B, 3, S, S), or the tokens of the vision tower (B, N, C).
         pad: The padding token.
         longest: Most tokens to write.
 
@@ -101,7 +127,7 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], images: Tensor, *, pa
     written = model.generate(
         input_ids=ids,
         attention_mask=mask,
-        pixel_values=images,
+        **vision_inputs(model, images),
         max_new_tokens=longest,
         do_sample=False,
         use_cache=True,

@@ -77,6 +77,8 @@ def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
     """
     check_machine(settings)
     quiet_transformers()
+    if settings.is_assembled:
+        return _assembled(settings, four_bits)
     with _folder_of(settings) as source:
         config = _read_config(source, settings)
         _require_gpu(settings, _billions(config))
@@ -84,6 +86,17 @@ def load_llava(settings: LlavaSettings, *, four_bits: bool) -> LoadedLlava:
         check_processor(processor, config, settings)
         model = _read_model(source, settings, config, four_bits)
         return LoadedLlava(model, processor, fingerprint(source, settings.revision))
+
+
+def _assembled(settings: LlavaSettings, four_bits: bool) -> LoadedLlava:
+    """Return a LLaVA that is put together of a language model and an encoder."""
+    from retinai.llava.assembly import assemble
+
+    model, processor, parts = assemble(settings, four_bits=four_bits)
+    check_processor(processor, model.config, settings)
+    _keep_weights_as_they_are(model)
+    model.config.use_cache = False
+    return LoadedLlava(model, processor, parts)
 
 
 def quantisation(dtype: torch.dtype) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +16,7 @@ from retinai.encoders.tuning import TuningReport
 from retinai.errors import CheckpointError, ConfigError, UserError
 from retinai.lesions.fields import FindingsField
 from retinai.llava.adapters import read_tuning, report_tuning
+from retinai.llava.asking import GradeAsking, Turn, make_asking
 from retinai.llava.fingerprint import check_fingerprint
 from retinai.llava.hf_export import export
 from retinai.llava.jsonl_source import ConversationField
@@ -26,7 +27,8 @@ from retinai.llava.prediction import Answers, FreeTextGrades
 from retinai.llava.report import answers_part
 from retinai.llava.settings import LlavaSettings, read_settings
 from retinai.llava.text.prompts import PromptTemplates
-from retinai.llava.warm_start import load_adapters
+from retinai.llava.vision_cache import VISION, VisionField, keep_vision
+from retinai.llava.warm_start import check_projector, load_adapters
 from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
 from retinai.modules.exporter import Exporter
 from retinai.modules.grading import GradingModule
@@ -35,10 +37,13 @@ from retinai.prediction.steps import PredictionStep, Probabilities
 from retinai.reports.parts import ReportPart
 from retinai.tasks.task import Task
 
+if TYPE_CHECKING:
+    from retinai.data.datamodule import FundusDataModule
+
 _GRADINGS = ("score", "generate")
 # The sections that a LLaVA has of its own kind, and what to choose there.
 _OWN = {
-    "backbone": (LlavaSettings, "backbone=llava_1_5_7b or llava_tiny"),
+    "backbone": (LlavaSettings, "backbone=llava_1_5_7b, llava_small or llava_tiny"),
     "loss": (AnswerLikelihood, "loss=answer"),
 }
 
@@ -47,9 +52,9 @@ class LlavaGrader(GradingModule):
     """Grades photographs in words.
 
     Args:
-        task: `Task.to_dict()` of the data, of kind `grade`.
+        task: `Task.to_dict()` of the data: ordered grades, or labels.
         backbone: The `backbone` section of a LLaVA.
-        tuning: The `tuning` section: `qlora`, `lora` or `full`.
+        tuning: The `tuning` section: `qlora`, `lora`, `projector` or `full`.
         prompt: The `prompt` section: templates of questions and answers.
         grading: `score`: the probabilities of the grades are the likelihoods of their sentences, so
             that every photograph gets a valid grade; `generate`: free text, and a parser.
@@ -57,6 +62,9 @@ class LlavaGrader(GradingModule):
         max_answer_tokens: Most tokens of a written answer.
         length_normalised: Divide a candidate's log-likelihood by its number of tokens.
         gradient_checkpointing: Compute activations anew in the backward pass.
+        cache_vision: Compute the frozen tower's tokens of each photograph once and keep them; photographs then do not
+            vary in training.
+        labels_asked: For tasks of labels: about how many of them each photograph is asked in one epoch.
         name: Name of the configuration.
         **options: Of `GradingModule`.
 
@@ -66,6 +74,7 @@ class LlavaGrader(GradingModule):
     """
 
     network: LlavaNetwork
+    criterion: AnswerLikelihood
     is_tensor_graph = False
     # At 7 billion parameters keys and values of one photograph take about 0.3 GiB. Whatever batches a loop brings
     # (validation, evaluation, export, prediction), the network gets no more than these at once.
@@ -83,17 +92,20 @@ class LlavaGrader(GradingModule):
         max_answer_tokens: int = 192,
         length_normalised: bool = False,
         gradient_checkpointing: bool = True,
+        cache_vision: bool = False,
+        labels_asked: int = 2,
         name: str = "llava",
         **options: Any,
     ) -> None:
-        _check(task, grading, max_answer_tokens)
+        _check(task, grading, {"max_answer_tokens": max_answer_tokens, "labels_asked": labels_asked})
         super().__init__(task=task, name=name, **options)
         self.grading = grading
-        self.tells_findings = bool(findings)
+        self.tells_findings = bool(findings) and "ordered" in self.task.target_types
         self.max_answer_tokens = int(max_answer_tokens)
         self.length_normalised = bool(length_normalised)
+        self.cache_vision = bool(cache_vision)
         self.prompts: PromptTemplates = settings_from(prompt, PromptTemplates)
-        self.candidates = [self.prompts.grade_text(self.task, grade) for grade in range(self.task.num_classes)]
+        self.asking = make_asking(self.task, self.prompts, int(labels_asked))
 
     @classmethod
     def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
@@ -104,9 +116,14 @@ class LlavaGrader(GradingModule):
                 yield f"model=llava goes with {own}, not with {group}={OmegaConf.select(cfg, f'{group}.name')}"
         if not cfg.get("prompt"):
             yield "model=llava needs prompt=, the templates of questions and answers"
+        if cfg.model.get("cache_vision") and OmegaConf.select(cfg, "augment.transforms"):
+            yield (
+                "model.cache_vision=true keeps the tokens of each photograph, so that it cannot vary as "
+                f"augment={cfg.augment.name} has it; add augment=none"
+            )
         tuning = OmegaConf.select(cfg, "tuning.name")
         if tuning in ("head", "partial"):
-            yield f"tuning={tuning} does not suit model=llava; choose qlora, lora or full"
+            yield f"tuning={tuning} does not suit model=llava; choose qlora, lora, projector or full"
 
     @classmethod
     def check_machine(cls, sections: Mapping[str, Any]) -> None:
@@ -132,7 +149,8 @@ class LlavaGrader(GradingModule):
     def build_network(self) -> nn.Module:
         """Return the LLaVA with its adapters."""
         tuning = read_tuning(self.hparams["tuning"])
-        return build_llava(self.hparams["backbone"], tuning, bool(self.hparams["gradient_checkpointing"]))
+        checkpointing = bool(self.hparams["gradient_checkpointing"])
+        return build_llava(self.hparams["backbone"], tuning, checkpointing, self.preprocessing)
 
     def tune(self) -> TuningReport:
         """Return what trains; the network decided it when it was built."""
@@ -148,6 +166,14 @@ class LlavaGrader(GradingModule):
         ]
 
     # Training.
+
+    def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
+        """Compute the vision tower's tokens where they are kept."""
+        told = super().prepare_training(datamodule)
+        if not self.cache_vision:
+            return told
+        field = VisionField(self.network.vision_key, self.network.vision_shape)
+        return [*told, keep_vision(datamodule, field, self.network.look)]
 
     def on_fit_start(self) -> None:
         """Check that every conversation that the data brings fits into the context, before the first step.
@@ -166,39 +192,40 @@ class LlavaGrader(GradingModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the answers of a batch."""
-        loss = self.network(self.turns(batch), batch["image"]).mean()
+        (seen,) = self.network_inputs(batch)
+        turns = self.asking.turns(batch, self.current_epoch)
+        rows = [turn.row for turn in turns]
+        if len(rows) > len(seen):  # several questions about one photograph: the tower looks once
+            seen = (self.network.look(seen) if seen.ndim == 4 else seen)[rows]
+        loss = self.network([(t.question, t.answer) for t in turns], seen, self._weights(turns)).mean()
         size = len(batch["id"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
     def turns(self, batch: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Return the question and the answer of each photograph of a labelled batch.
+        """Return the questions and answers that a labelled batch is learnt from, see `Asking.turns`."""
+        return [(turn.question, turn.answer) for turn in self.asking.turns(batch, self.current_epoch)]
 
-        A conversation that the data set brings (JSONL) is taken as it is; otherwise the templates
-        write one from grade and findings, the question's phrasing anew in each epoch.
-        """
-        written = batch.get("conversation") or [None] * len(batch["id"])
-        findings = batch.get("findings") or [None] * len(batch["id"])
-        turns = []
-        for name, target, given, facts in zip(batch["id"], batch["target"].tolist(), written, findings, strict=True):
-            question = self.prompts.question(f"{name}/{self.current_epoch}")
-            turns.append(given or (question, self.prompts.answer(self.task, int(target), facts, name)))
-        return turns
+    def _weights(self, turns: Sequence[Turn]) -> list[tuple[str, float]]:
+        """Return the beginning of each answer whose tokens weigh more than the others, and their weight."""
+        return [(turn.head, self.criterion.grade_weight) for turn in turns]
 
     # Grading.
 
+    def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """Return the photographs, or where they are kept the vision tower's tokens of them."""
+        return (batch[VISION] if VISION in batch else batch["image"],)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Return the log-likelihoods of the grades' sentences, (B, C), from normalised photographs."""
-        question = self.prompts.question()
-        scores = torch.cat([self.network.score(question, self.candidates, part) for part in self._parts(images)])
-        if self.length_normalised:
-            _, own = self.network.conversations.continuations(question, self.candidates)
-            scores = scores / torch.tensor([len(tokens) for tokens in own], device=scores.device)
-        return scores
+        """Return the scores of grades or labels, (B, C), from `network_inputs`; see `Asking.scores`."""
+        parts = self._parts(images)
+        return torch.cat([self.asking.scores(self.network, part, self.length_normalised) for part in parts])
 
     def prediction_steps(self) -> list[PredictionStep]:
         """Return the steps of grades and answers, each answer with what it is measured by."""
-        return [FreeTextGrades()] if self.grading == "generate" else [Probabilities(), Answers()]
+        if self.grading == "generate":
+            return [FreeTextGrades()]
+        return [Probabilities(), *([Answers()] if "ordered" in self.task.target_types else [])]
 
     def photograph_steps(self) -> list[PredictionStep]:
         """Return the steps of grades and, where any are written, answers."""
@@ -226,7 +253,7 @@ class LlavaGrader(GradingModule):
         Raises:
             ConfigError: If it is neither.
         """
-        _check(self.task.to_dict(), grading, self.max_answer_tokens)
+        _check(self.task.to_dict(), grading, {})
         if grading != self.grading:
             self.grading, self.calibration = grading, None
 
@@ -236,7 +263,8 @@ class LlavaGrader(GradingModule):
 
     def describe_lesions(self, images: Tensor, grades: Sequence[int]) -> list[str]:
         """Return answers with the given grades and the findings that the network writes after them."""
-        begun = [self.candidates[grade] for grade in grades]
+        assert isinstance(self.asking, GradeAsking)
+        begun = [self.asking.candidates[grade] for grade in grades]
         return self._write(begun, images)
 
     def _write(self, begun: Sequence[str], images: Tensor) -> list[str]:
@@ -267,6 +295,7 @@ class LlavaGrader(GradingModule):
         """Check that adapters and base network belong together."""
         metadata = read_metadata(checkpoint, "the checkpoint")
         base, frozen = self.network.backbone, metadata["frozen"] or {}
+        check_projector(checkpoint["state_dict"], self)
         check_fingerprint(str(frozen.get("sha256")), base.fingerprint, self.backbone_name)
         if frozen.get("kept") != base.kept:
             raise CheckpointError(
@@ -284,13 +313,14 @@ class LlavaGrader(GradingModule):
         return self.network.backbone.fingerprint
 
 
-def _check(task: Mapping[str, Any], grading: str, tokens: int) -> None:
-    problems = []
-    if "ordered" not in Task.from_dict(task).target_types:
-        problems.append(f"model=llava gives grades; task {task['name']!r} has none, use model=classifier")
+def _check(task: Mapping[str, Any], grading: str, counts: Mapping[str, int]) -> None:
+    problems, kinds = [], Task.from_dict(task).target_types
+    if not {"ordered", "labels"} & {*kinds}:
+        problems.append(f"model=llava gives grades or labels; task {task['name']!r} has neither, use model=classifier")
     if grading not in _GRADINGS:
         problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
-    if tokens < 1:
-        problems.append(f"model.max_answer_tokens={tokens} must be 1 or more")
+    if grading == "generate" and "ordered" not in kinds:
+        problems.append(f"grading=generate reads grades out of text; task {task['name']!r} has labels: grading=score")
+    problems += [f"model.{key}={count} must be 1 or more" for key, count in counts.items() if count < 1]
     if problems:
         raise ConfigError(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.errors import ConfigError
 from retinai.llava import likelihood
 from retinai.llava.adapters import LlavaTuning, apply_llava_tuning, hold_only
 from retinai.llava.encoding import Conversations
 from retinai.llava.loading import load_llava
+from retinai.llava.processor import tokens_of_tower
 from retinai.llava.settings import LlavaSettings, read_settings
 
 
@@ -54,7 +58,7 @@ class LlavaNetwork(nn.Module):
         self.settings, self.tuning = settings, tuning
         self.processor = loaded.processor
         self.conversations = Conversations(loaded.processor, loaded.model.config)
-        source = "random weights, built on the spot" if settings.is_tiny else settings.weights
+        source = _source(settings)
         kept = "4-bit NF4" if tuning.name == "qlora" else settings.dtype
         self.backbone = LlavaBackbone(settings.name, f"{source} ({kept})", loaded.fingerprint, kept)
         with warnings.catch_warnings():
@@ -65,6 +69,11 @@ class LlavaNetwork(nn.Module):
         if gradient_checkpointing:
             loaded.model.activation_checkpointing_enable({"use_reentrant": False})
         hold_only(self, frozenset(n for n, p in self.named_parameters() if p.requires_grad))
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower."""
+        return likelihood.llava_of(self.model).vision_tower
 
     @property
     def pad(self) -> int:
@@ -78,16 +87,40 @@ class LlavaNetwork(nn.Module):
         device = next(self.parameters()).device.type
         return torch.autocast(device, getattr(torch, self.settings.dtype))
 
-    def forward(self, turns: Sequence[tuple[str, str]], images: Tensor) -> Tensor:
+    def forward(
+        self, turns: Sequence[tuple[str, str]], images: Tensor, heads: Sequence[tuple[str, float]] | None = None
+    ) -> Tensor:
         """Return the negative log-likelihood of each answer, mean over its tokens, shape (B,).
 
         Args:
             turns: (question, answer) of each photograph.
-            images: Normalised photographs, (B, 3, S, S).
+            heads: Words that each answer begins with, and the weight of their tokens; the others weigh 1.
+            images: Normalised photographs (B, 3, S, S), or what `look` gave for them.
         """
-        encoded = self.conversations.encode(turns).to(images.device)
+        encoded = self.conversations.encode(turns, heads).to(images.device)
         with self.computing():
             return likelihood.answer_loss(self.model, encoded, images)
+
+    def look(self, images: Tensor) -> Tensor:
+        """Return the vision tower's tokens of normalised photographs (B, 3, S, S), (B, N, C), which may be kept."""
+        with torch.no_grad(), self.computing():
+            return likelihood.vision_tokens(self.model, images.to(next(self.parameters()).device))
+
+    @property
+    def vision_key(self) -> str:
+        """Identifies the tower, the layer that is read, and the type in which it computes."""
+        config = likelihood.llava_of(self.model).config
+        own = getattr(self.tower, "sha256", f"{self.backbone.fingerprint}|{self.settings.dtype}")
+        read = f"{config.vision_feature_layer}|{config.vision_feature_select_strategy}|{self.vision_shape}"
+        return hashlib.sha256(f"{own}|{read}".encode()).hexdigest()
+
+    @property
+    def vision_shape(self) -> tuple[int, int]:
+        """Tokens per photograph and their channels, (N, C)."""
+        config = likelihood.llava_of(self.model).config
+        layers = config.vision_feature_layer
+        count = 1 if isinstance(layers, int) else len(layers)
+        return tokens_of_tower(config), config.vision_config.hidden_size * count
 
     def score(self, question: str, candidates: Sequence[str], images: Tensor) -> Tensor:
         """Return the log-likelihood of each candidate as the beginning of the answer, shape (B, C), float32."""
@@ -101,7 +134,7 @@ class LlavaNetwork(nn.Module):
         Args:
             question: What is asked.
             begun: What each of the B answers begins with; may be empty.
-            images: Normalised photographs, (B, 3, S, S).
+            images: Normalised photographs (B, 3, S, S), or what `look` gave for them.
             longest: Most tokens to write.
         """
         prompts = [self.conversations.prompt(question, words) for words in begun]
@@ -119,6 +152,15 @@ class LlavaNetwork(nn.Module):
         return {name: parameters for name, parameters in groups.items() if parameters}
 
 
+def _source(settings: LlavaSettings) -> str:
+    """Return where the weights of a base network come from, in words."""
+    if settings.is_tiny:
+        return "random weights, built on the spot"
+    if settings.is_assembled:
+        return f"{settings.language} and {settings.vision}, a fresh projector between them"
+    return settings.weights
+
+
 def _leave_types_to_autocast(model: Any) -> None:
     """Stop PEFT from turning the inputs of adapters into float32.
 
@@ -130,6 +172,26 @@ def _leave_types_to_autocast(model: Any) -> None:
             module.cast_input_dtype_enabled = False
 
 
-def build_llava(backbone: Mapping[str, Any], tuning: LlavaTuning, gradient_checkpointing: bool) -> LlavaNetwork:
-    """Build the network of a `backbone` section."""
-    return LlavaNetwork(read_settings(backbone), tuning, gradient_checkpointing)
+def build_llava(
+    backbone: Mapping[str, Any], tuning: LlavaTuning, gradient_checkpointing: bool, preprocessing: Preprocessing
+) -> LlavaNetwork:
+    """Build the network of a `backbone` section.
+
+    Args:
+        backbone: The section.
+        tuning: What trains.
+        gradient_checkpointing: See `LlavaNetwork`.
+        preprocessing: How photographs are prepared; a tower out of a checkpoint must have been trained so.
+
+    Raises:
+        ConfigError: If the parts do not suit each other.
+    """
+    settings = read_settings(backbone)
+    if settings.is_assembled and not tuning.projector:
+        raise ConfigError([f"tuning.projector=false would leave the fresh projector of {settings.name} untrained"])
+    network = LlavaNetwork(settings, tuning, gradient_checkpointing)
+    if settings.is_assembled:
+        from retinai.llava.tower import check_view
+
+        check_view(network.tower, settings, preprocessing)
+    return network

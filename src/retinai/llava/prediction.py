@@ -33,7 +33,8 @@ class Answers(PredictionStep):
     def run(self, module: LlavaGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Write after the most probable grades."""
         count, grades = len(batch["id"]), found[PROBABILITY].argmax(dim=1).tolist()
-        texts = module.describe_lesions(batch["image"], grades) if module.tells_findings else [""] * count
+        (seen,) = module.network_inputs(batch)
+        texts = module.describe_lesions(seen, grades) if module.tells_findings else [""] * count
         return self.columns(module, batch, texts, [True] * count)
 
     def columns(
@@ -58,7 +59,7 @@ class FreeTextGrades(Answers):
 
     def run(self, module: LlavaGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Write freely, and read the grades."""
-        texts = module.write_answers(batch["image"])
+        texts = module.write_answers(*module.network_inputs(batch))
         read = [parse_grade(text, module.task) for text in texts]
         columns = self.columns(module, batch, texts, [grade is not None for grade in read])
         return {PROBABILITY: _certain(read, module.task.num_classes), **columns}

@@ -7,6 +7,9 @@ from typing import Any
 from retinai.errors import ConfigError
 from retinai.llava.settings import LlavaSettings
 
+# Name in the configuration of a tower that says whether it gives a class token before its patches; CLIP does.
+CLASS_TOKEN = "class_token"
+
 
 def check_processor(processor: Any, config: Any, settings: LlavaSettings) -> None:
     """Refuse a processor whose settings are not those of the network or of the backbone section.
@@ -59,4 +62,5 @@ def tokens_of_tower(config: Any) -> int:
     """Return how many features the vision tower gives to the language model."""
     vision = config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
-    return patches if config.vision_feature_select_strategy == "default" else patches + 1
+    without = config.vision_feature_select_strategy == "default" or not getattr(vision, CLASS_TOKEN, True)
+    return patches if without else patches + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,7 @@ from retinai.config.build import TARGET, check_own_kind
 from retinai.errors import ConfigError
 
 TINY = "tiny"
+PARTS = "parts"
 LLAVA = "retinai.llava.module.LlavaGrader"
 _TYPES = ("bfloat16", "float16", "float32")
 
@@ -22,8 +24,9 @@ class LlavaSettings:
 
     Args:
         name: Name of the configuration.
-        weights: A name on the Hugging Face hub, a local folder in the same format, or `tiny`: a small
-            network of the same classes with random weights, built on the spot.
+        weights: A name on the Hugging Face hub, a local folder in the same format, `tiny`: a small network of
+            the same classes with random weights, built on the spot, or `parts`: put together of `language`
+            and `vision`.
         input_size: Side of the photograph in pixels, as the vision tower expects it.
         mean: Mean per RGB channel on a scale of 0 to 1, as the image processor subtracts it.
         std: Standard deviation per RGB channel.
@@ -32,6 +35,11 @@ class LlavaSettings:
         revision: Revision on the hub; None takes the newest.
         billions: Parameters in billions, so that a missing GPU is told before anything is fetched; None
             looks into the network's own configuration.
+        language: For a LLaVA that is put together (`weights=parts`): the language model, as `smollm2` (pip package), a
+            GGUF file, a folder or a name on the hub.
+        vision: Its vision tower: `efficientnet_lite0` or another backbone of `conf/backbone`, with the weights that
+            stand there, or a checkpoint of retinai.
+        image_tokens: Its tokens per photograph, a square number; the tower's feature map is averaged down to them.
     """
 
     name: str
@@ -43,10 +51,25 @@ class LlavaSettings:
     dtype: str = "bfloat16"
     revision: str | None = None
     billions: float | None = None
+    language: str | None = None
+    vision: str | None = None
+    image_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        problems = []
         if self.dtype not in _TYPES:
-            raise ConfigError([f"backbone.dtype={self.dtype} is unknown; valid: {', '.join(_TYPES)}"])
+            problems.append(f"backbone.dtype={self.dtype} is unknown; valid: {', '.join(_TYPES)}")
+        parts = {"language": self.language, "vision": self.vision, "image_tokens": self.image_tokens}
+        missing, given = [k for k in parts if not parts[k]], [k for k in parts if parts[k]]
+        if self.is_assembled:
+            problems += [f"backbone.{key} is missing; {self.name} is put together of parts" for key in missing]
+        else:
+            problems += [f"backbone.{key} means nothing for {self.name}; use backbone=llava_small" for key in given]
+        count = self.image_tokens or 1
+        if count < 1 or isqrt(count) ** 2 != count:
+            problems.append(f"backbone.image_tokens={count} must be a square number, such as 64 or 144")
+        if problems:
+            raise ConfigError(problems)
 
     @classmethod
     def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
@@ -57,6 +80,11 @@ class LlavaSettings:
     def is_tiny(self) -> bool:
         """Whether it is the small network that needs no download."""
         return self.weights == TINY
+
+    @property
+    def is_assembled(self) -> bool:
+        """Whether it is put together of a language model and an encoder."""
+        return self.weights == PARTS
 
 
 def only_for_llava(cfg: DictConfig, group: str, instead: str = "") -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,28 @@ from retinai.modules.checkpoint import KEY
 
 if TYPE_CHECKING:
     from retinai.llava.module import LlavaGrader
+
+_FIRST = "linear_1.weight"  # the layer of the projector that reads tokens
+
+
+def check_projector(state: Mapping[str, Any], module: LlavaGrader) -> None:
+    """Refuse a projector that reads tokens of another width than the vision tower at hand gives.
+
+    Args:
+        state: State dict of a checkpoint.
+        module: The module, built.
+
+    Raises:
+        CheckpointError: With both widths.
+    """
+    _, width = module.network.vision_shape
+    for key, value in state.items():
+        if key.endswith(_FIRST) and value.ndim == 2 and value.shape[1] != width:
+            raise CheckpointError(
+                f"the projector was trained on tokens of {value.shape[1]} numbers, and the vision tower of "
+                f"{module.backbone_name!r} gives tokens of {width} here; use the same backbone.vision as the run that "
+                "made it"
+            )
 
 
 def load_adapters(path: Path, checkpoint: dict[str, Any], module: LlavaGrader) -> list[str]:
@@ -39,6 +62,7 @@ def load_adapters(path: Path, checkpoint: dict[str, Any], module: LlavaGrader) -
             f"the adapters of {path} have another shape than this run's ({'; '.join(told)}); set the same tuning="
         )
     try:
+        check_projector(checkpoint["state_dict"], module)
         check_fingerprint(
             str((metadata["frozen"] or {}).get("sha256")), module.network.backbone.fingerprint, module.backbone_name
         )

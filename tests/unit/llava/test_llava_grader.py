@@ -61,7 +61,7 @@ def test_every_photograph_gets_a_valid_grade(module: LlavaGrader, batch: dict[st
     assert output["id"] == ["a", "b", "c"] and output["valid"] == [True] * 3
     torch.testing.assert_close(output["probability"], scores.float().softmax(dim=1))
     grades = output["probability"].argmax(dim=1).tolist()
-    assert all(t.startswith(module.candidates[g]) for t, g in zip(output["answer"], grades, strict=True))
+    assert all(t.startswith(module.asking.candidates[g]) for t, g in zip(output["answer"], grades, strict=True))
     assert output["true_findings"] == batch["findings"]
 
 
@@ -99,7 +99,7 @@ def test_likelihoods_per_token(module: LlavaGrader, batch: dict[str, Any]) -> No
         module.length_normalised = True
         per_token = module(batch["image"])
         module.length_normalised = False
-    _, own = module.network.conversations.continuations(module.prompts.question(), module.candidates)
+    _, own = module.network.conversations.continuations(module.prompts.question(), module.asking.candidates)
     torch.testing.assert_close(per_token * torch.tensor([len(tokens) for tokens in own]), whole)
 
 

@@ -16,11 +16,17 @@ class Loss(BuiltSection):
     """A loss without settings of its own."""
 
     builds: ClassVar[tuple[str, ...]] = (
-        "retinai.llava.loss.AnswerLikelihood",
         "retinai.losses.ordinal.Coral",
         "retinai.losses.ordinal.Corn",
     )
     name: Name = UNSET
+
+
+class Answer(Loss):
+    """`loss=answer`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.loss.AnswerLikelihood",)
+    grade_weight: Annotated[float, Field(ge=0.001, le=1000)] = UNSET
 
 
 class Smoothed(Loss):
@@ -84,5 +90,5 @@ class Regression(Loss):
 
 
 MODELS: tuple[type[Section], ...] = (
-    Loss, Smoothed, Joint, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression,
+    Loss, Answer, Smoothed, Joint, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression,
 )  # fmt: skip

@@ -72,6 +72,8 @@ class Llava(BuiltSection):
     max_answer_tokens: Annotated[int, Field(ge=1, le=4096)] = UNSET
     length_normalised: bool = UNSET
     gradient_checkpointing: bool = UNSET
+    cache_vision: bool = UNSET
+    labels_asked: Annotated[int, Field(ge=1, le=1000)] = UNSET
 
 
 class Backbone(BuiltSection):
@@ -104,6 +106,9 @@ class LlavaBackbone(BuiltSection):
     interpolation: Literal["bilinear", "bicubic", "area"] = UNSET
     dtype: Literal["bfloat16", "float16", "float32"] = UNSET
     billions: Positive | None = UNSET
+    language: Path | None = UNSET
+    vision: Path | None = UNSET
+    image_tokens: Annotated[int, Field(ge=1, le=2**14)] | None = UNSET
 
 
 class Attention(BuiltSection):
@@ -166,7 +171,7 @@ class LlavaTuning(BuiltSection):
     """What trains in a LLaVA."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.llava.adapters.LlavaTuning",)
-    name: Literal["lora", "qlora", "full"] = UNSET
+    name: Literal["lora", "qlora", "full", "projector"] = UNSET
     rank: Annotated[int, Field(ge=1, le=4096)] = UNSET
     alpha: Positive = UNSET
     dropout: ShareBelowOne = UNSET
@@ -186,6 +191,9 @@ class Prompt(BuiltSection):
     absent: _Phrases = UNSET
     referable: _Phrases = UNSET
     not_referable: _Phrases = UNSET
+    label_question: Text = UNSET
+    label_yes: Text = UNSET
+    label_no: Text = UNSET
 
 
 MODELS: tuple[type[Section], ...] = (

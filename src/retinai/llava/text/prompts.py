@@ -7,6 +7,7 @@ otherwise only what the label itself says.
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +18,15 @@ from retinai.errors import ConfigError
 from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFinding
 from retinai.llava.settings import only_for_llava
 from retinai.llava.text.parsing import named_lesions, parse_grade
-from retinai.llava.text.words import absent_words, area_words, class_words, count_words, lesion_words, quadrant_words
+from retinai.llava.text.words import (
+    absent_words,
+    area_words,
+    class_words,
+    count_words,
+    label_words,
+    lesion_words,
+    quadrant_words,
+)
 from retinai.tasks.known import DME_RISK, DR_GRADE
 from retinai.tasks.task import Task
 
@@ -29,7 +38,11 @@ _FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "absent": ({"lesions"}, {"lesions"}),
     "referable": (set(), set()),
     "not_referable": (set(), set()),
+    "label_question": ({"label"}, {"label"}),
+    "label_yes": (set(), set()),
+    "label_no": (set(), set()),
 }
+_SINGLE = ("grade", "label_question", "label_yes", "label_no")  # one text each, the others are lists of phrasings
 
 
 class PromptTemplates:
@@ -47,6 +60,9 @@ class PromptTemplates:
         absent: Phrasings of annotated lesions that are not there: `{lesions}`.
         referable: Phrasings of the reason on photographs without annotation, where the grade is referred.
         not_referable: The same where it is not.
+        label_question: The question about one label of a task of labels: `{label}`.
+        label_yes: The answer where a photograph has the label.
+        label_no: The answer where it has not.
         seed: Seed of the phrasing.
 
     Raises:
@@ -63,18 +79,24 @@ class PromptTemplates:
         absent: Sequence[str],
         referable: Sequence[str],
         not_referable: Sequence[str],
+        label_question: str = "Does this fundus photograph show {label}?",
+        label_yes: str = "Yes.",
+        label_no: str = "No.",
         seed: int = 0,
     ) -> None:
         self.name, self.grade, self.seed = name, grade, seed
+        self.label_question, self.label_yes, self.label_no = label_question, label_yes, label_no
         self._fitting: set[Task] = set()  # tasks that were checked
         self.questions, self.present, self.absent = questions, present, absent
         self.referable, self.not_referable = referable, not_referable
         problems = [problem for part in _FIELDS for problem in self._template_problems(part)]
         if not problems:
             problems = [*self.problems(DR_GRADE), *self.problems(DME_RISK), *self._reason_problems()]
+            if _affirms(label_yes) is not True or _affirms(label_no) is not False:
+                problems.append(f"label_yes {label_yes!r} and label_no {label_no!r} must begin with Yes and No")
         if problems:
             raise ConfigError([f"prompt {name!r}: {problem}" for problem in dict.fromkeys(problems)])
-        for part in set(_FIELDS) - {"grade"}:
+        for part in set(_FIELDS) - {*_SINGLE}:
             setattr(self, part, tuple(getattr(self, part)))
 
     @classmethod
@@ -98,6 +120,10 @@ class PromptTemplates:
                 raise ConfigError([f"prompt {self.name!r}: {problem}" for problem in problems])
             self._fitting.add(task)
         return self._grade_text(task, grade)
+
+    def label_question_text(self, task: Task, label: int) -> str:
+        """Return the question about a label of a task of labels."""
+        return _fill(self.label_question, label=label_words(task, label))
 
     def answer(self, task: Task, grade: int, findings: Findings | None, key: str) -> str:
         """Return an answer: the grade and its reasons, the phrasing chosen by seed and key.
@@ -137,8 +163,8 @@ class PromptTemplates:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values (str, int, list); `PromptTemplates(**values)` rebuilds the templates."""
-        parts = {part: list(getattr(self, part)) for part in _FIELDS if part != "grade"}
-        return {"name": self.name, "grade": self.grade, **parts, "seed": self.seed}
+        parts = {part: list(getattr(self, part)) for part in _FIELDS if part not in _SINGLE}
+        return {"name": self.name, **{part: getattr(self, part) for part in _SINGLE}, **parts, "seed": self.seed}
 
     def _grade_text(self, task: Task, grade: int) -> str:
         return _fill(self.grade, grade=str(grade), name=class_words(task, grade))
@@ -160,7 +186,7 @@ class PromptTemplates:
 
     def _template_problems(self, part: str) -> list[str]:
         value = getattr(self, part)
-        if part == "grade":
+        if part in _SINGLE:
             value = [value]
         if isinstance(value, str) or not isinstance(value, Sequence) or not value:
             return [f"{part} must be a list of one or more texts, got {value!r}"]
@@ -205,6 +231,12 @@ def _text_problems(part: str, text: Any) -> list[str]:
     problems += [f"{part} {text!r} lacks the field {{{f}}}" for f in sorted(needed - {*fields})]
     marks = [mark for mark in ("<image>", "USER:", "ASSISTANT:") if mark in text]
     return problems + [f"{part} {text!r} holds {mark}, which the chat template adds" for mark in marks]
+
+
+def _affirms(text: str) -> bool | None:
+    """Return whether an answer says yes or no; None where it says neither."""
+    word = re.match(r"\s*(yes|no)\b", text, re.IGNORECASE)
+    return None if word is None else word[1].lower() == "yes"
 
 
 def _fill(template: str, **words: str) -> str:

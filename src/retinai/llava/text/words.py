@@ -16,6 +16,25 @@ EVERYWHERE = "all quadrants"
 _CLASSES = {"no_dr": "no retinopathy"}
 
 
+# Labels of one letter (ODIR).
+_LABELS = {
+    "N": "a normal fundus",
+    "D": "diabetic retinopathy",
+    "G": "glaucoma",
+    "C": "cataract",
+    "A": "age-related macular degeneration",
+    "H": "hypertensive changes",
+    "M": "pathological myopia",
+    "O": "another abnormality",
+}
+
+
+def label_words(task: Task, label: int) -> str:
+    """Return the name of a label in words, such as `glaucoma`."""
+    name = task.classes[label]
+    return _LABELS.get(name, name.replace("_", " "))
+
+
 def class_words(task: Task, grade: int) -> str:
     """Return the name of a grade in words, such as `moderate`."""
     name = task.classes[grade]

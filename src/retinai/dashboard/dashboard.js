@@ -75,7 +75,7 @@ function bars(runs, metric) {
   $("bars-note").textContent = $("grouped").value === "runs" ? "Points with 95 % intervals, best first." : "Means over seeds and folds with their range, best first; in brackets how many runs.";
   const narrow = window.innerWidth < 640;
   draw("bars", traces, { height: Math.max(200, 70 + 20 * shown.length), showlegend: names.length > 1 && names.length < 9,
-    xaxis: { title: { text: label } },
+    xaxis: {}, // the panel's heading names the metric; a title would lie under the legend on a phone
     yaxis: { tickvals: shown.map((_, i) => i), ticktext: shown.map((u) => short(u.name, narrow ? 16 : 48)), range: [-0.7, shown.length - 0.3] } });
 }
 
@@ -121,7 +121,7 @@ function parallel(runs, metric) {
   }
   draw("parallel", [{ type: "parcoords", dimensions, line: { color: scores, colorscale: "Viridis", reversescale: lower.has(metric) },
     labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 }, rangefont: { color: css("--soft"), size: 9 } }],
-    { height: 340, margin: { l: 60, r: 40, t: 45, b: 25 } });
+    { height: 340, margin: { l: 90, r: 60, t: 45, b: 25 } });
 }
 
 function classes(runs, metric) {
@@ -149,7 +149,7 @@ function confusion(runs, metric) {
   const shares = run.confusion.map((row) => { const sum = row.reduce((a, b) => a + b, 0) || 1; return row.map((n) => n / sum); });
   draw("confusion", [{ type: "heatmap", zmin: 0, zmax: 1, colorscale: "Blues", reversescale: true, x: names, y: names, z: shares, text: run.confusion,
     texttemplate: "%{text}", hovertemplate: "is %{y}, said %{x}: %{text}<extra></extra>", colorbar: { thickness: 10, title: { text: "share" } } }],
-    { height: 360, xaxis: { title: { text: "said" } }, yaxis: { title: { text: "is" }, autorange: "reversed" } });
+    { height: 360, xaxis: { title: { text: "said" } }, yaxis: { title: { text: "is", standoff: 15 }, autorange: "reversed" } });
 }
 
 function latency() {

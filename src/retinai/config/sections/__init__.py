@@ -24,6 +24,7 @@ _BY_NAME: dict[str, type[Section]] = {
     "generator": commands.Generator,
     "guidance": learning.NoGuidance,
     "init": places.Init,
+    "log_odds": commands.LogOdds,
     "logger": places.Logger,
     "paths": places.Paths,
     "recommendation": places.Recommendation,

@@ -320,7 +320,6 @@ class Synthesize(_Command):
     masks: bool = UNSET
     camera: Literal["mixed", "canon", "zeiss", "kowa", "topcon"] = UNSET
     workers: _Processes = UNSET
-    log_odds: LogOdds = UNSET
 
 
 class Segment(_Command):

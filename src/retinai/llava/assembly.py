@@ -59,7 +59,7 @@ def _network(language: Language, tower: EncoderTower, settings: LlavaSettings) -
     from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
     # The configuration has to name a tower that transformers knows; only its width and its sizes are read.
-    sizes = {"image_size": settings.input_size, "patch_size": _patch(settings)}
+    sizes: dict[str, Any] = {"image_size": settings.input_size, "patch_size": _patch(settings)}
     sizes |= {"num_hidden_layers": 1, "num_attention_heads": 1, CLASS_TOKEN: False}
     vision = CLIPVisionConfig(hidden_size=tower.width, **sizes)
     config = LlavaConfig(
@@ -68,7 +68,7 @@ def _network(language: Language, tower: EncoderTower, settings: LlavaSettings) -
         image_token_index=language.tokenizer.convert_tokens_to_ids(language.image_token),
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
-        image_seq_length=settings.image_tokens,
+        image_seq_length=settings.image_tokens or 1,
         tie_word_embeddings=bool(language.model.config.tie_word_embeddings),
     )
     config._attn_implementation = "sdpa"

@@ -34,8 +34,9 @@ def vision_inputs(model: Any, images: Tensor) -> dict[str, Any]:
         return {"pixel_values": images}
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-    projected = llava_of(model).multi_modal_projector(images)
-    return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=list(projected))}}
+    # As LLaVA's own `get_image_features` gives them: a tensor per photograph.
+    projected: Any = list(llava_of(model).multi_modal_projector(images))
+    return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=projected)}}
 
 
 def answer_loss(model: Any, encoded: Encoded, images: Tensor) -> Tensor:

@@ -106,18 +106,18 @@ def _tower_values(tower: EncoderTower) -> dict[str, Any]:
 
     encoder: Any = tower.encoder
     size = encoder.preprocessing.input_size
-    values = {
+    values: dict[str, Any] = {
         "architecture": getattr(encoder, "architecture", ""),
         "arguments": {"img_size": size} if encoder.tokens else {},
         "side": tower.side,
         "prefix_tokens": encoder.net.num_prefix_tokens if encoder.tokens else None,
         "grid": list(encoder.grid_size) if encoder.tokens else None,
-        "channels_last": bool(getattr(encoder, "channels_last_features", False)),
+        "channels_last": str(getattr(encoder.net, "output_fmt", "NCHW")).endswith("NHWC"),
     }
     image = torch.rand(1, 3, size, size)
     with torch.no_grad():
         try:
-            net = timm.create_model(values["architecture"], num_classes=0, **values["arguments"]).eval()
+            net: Any = timm.create_model(values["architecture"], num_classes=0, **values["arguments"]).eval()
             net.load_state_dict(encoder.net.state_dict())
             same = torch.allclose(net.forward_features(image), encoder.net.forward_features(image), atol=1e-4)
         except (RuntimeError, TypeError):

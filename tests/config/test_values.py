@@ -251,15 +251,18 @@ def declaration(model: type[Section] | None, names: tuple[str, ...]) -> str:
     return describe(field) if field else ""
 
 
-def declared(command: str, group: str, content: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Return the declaration of a key; `group` is empty for files that speak of several sections."""
+def declared(command: str, group: str, content: dict[str, Any], names: tuple[str, ...], of_llava: bool = False) -> str:
+    """Return the declaration of a key; `group` is empty for files that speak of several sections.
+
+    `of_llava` says that such a file is merged into `model=llava`, so that its keys are those of that option.
+    """
     if group:
         return declaration(find(command, group, content), names)
     if len(names) == 1:
         return declaration(find(command, "", {}), names)
     section, own = names[0], content[names[0]]
     if "_target_" not in own:  # a file that only changes some values of an option
-        own = composed(command, *(["model=llava"] if "llava" in str(content) else []))[section]
+        own = composed(command, *(["model=llava"] if of_llava else []))[section]
     return declaration(find(command, section, own), names[1:])
 
 
@@ -286,7 +289,7 @@ def test_each_key_of_each_file_says_what_it_may_be(path: Path) -> None:
             field = resolve_target(content["fields"][names[1]], trusted=True)
             assert names[2] == "_target_" or names[2] in inspect.signature(field).parameters
             continue
-        told = declared(command, group, content, names)
+        told = declared(command, group, content, names, "llava" in f"{path.stem} {content}")
         assert told, f"{path.name}: {'.'.join(names)} has no declaration in config/sections"
 
 

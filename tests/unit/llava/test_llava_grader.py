@@ -15,6 +15,7 @@ from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.llava.module import LlavaGrader
 from retinai.modules.load import load_module
 from retinai.modules.warm_start import load_start_weights
+from retinai.tasks.binary import BinaryTask
 from retinai.tasks.known import DR_GRADE, ODIR_8
 from retinai.tasks.task import Task
 
@@ -153,7 +154,9 @@ def test_start_weights_may_have_been_trained_beside_weights_kept_otherwise(tmp_p
 @pytest.mark.parametrize(
     ("task", "options", "told"),
     [
-        (ODIR_8, {}, "use model=classifier"),
+        (BinaryTask("referable", ("no", "yes")), {}, "use model=classifier"),
+        (ODIR_8, {"grading": "generate"}, "grading=score"),
+        (ODIR_8, {"labels_asked": 0}, "labels_asked=0"),
         (DR_GRADE, {"grading": "guess"}, "model.grading=guess"),
         (DR_GRADE, {"max_answer_tokens": 0}, "max_answer_tokens=0"),
     ],

@@ -120,7 +120,7 @@ def test_stored_thresholds_decide_what_is_submitted(
     assert predict(command, checkpoint, photos, tmp_path / "p.csv", "thresholds=validation") == 0
     table = read_csv(tmp_path / "p.csv")
     assert set(table["D"]) == {"1"} and set(table["G"]) == set(table["A"]) == {"0"}
-    words = [f"ckpt={checkpoint}", "thresholds=validation", f"run_dir={tmp_path / 'e'}", "split=val", "num_workers=0"]
+    words = [f"ckpt={checkpoint}", "thresholds=validation", f"run_dir={tmp_path / 'e'}", "split=train", "num_workers=0"]
     assert command("evaluate", *words, "accelerator=cpu", f"paths.cache={tmp_path / 'cache'}") == 0
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert metrics["per_class"]["D"]["recall"]["value"] == 1

@@ -100,13 +100,13 @@ def tell(section: Mapping[str, Any], measured: Callable[[], Measurement], runs: 
 def _known(runs: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Yield the `logger` section of each run that was logged to W&B, with its group."""
     for folder in runs:
-        if not (folder / RUN_ID).exists():
-            continue
         try:
+            if not (folder / RUN_ID).exists():
+                continue
             content = yaml.safe_load(read_yaml(folder / "config.yaml")) or {}
             section = dict(content.get("logger") or {})
         except (UserError, OSError, ValueError, AttributeError, yaml.YAMLError):
-            continue  # a damaged run is told where its results are read
+            continue  # a run that is damaged or that nobody may read is told where its results are read
         if section.get("name") == "wandb":
             yield {**section, "group": group_of(section, content.get("sweep"), folder)}
 

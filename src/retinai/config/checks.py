@@ -43,6 +43,7 @@ def check(command: str, cfg: DictConfig) -> None:
     own = sections.find(command, "", {})
     parts = {"": {key: value for key, value in values.items() if own and key in own.model_fields}}
     parts |= {key: value for key, value in values.items() if isinstance(value, dict) and key not in parts[""]}
+    parts |= {f"data.sources.{name}": part for name, part in _joined_data(values) if isinstance(part, dict)}
     texts: dict[str, str] = {}
     for name, part in parts.items():
         model = sections.find(command, name, part)
@@ -83,6 +84,13 @@ def _plain_values(cfg: DictConfig, absent: list[str]) -> tuple[dict[str, Any], l
         for key in [k for k, v in section.items() if v == "???"] if isinstance(section, dict) else []:
             del section[key]  # told as missing
     return values, problems
+
+
+def _joined_data(values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Return the sections of `data=[A,B]` by their names."""
+    data = values.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    return sources.items() if isinstance(sources, dict) else ()
 
 
 def _without_option(command: str, values: dict[str, Any]) -> Iterator[str]:
@@ -145,7 +153,7 @@ def section_problems(name: str, section: dict[str, Any]) -> list[str]:
         return [f"{name}: {section[TARGET]} has no signature that shows which keys it takes; name another class"]
     # A class says itself which arguments do not come from its section.
     given = dict.fromkeys(getattr(target, "given", ()))
-    apart = {TARGET, *(["preprocess", *(section.get("fields") or {})] if name == "data" else [])}
+    apart = {TARGET, *(["preprocess", *(section.get("fields") or {})] if name.startswith("data") else [])}
     own = {key: value for key, value in section.items() if key not in apart}
     problems = [f"{name}: {p}" for p in binding_problems(target, own | given, str(section[TARGET]).rpartition(".")[2])]
     return [*problems, *_field_problems(section)] if name == "data" else problems

@@ -83,6 +83,8 @@ def _read(command: str, words: list[str]) -> _Words:
     keys: list[str] = []
     for override in OverridesParser.create().parse_overrides([w for w in words if not w.startswith("-")]):
         name = override.key_or_group
+        if override.package is not None:
+            continue  # a source of data=[A,B], or another section that the user puts somewhere
         if name in groups and not override.is_delete() and isinstance(override.value(), str):
             options[name] = str(override.value())
         elif "/" not in name:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from omegaconf import DictConfig
 
+from retinai.config.joined_data import spread_data
 from retinai.config.paths import conf_dir, group_options, study_dirs
 from retinai.errors import ConfigError, UserError
 
@@ -51,7 +52,7 @@ def launch(job: Launched, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    command = job.command
+    command, arguments = job.command, spread_data(arguments)
     register_search_path()
     _refuse_odd_options(command, arguments)
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
@@ -90,6 +91,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
 
     from retinai.config.choices import settle
 
+    overrides = spread_data(overrides)
     register_search_path()
     _refuse_odd_options(command, overrides)
     GlobalHydra.instance().clear()
@@ -208,7 +210,7 @@ def _key_checker(command: str, arguments: list[str], options: dict[str, list[str
 
     def is_valid_choice(text: str) -> bool:
         name, _, value = text.lstrip("+").partition("=")
-        return name in options and value in options[name]
+        return value in options.get(name.partition("@")[0], ())
 
     choices = [a for a in arguments if is_valid_choice(a)]
     GlobalHydra.instance().clear()

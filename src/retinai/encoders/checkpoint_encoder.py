@@ -81,7 +81,9 @@ def encoder_of_content(content: Mapping[str, Any], name: str) -> Encoder:
 
 def _tuning(hparams: Mapping[str, Any]) -> EncoderTuning:
     default = f"{TuningSettings.__module__}.{TuningSettings.__name__}"
-    return build({TARGET: default, **_section(hparams, "tuning")}, EncoderTuning)
+    # A model without such a section, as in pre-training, trains all of its encoder.
+    section = _section(hparams, "tuning") if "tuning" in hparams else {}
+    return build({TARGET: default, **section}, EncoderTuning)
 
 
 def _section(hparams: Mapping[str, Any], name: str) -> dict[str, Any]:

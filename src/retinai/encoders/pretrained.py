@@ -13,6 +13,7 @@ from torch import nn
 
 from retinai.encoders.checkpoint_encoder import encoder_of_content
 from retinai.encoders.checkpoint_metadata import KEY
+from retinai.encoders.encoder_file import load_encoder_file, read_provenance
 from retinai.encoders.published import check_layout, conversion
 from retinai.encoders.registry import weight_file, weight_files
 from retinai.encoders.weights import LoadReport, load_weights, read_checkpoint, unwrap_state
@@ -59,6 +60,9 @@ def load_encoder_weights(net: nn.Module, name: str, weights: str) -> LoadReport 
     if KEY in content:
         return load_weights(net, encoder_of_content(content, source).net.state_dict(), source=source)
     state = unwrap_state(content, source)
+    provenance = read_provenance(path)
+    if provenance is not None:
+        return load_encoder_file(net, state, provenance, source, convert=conversion(net, source))
     check_layout(weight_file(name, weights), content, state, source)
     return load_weights(net, state, source=source, convert=conversion(net, source), ignore=_heads(net))
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field
 
 from retinai.config.records import Name, Record, Sha256, check_record
+from retinai.encoders.encoder_file import read_provenance
 
 _FOLDER = Path(__file__).parent / "weight_files"
 
@@ -95,8 +96,22 @@ def weight_notes(section: Mapping[str, Any], data: str | None = None) -> list[st
         section: With `name` and `weights`.
         data: Name of the data set that is used.
     """
-    known = weight_file(str(section.get("name")), str(section.get("weights", "none")))
+    weights = str(section.get("weights", "none"))
+    own = read_provenance(weights)
+    if own is not None:
+        return own.notes(weights, data)
+    known = weight_file(str(section.get("name")), weights)
     return [] if known is None else known.notes(data)
+
+
+def seen_before(section: Mapping[str, Any]) -> list[str]:
+    """Return the names of the data sets (`data=`) that were in the pre-training of the weights of a section."""
+    weights = str(section.get("weights", "none"))
+    own = read_provenance(weights)
+    if own is not None:
+        return sorted({*own.photographs, *own.seen})
+    known = weight_file(str(section.get("name")), weights)
+    return [] if known is None else list(known.seen)
 
 
 def weight_facts(section: Mapping[str, Any]) -> dict[str, Any] | None:

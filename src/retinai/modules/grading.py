@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from retinai.config.build import build
+from retinai.errors import DataError
 from retinai.losses.base import Criterion
 from retinai.modules.base import BaseModule
 from retinai.modules.checkpoint import plain
@@ -81,7 +82,12 @@ class GradingModule(BaseModule):
 
     @classmethod
     def check_data(cls, datamodule: FundusDataModule) -> None:
-        """Refuse to learn from a training part that lacks a class."""
+        """Refuse to learn from photographs without labels, and from a training part that lacks a class."""
+        if not datamodule.task.target_types:
+            raise DataError(
+                f"data={datamodule.name} has no labels, which a model that grades learns from; choose others, or "
+                "model=token_reconstruction phase=pretrain, which needs none"
+            )
         datamodule.check_training()
 
     # What a run asks of a grader.

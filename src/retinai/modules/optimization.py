@@ -84,6 +84,7 @@ class SchedulerSettings:
         warmup: Share of all steps in which the rate rises, in [0, 1).
         start_factor: Onecycle: the first rate as a share of the highest.
         final_factor: The last rate as a share of the highest (onecycle, cosine).
+        flat: Cosine: share of all steps at the end in which the rate is the last one, in [0, 1).
 
     Source: onecycle by Smith & Topin, "Super-Convergence", 2018, as PyTorch implements it; cosine by
         Loshchilov & Hutter, "SGDR", ICLR 2017.
@@ -93,6 +94,7 @@ class SchedulerSettings:
     warmup: float = 0.3
     start_factor: float = 0.04
     final_factor: float = 1e-4
+    flat: float = 0.0
 
     def __post_init__(self) -> None:
         problems = []
@@ -100,6 +102,8 @@ class SchedulerSettings:
             problems.append(f"scheduler.name={self.name} is unknown; valid: {', '.join(_SCHEDULERS)}")
         if not 0 <= self.warmup < 1:
             problems.append(f"scheduler.warmup={self.warmup} is out of range (0 up to, not including, 1)")
+        if not 0 <= self.flat < 1 or self.warmup + self.flat >= 1:
+            problems.append(f"scheduler.flat={self.flat} leaves no steps between warm-up and end; warmup + flat < 1")
         if problems:
             raise ConfigError(problems)
 
@@ -126,7 +130,8 @@ class SchedulerSettings:
             )  # fmt: skip
         shape = _warm_constant if self.name == "constant" else _warm_cosine
         warm = round(self.warmup * steps)
-        return LambdaLR(optimizer, lambda step: shape(step, warm, steps, self.final_factor))
+        falling = steps - round(self.flat * steps)
+        return LambdaLR(optimizer, lambda step: shape(step, warm, falling, self.final_factor))
 
 
 def _constant(step: int) -> float:

@@ -14,12 +14,13 @@ from retinai.reports.style import FAINT, FRAME, line_style, new_figure
 _LOSSES = ("train/loss", "val/loss")
 
 
-def learning_curves_figure(metrics_csv: str | Path, monitor: str = "") -> Figure | None:
+def learning_curves_figure(metrics_csv: str | Path, monitor: str = "", mode: str = "max") -> Figure | None:
     """Draw the losses and the validation metrics over the epochs.
 
     Args:
         metrics_csv: One row per epoch: `epoch`, `train/loss`, `val/loss`, `val/<metric>`, ...
         monitor: The metric that chose the best epoch, which is marked.
+        mode: Whether high (`max`) or low values (`min`) of it are good.
 
     Returns:
         The figure; None when the file is missing or holds no finished epoch.
@@ -41,7 +42,8 @@ def learning_curves_figure(metrics_csv: str | Path, monitor: str = "") -> Figure
     _draw(upper, table, losses, "loss")
     _draw(lower, table, metrics, "validation")
     if monitor in table and table[monitor].notna().any():
-        best = int(table.index.to_numpy()[int(table[monitor].argmax())])
+        row = table[monitor].argmin() if mode == "min" else table[monitor].argmax()
+        best = int(table.index.to_numpy()[int(row)])
         for axes in (upper, lower):
             axes.axvline(best, color=FAINT, linewidth=1, linestyle=":")
         lower.set_title(f"dotted: best epoch by {monitor} ({best})", fontsize=9)

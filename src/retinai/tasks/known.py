@@ -5,9 +5,11 @@ from __future__ import annotations
 from retinai.tasks.grade import GradeTask
 from retinai.tasks.joint import JointTask
 from retinai.tasks.multilabel import MultilabelTask
+from retinai.tasks.unlabelled import UnlabelledTask
 
 DR_GRADE = GradeTask("dr_grade", ("no_dr", "mild", "moderate", "severe", "proliferative"), referable_from=2)
 DME_RISK = GradeTask("dme_risk", ("none", "low", "high"))
 GRADE_AND_DME = JointTask.of("dr_grade_and_dme", DR_GRADE, DME_RISK)
 ODIR_8 = MultilabelTask("odir", ("N", "D", "G", "C", "A", "H", "M", "O"))
 ODIR_COURSE = MultilabelTask("odir_course", ("D", "G", "A"))
+UNLABELLED = UnlabelledTask()

@@ -148,7 +148,7 @@ class Columns(Section):
 
 
 class _Own(Data):
-    kind: Literal["auto", "binary", "grade"] = UNSET
+    kind: Literal["auto", "binary", "grade", "none"] = UNSET
     classes: _Classes | None = UNSET
     referable_from: Annotated[int, Field(ge=1, le=49)] | None = UNSET
     prevalence: OpenShare | None = UNSET
@@ -169,16 +169,33 @@ class Folder(_Own):
     patient_pattern: Text | None = UNSET
 
 
+# What is said once for all sources, with the value that a source of `_shared` has.
+_OF_ALL: dict[str, Any] = {
+    "batch_size": 32, "num_workers": "auto", "folds": None, "fold": 0, "val_fraction": 0.15, "test_fraction": 0.15,
+    "split_seed": None, "split_file": None, "limit": None, "on_bad_image": "error", "near_duplicates": True,
+    "extra_train": None,
+    "preprocess": {"crop": "fov", "ben_graham": False, "clahe": False, "decoding": "reduced"},
+}  # fmt: skip
+
+
+class Several(Data):
+    """`data=[A,B]`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.several.SeveralDataModule",)
+    sources: dict[str, Any] = UNSET
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what stands in a source and is said once for all."""
+        yield from super().contradictions(values)
+        for name, section in (values.get("sources") or {}).items():
+            given = section if isinstance(section, Mapping) else {}
+            for key in [key for key, value in _OF_ALL.items() if given.get(key, value) != value]:
+                yield f"data.sources.{name}.{key} is said once for all sources: set data.{key}"
+            for field in [field for field in given.get("fields") or {} if given.get(field) is True]:
+                yield f"data.sources.{name}.{field}=true has no meaning: switch fields of the whole, data.{field}"
+
+
 MODELS: tuple[type[Section], ...] = (
-    Aptos,
-    Idrid,
-    Odir,
-    Eyepacs,
-    Messidor2,
-    Ddr,
-    Brset,
-    LlavaJsonl,
-    Synthetic,
-    Table,
-    Folder,
-)
+    Aptos, Idrid, Odir, Eyepacs, Messidor2, Ddr, Brset, LlavaJsonl, Synthetic, Table, Folder, Several,
+)  # fmt: skip

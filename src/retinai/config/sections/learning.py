@@ -45,6 +45,7 @@ class Scheduler(BuiltSection):
     warmup: ShareBelowOne = UNSET
     start_factor: ShareAboveZero = UNSET
     final_factor: ShareAboveZero = UNSET
+    flat: ShareBelowOne = UNSET
 
 
 class Sampler(Section):

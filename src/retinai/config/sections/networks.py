@@ -76,6 +76,15 @@ class Llava(BuiltSection):
     labels_asked: Annotated[int, Field(ge=1, le=1000)] = UNSET
 
 
+class TokenReconstruction(BuiltSection):
+    """`model=token_reconstruction`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.pretraining.module.TokenReconstruction",)
+    name: Name = UNSET
+    noise: Annotated[float, Field(ge=0, le=10)] = UNSET
+    replaced: Share = UNSET
+
+
 class Backbone(BuiltSection):
     """A network of timm."""
 
@@ -197,5 +206,6 @@ class Prompt(BuiltSection):
 
 
 MODELS: tuple[type[Section], ...] = (
-    Classifier, Distiller, Vae, Llava, Backbone, LlavaBackbone, Attention, Topology, Tuning, Lora, LlavaTuning, Prompt,
+    Classifier, Distiller, Vae, Llava, TokenReconstruction, Backbone, LlavaBackbone, Attention, Topology, Tuning, Lora,
+    LlavaTuning, Prompt,
 )  # fmt: skip

@@ -49,8 +49,9 @@ def link_groups(table: pd.DataFrame, duplicates: Sequence[Sequence[str]] = ()) -
 def _group_labels(table: pd.DataFrame, groups: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return the group number of each row, counted from 0, and the labels that occur in each group."""
     numbers, compact = np.unique(groups, return_inverse=True)
-    labels = np.zeros((len(numbers), task.num_classes), dtype=bool)
-    np.logical_or.at(labels, compact, task.indicator(table["target"].tolist()))
+    # Two columns at least, as the splitters want them, also where all photographs are of one class.
+    labels = np.zeros((len(numbers), max(task.num_classes, 2)), dtype=bool)
+    np.logical_or.at(labels[:, : task.num_classes], compact, task.indicator(table["target"].tolist()))
     return compact, labels
 
 

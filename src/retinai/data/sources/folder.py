@@ -1,9 +1,10 @@
-"""Photographs in folders named after their classes, in folders of parts or not (as RETFound's users have them)."""
+"""Photographs in folders named after their classes, in folders of parts or not; or without classes at all."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,8 @@ from retinai.data.sources.label_table import as_targets, few
 from retinai.data.sources.own_labels import LabelSettings, own_task
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
+from retinai.tasks.known import UNLABELLED
+from retinai.tasks.task import Task
 
 _PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
           "testing": "test"}  # fmt: skip
@@ -21,7 +24,10 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
 
 
 class FolderSource(Source):
-    """Photographs as `<root>/<part>/<class>/<file>`, or `<root>/<class>/<file>` to be split here.
+    """Photographs as `<root>/<part>/<class>/<file>` (as RETFound's users have them), or `<root>/<class>/<file>`.
+
+    What is not in folders of parts is split here. With `kind=none` folders mean nothing but parts: every photograph
+    below the root is taken, without a label.
 
     Args:
         name: Name of the data set.
@@ -58,8 +64,12 @@ class FolderSource(Source):
         if self._pattern is not None and not self._pattern.groups:
             raise ConfigError([f"data.patient_pattern={patient_pattern} needs a group in brackets, the patient"])
         self.label_file = str(self.root)
-        self._found = self._class_folders()
         settings = LabelSettings(kind, classes, referable_from, prevalence)
+        self._labelled = settings.labelled
+        if not settings.labelled:
+            self.task: Task = UNLABELLED
+            return
+        self._found = self._class_folders()
         names = sorted({folder.name for _, folder in self._found})
         self.task, target = own_task(name, names, settings, f"the folder {self.root}")
         self._target_of = dict(target)
@@ -89,25 +99,41 @@ class FolderSource(Source):
 
     def read_table(self) -> pd.DataFrame:
         """Return the photographs of all class folders; ids are paths below the root without suffix."""
+        found = self._of_classes() if self._labelled else self._of_all_folders()
         rows, strange = [], []
-        for part, folder in self._found:
-            for file in _photographs(folder):
-                if not is_utf8(file.name):
-                    strange.append(to_cell(str(file.relative_to(self.root))))
-                    continue
-                name = file.relative_to(self.root).with_suffix("").as_posix()
-                patient, eye = self._patient(file.stem, name)
-                rows.append((name, str(file), self._target_of[folder.name], patient, eye, part, folder.name))
+        for file, target, part, folder in found:
+            if not is_utf8(file.name):
+                strange.append(to_cell(str(file.relative_to(self.root))))
+                continue
+            name = file.relative_to(self.root).with_suffix("").as_posix()
+            patient, eye = self._patient(file.stem, name)
+            rows.append((name, str(file), target, patient, eye, part, folder))
         if strange:
             self.notes.append(f"{len(strange)} photographs left out, whose names are not UTF-8: {few(strange)}")
         if not rows:
-            raise DataError(f"the class folders of {self.root} hold no photographs ({', '.join(_SUFFIXES)})")
+            place = "the class folders of " if self._labelled else ""
+            raise DataError(f"{place}{self.root} hold{'' if place else 's'} no photographs ({', '.join(_SUFFIXES)})")
         names = ["id", "path", "target", "patient", "eye", "split", "source"]
         table = pd.DataFrame(rows, columns=names)
         twice = [str(name) for name in table["id"][table["id"].duplicated()]]
         if twice:
             raise DataError(f"{self.root}: two files have one name but for their suffix: {few(twice)}; rename one")
         return table.assign(target=as_targets(table["target"].tolist()))
+
+    def _of_classes(self) -> Iterator[tuple[Path, int, str, str]]:
+        """Yield file, target, part and folder of each photograph in a class folder."""
+        for part, folder in self._found:
+            for file in _photographs(folder):
+                yield file, self._target_of[folder.name], part, folder.name
+
+    def _of_all_folders(self) -> Iterator[tuple[Path, int, str, str]]:
+        """Yield the same for each photograph below the root, without labels; parts are folders of the root itself."""
+        for folder, inner, _ in os.walk(self.root):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            first = Path(folder).relative_to(self.root).parts[:1]
+            part = _PARTS.get(first[0].lower(), "") if first else ""
+            for file in _photographs(Path(folder)):
+                yield file, 0, part, Path(folder).name
 
     def _patient(self, stem: str, name: str) -> tuple[str, str]:
         match = None if self._pattern is None else self._pattern.search(stem)

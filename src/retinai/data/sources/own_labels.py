@@ -13,7 +13,7 @@ from retinai.tasks.binary import BinaryTask
 from retinai.tasks.grade import GradeTask
 from retinai.tasks.task import Task
 
-KINDS = ("auto", "binary", "grade")
+KINDS = ("auto", "binary", "grade", "none")
 # Words that mean yes where a column holds two.
 _YES = ("1", "yes", "y", "true", "t", "positive", "present", "abnormal", "sick", "case")
 _MOST_GRADES = 50
@@ -24,7 +24,8 @@ class LabelSettings:
     """How the labels of somebody's own data are read.
 
     Args:
-        kind: `binary` (yes or no), `grade` (classes in an order), or `auto`: binary where there are two values.
+        kind: `binary` (yes or no), `grade` (classes in an order), `auto`: binary where there are two values, or `none`:
+            photographs without labels.
         classes: The values in their order: of two the second is yes, of grades the last is the worst. None: numbers
             by size, of two words the one that means yes, other words by the alphabet.
         referable_from: Of grades, the lowest that is referred.
@@ -48,8 +49,17 @@ class LabelSettings:
             problems.append("data.classes= must name two or more different values")
         if self.kind == "binary" and count not in (None, 2):
             problems.append(f"data.kind=binary has two classes, but data.classes= names {count}")
+        given = {"classes": self.classes, "referable_from": self.referable_from, "prevalence": self.prevalence}
+        said = [f"data.{key}=" for key, value in given.items() if value is not None]
+        if not self.labelled and said:
+            problems.append(f"data.kind=none means that there are no labels, so {', '.join(said)} has no meaning")
         if problems:
             raise ConfigError(problems)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return self.kind != "none"
 
 
 def own_task(name: str, values: Sequence[str], settings: LabelSettings, where: str) -> tuple[Task, Mapping[str, int]]:

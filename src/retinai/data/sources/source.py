@@ -73,6 +73,14 @@ class Source(ABC):
 
         return pd.DataFrame()
 
+    def count_by_set(self, table: pd.DataFrame) -> dict[str, int]:
+        """Return how many rows of a label table come from which data set: all from this one, unless it joins several.
+
+        Args:
+            table: Rows of its label table.
+        """
+        return {self.name: len(table)}
+
     def fields(self) -> list[SampleField]:
         """Return what the samples of this data set carry, whatever module reads them."""
         return []

@@ -22,7 +22,9 @@ from retinai.errors import ConfigError, DataError, UserError
 from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular
 from retinai.metrics.ranking import ranking_areas
 from retinai.tasks.binary import BinaryTask
+from retinai.tasks.known import UNLABELLED
 from retinai.tasks.multilabel import MultilabelTask
+from retinai.tasks.task import Task
 
 NAMES = ("id", "path", "target", "patient", "eye", "split")
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -76,7 +78,9 @@ class TableSource(Source):
         self._settings = LabelSettings(kind, classes, referable_from, prevalence)
         self._several = not isinstance(self._given.get("target", ""), str)
         cells = [self._cells(column) for column in self._targets]
-        if self._several:
+        if not self._settings.labelled:
+            self.task: Task = UNLABELLED
+        elif self._several:
             check_class_names(self._targets, f"{self.file}: data.columns.target")
             self.task = MultilabelTask(name, tuple(self._targets))
             self._target_of = {"0": 0, "1": 1}
@@ -100,6 +104,8 @@ class TableSource(Source):
 
     @property
     def _targets(self) -> list[str]:
+        if not self._settings.labelled:
+            return []
         given = self._column("target")
         if given is None:
             columns = ", ".join(str(c) for c in self._table if c != "row")
@@ -181,6 +187,8 @@ class TableSource(Source):
         return found
 
     def _target_values(self) -> list[Any]:
+        if not self._settings.labelled:
+            return [0] * len(self._table)
         cells = list(zip(*(self._cells(column) for column in self._targets), strict=True))
         if self._several:
             return [None if "" in row else tuple(int(cell) for cell in row) for row in cells]

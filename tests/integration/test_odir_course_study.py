@@ -13,7 +13,7 @@ Command = Callable[..., int]
 def test_tasks_become_rows_of_one_table(synthetic_odir_course: Path, command: Command, tmp_path: Path) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "course"
     words = [
-        "+experiment=odir_course_head,odir_course_mha", "data.split=patient", "sweep=course",
+        "+experiment=odir_course_head,odir_course_mha", "data=odir", "data.split=patient", "sweep=course",
         f"data.root={synthetic_odir_course}", "data.num_workers=0", "data.limit=24", "data.batch_size=8",
         "backbone.weights=none", "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu",
         "trainer.max_epochs=1", "model.hidden=8", "logger=none", "calibrate=false",

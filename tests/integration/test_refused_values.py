@@ -55,7 +55,7 @@ def test_a_training_tells_all_bad_values_at_once_and_makes_nothing(
         (["train", "+callbacks.x={_target_:pathlib.Path}"], "is no Callback"),
         (
             ["train", "+callbacks.x={_target_:lightning.pytorch.callbacks.Timer,duration:foo}"],
-            "callbacks.x does not take",
+            "callbacks.x cannot be built with these values",
         ),
         (["benchmark", "students=onnx-fp32"], "did you mean [onnx-fp32]?"),
         (["report", "some", "resamples=0"], "resamples=0"),

@@ -26,7 +26,7 @@ def test_faults_are_one_sentence_and_exit_code_2(run_cli: Runner, tmp_path: Path
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for words, told in (
         (["out=full"], "out=full exists and is not an empty folder"),
-        (["out=new", "layout=messidor"], "layout=messidor is not allowed (valid: aptos, idrid"),
+        (["out=new", "layout=xyz"], "layout=xyz is not allowed (valid: aptos, idrid"),
         ([], "out"),
     ):
         done = run_cli("synthesize", *words, cwd=tmp_path)

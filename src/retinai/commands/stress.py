@@ -87,6 +87,8 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
     write_json(folder / RECORD, content)
     plain = content["variants"][0]
     logger.info(f"{content['metric_name']} of the {plain['n']} photographs as they are: {plain['value']:.3f}")
+    if not content["retention"]:
+        logger.info("  how much of it is kept is not defined, since it is not above 0")
     for kind, kept in sorted(content["retention"].items(), key=lambda item: item[1]):
         logger.info(f"  {kind}: {kept:.0%} of it is kept on average")
     for row in content["groups"]:

@@ -2,9 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Three files of tests at a time, since some only wait for a queue or a browser; the long ones (tests/integration) first.
-# A file keeps its fixtures to itself.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Two files of tests at a time, the long ones (tests/integration) first; a file keeps its fixtures to itself.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding clean
 

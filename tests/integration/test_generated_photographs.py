@@ -140,7 +140,7 @@ FOLDERS: dict[str, tuple[Change, str]] = {
     "missing": (lambda made, there: there, "is no folder"),
     "without provenance": (_unexplained, "holds no provenance.json"),
     "a photograph missing": (lambda made, there: _with_file(made, there, None), "names 1 photographs that are not"),
-    "no photograph": (lambda made, there: _with_file(made, there, "no"), "not an image"),
+    "no photograph": (lambda made, there: _with_file(made, there, "no"), "cannot be read"),
 }
 
 

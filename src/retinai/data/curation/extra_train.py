@@ -95,7 +95,7 @@ def check_apart(extra: ExtraTrain, records: Mapping[str, FileRecord], measured: 
             the folder's are (nearly) among them.
     """
     place = f"data.extra_train={extra.folder}"
-    bad = [f"{Path(path).name} ({record.reason})" for path, record in records.items() if not record.sha256]
+    bad = [f"{Path(path).name} ({record.reason})" for path, record in records.items() if record.reason]
     if bad:
         raise DataError(f"{place}: {len(bad)} photographs cannot be read: {few(bad)}")
     seen = _matches(extra.seen, measured)

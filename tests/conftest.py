@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai import log
 
@@ -180,7 +181,7 @@ def tiny_runs(
     for fold, folder in enumerate(folders):
         words = [
             "data=aptos", f"data.root={synthetic_aptos}", "data.folds=2", f"data.fold={fold}", "data.num_workers=0",
-            "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu",
+            *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu",
             "trainer.max_epochs=1", "logger=none", f"run_dir={folder}", f"paths.outputs={outputs}",
             f"paths.cache={outputs / 'cache'}",
         ]  # fmt: skip

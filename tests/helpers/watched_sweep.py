@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from small_network import SMALL_NETWORK
 
-TINY = ["data=aptos", "data.num_workers=0", "data.batch_size=4", "backbone=resnet18", "backbone.weights=none",
-        "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu", "logger=none", "calibrate=false",
+TINY = ["data=aptos", "data.num_workers=0", "data.batch_size=4", *SMALL_NETWORK,
+        "backbone.input_size=24", "trainer=cpu", "logger=none", "calibrate=false",
         "test=false", "callbacks.early_stopping=null"]  # fmt: skip
 SITE = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
         "hydra.launcher.check_shared=false"]  # fmt: skip

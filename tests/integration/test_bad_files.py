@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from small_network import SMALL_NETWORK
 
-TINY = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
+TINY = [*SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "logger=none"]
 TINY += ["data.num_workers=0", "data.batch_size=8", "trainer.max_epochs=1"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
 
@@ -35,8 +36,8 @@ def test_the_cohort_is_what_its_table_says(cohort: Path) -> None:
 
 def test_it_trains_as_a_table(cohort: Path, command: Command, tmp_path: Path) -> None:
     words = [
-        "data=table", f"data.file={cohort / 'table.csv'}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=64", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
+        "data=table", f"data.file={cohort / 'table.csv'}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=64", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
         f"paths.cache={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}",
     ]  # fmt: skip
     assert command("train", *words) == 0

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 from retinai.metrics.decisions import decide
 from retinai.modules.checkpoint import store_calibration
@@ -43,8 +44,8 @@ main()
 
 
 def words(root: Path, run: Path, *more: str) -> list[str]:
-    text = f"""train data=aptos data.root={root} data.val_fraction=0.4 data.num_workers=0 backbone=resnet18
-        backbone.weights=none backbone.input_size=32 loss=corn trainer=cpu trainer.max_epochs=1 logger=none
+    text = f"""train data=aptos data.root={root} data.val_fraction=0.4 data.num_workers=0 {" ".join(SMALL_NETWORK)}
+        backbone.input_size=32 loss=corn trainer=cpu trainer.max_epochs=1 logger=none
         run_dir={run} paths.cache={run.parent / "cache"}"""
     return [*text.split(), *more]
 

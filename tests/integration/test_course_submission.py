@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai.files import read_csv
 from retinai.modules.checkpoint import store_calibration
@@ -20,8 +21,8 @@ def course_checkpoint(synthetic_odir_course: Path, command: Command, tmp_path_fa
     """A checkpoint of task odir_course."""
     place = tmp_path_factory.mktemp("course")
     words = [
-        "data=odir", f"data.root={synthetic_odir_course}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=32", "loss=bce", "trainer=cpu", "trainer.max_epochs=1",
+        "data=odir", f"data.root={synthetic_odir_course}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=32", "loss=bce", "trainer=cpu", "trainer.max_epochs=1",
         "data.limit=30",
         "trainer.limit_train_batches=1", "logger=none", "test=false", "calibrate=false", f"run_dir={place / 'run'}",
         f"paths.cache={place / 'cache'}",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from small_network import SMALL_NETWORK
 
 
 def test_two_processes_share_one_run(
@@ -15,7 +16,7 @@ def test_two_processes_share_one_run(
 ) -> None:
     done = run_cli(
         "train", "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0", "data.batch_size=8",
-        "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=ddp",
+        *SMALL_NETWORK, "backbone.input_size=32", "trainer=ddp",
         "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "trainer.max_epochs=1",
         "logger=none", f"paths.outputs={tmp_path / 'outputs'}", f"paths.cache={tmp_path / 'cache'}",
         cwd=tmp_path,

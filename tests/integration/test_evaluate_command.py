@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai.modules.load import load_module
 from retinai.prediction.files import predict_files
@@ -113,6 +114,6 @@ def test_another_data_set_is_measured_though_its_training_part_lacks_a_class(
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
     assert 1 in set(table["target"]) and (tmp_path / "out" / "metrics.json").exists()
     capsys.readouterr()
-    assert command("train", *words, f"run_dir={tmp_path / 'run'}", "backbone=resnet18", "backbone.weights=none") == 2
+    assert command("train", *words, f"run_dir={tmp_path / 'run'}", *SMALL_NETWORK) == 2
     assert "class mild (1) is absent from the training part of idrid" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

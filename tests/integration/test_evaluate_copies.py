@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 
 Command = Callable[..., int]
 TINY = [
-    "data=aptos", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32",
+    "data=aptos", "data.num_workers=0", *SMALL_NETWORK, "backbone.input_size=32",
     "trainer=cpu", "trainer.max_epochs=1", "logger=none", "calibrate=false",
 ]  # fmt: skip
 

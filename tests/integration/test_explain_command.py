@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_network import SMALL_NETWORK
 
 from retinai.lesions.findings import LESION_NAMES, OPTIC_DISC
 
@@ -19,8 +20,8 @@ def checkpoint(synthetic_idrid: Path, command: Callable[..., int], tmp_path_fact
     """A classifier of drawn photographs in IDRiD's layout, some with masks."""
     folder = tmp_path_factory.mktemp("explained")
     words = [
-        "data=idrid", f"data.root={synthetic_idrid}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=64", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
+        "data=idrid", f"data.root={synthetic_idrid}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=64", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
         "test=false", f"run_dir={folder / 'run'}", f"paths.cache={folder / 'cache'}",
     ]  # fmt: skip
     assert command("train", *words) == 0

@@ -17,11 +17,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from small_network import SMALL_NETWORK
 
 from retinai.cli import main
 from retinai.files import atomic_path
 
-TINY = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
+TINY = [*SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "logger=none"]
 TINY += ["data.num_workers=0", "data.batch_size=8", "trainer.max_epochs=1"]
 
 
@@ -173,7 +174,7 @@ def test_unusual_photographs_are_read(cohort: Path, tmp_path: Path, capsys: pyte
     pictures[3].convert("P").save(paths[3])
     with pytest.raises(SystemExit) as end:
         main(["prepare", "data=aptos", f"data.root={cohort}", "workers=1", f"paths.cache={tmp_path / 'cache'}",
-              f"run_dir={tmp_path / 'findings'}", "backbone=resnet18", "backbone.weights=none"])  # fmt: skip
+              f"run_dir={tmp_path / 'findings'}", *SMALL_NETWORK])  # fmt: skip
     assert end.value.code == 0, capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "findings" / "problems.csv")) == 0
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
-NETWORK = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32"]
+NETWORK = [*SMALL_NETWORK, "backbone.input_size=32"]
 TRAINING = [*NETWORK, "data.num_workers=0", "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
 TRAINING += ["logger=none", "test=false", "calibrate=false"]
 

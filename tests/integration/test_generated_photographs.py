@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
 TINY = ["trainer=cpu", "trainer.max_epochs=1", "data.num_workers=0", "logger=none"]
@@ -31,7 +32,7 @@ def words(synthetic_odir_course: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def generator(words: list[str], command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vae") / "run"
-    tiny = ["model.widths=[4,8]", "model.latent=4", "backbone=resnet18", "backbone.weights=none"]
+    tiny = ["model.widths=[4,8]", "model.latent=4", *SMALL_NETWORK]
     assert command("train", "model=vae", *words, *tiny, "backbone.input_size=32", f"run_dir={folder}") == 0
     judged = json.loads((folder / "generation.json").read_text())
     assert set(judged["classes"]) == {"D", "G", "A"} and "frechet" in judged["classes"]["D"]
@@ -46,7 +47,7 @@ def made(generator: Path, command: Command, tmp_path_factory: pytest.TempPathFac
 
 
 def train(command: Command, words: list[str], made: Path, folder: Path, *more: str) -> int:
-    tiny = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "loss=bce", "calibrate=false"]
+    tiny = [*SMALL_NETWORK, "backbone.input_size=32", "loss=bce", "calibrate=false"]
     return command("train", *words, *tiny, f"data.extra_train={made}", f"run_dir={folder}", *more)
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_network import SMALL_NETWORK
 
 
 @pytest.fixture(scope="module")
 def words(synthetic_idrid: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     cache = tmp_path_factory.mktemp("guided") / "cache"
     return [
-        "data=idrid", f"data.root={synthetic_idrid}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=64", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
+        "data=idrid", f"data.root={synthetic_idrid}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=64", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
         "test=false", f"paths.cache={cache}",
     ]  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai.commands.prepare import run
 from retinai.config.checks import check
@@ -66,7 +67,7 @@ def test_synthetic_cohort_is_written_and_trained_from(synthetic_idrid, tmp_path,
     told = read_conversations(file, DR_GRADE)
     assert len(told) == 50 and check_against_masks(synthetic_idrid, tmp_path / "cache", told) > 3
     settings = [
-        "data=llava_jsonl", f"data.jsonl={file}", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none",
+        "data=llava_jsonl", f"data.jsonl={file}", "data.num_workers=0", *SMALL_NETWORK,
         "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none", "run_dir=run",
         "paths.cache=cache",
     ]  # fmt: skip

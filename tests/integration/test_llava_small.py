@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from small_llava import write_language
+from small_network import SMALL_NETWORK
 
 from retinai.data.photographs.normalise import normalise
 from retinai.errors import CheckpointError, UserError
@@ -79,7 +80,7 @@ def test_a_trained_classifier_is_the_tower(
     small = ["trainer=cpu", "logger=none", "data.limit=5", "data.num_workers=0", "data.batch_size=5", "data=idrid",
              f"data.root={synthetic_idrid}", "trainer.max_epochs=1", "test=false"]  # fmt: skip
     tower = tmp_path / "tower"
-    backbone = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=64"]
+    backbone = [*SMALL_NETWORK, "backbone.input_size=64"]
     assert command("train", *small, *backbone, f"run_dir={tower}") == 0
     words = [*QUICK, "data=idrid", f"data.root={synthetic_idrid}", f"backbone.language={language}", "test=false"]
     vision = f"backbone.vision={tower / 'checkpoints' / 'best.ckpt'}"

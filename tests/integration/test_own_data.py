@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
-TINY = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none",
+TINY = [*SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "logger=none",
         "data.num_workers=0", "trainer.max_epochs=1"]  # fmt: skip
 
 

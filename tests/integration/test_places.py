@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai.errors import UserError
 from retinai.files import write_text
@@ -39,7 +40,7 @@ def places(tmp_path: Path) -> Iterator[dict[str, tuple[Path, str]]]:
 
 
 KINDS = ["file", "long", "locked", "proc"]
-TINY = ["backbone=resnet18", "backbone.weights=none", "trainer=cpu", "logger=none", "data.n=10", "data.size=64"]
+TINY = [*SMALL_NETWORK, "trainer=cpu", "logger=none", "data.n=10", "data.size=64"]
 # Words of each command but its place, and the key of the place.
 COMMANDS = [
     ("train", TINY, "run_dir"),

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_network import SMALL_NETWORK
 
 from retinai.encoders.encoder_file import read_provenance
 from retinai.errors import UserError
@@ -165,7 +166,7 @@ def test_data_sets_of_one_task_keep_their_labels(
     own = [word for word in words if word.startswith(("trainer", "logger", "paths", "data.num"))]
     both = ["data=[aptos,idrid]", f"data.sources.aptos.root={synthetic_aptos}",
             f"data.sources.idrid.root={synthetic_idrid}"]  # fmt: skip
-    more = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "data.folds=2", "data.fold=0"]
+    more = [*SMALL_NETWORK, "backbone.input_size=32", "data.folds=2", "data.fold=0"]
     assert command("train", *own, *both, *more, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}") == 0
     table = pd.read_csv(tmp_path / "run" / "predictions.csv")
     assert {name.split("/")[0] for name in table["id"]} == {"aptos", "idrid"}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 TRAIN = {
     "trainer.devices=0": "a whole number from 1",
@@ -81,7 +82,7 @@ def test_other_values_are_refused_before_work_begins(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     (tmp_path / "file").touch()
     if words[0] == "train":
-        words = [*words, "data=aptos", f"data.root={synthetic_aptos}", "backbone=resnet18", "backbone.weights=none",
+        words = [*words, "data=aptos", f"data.root={synthetic_aptos}", *SMALL_NETWORK,
                  "backbone.input_size=32", "data.num_workers=0", "run_dir=run"]  # fmt: skip
     assert command(*words) == 2
     said = capsys.readouterr().err

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 from retinai.cli import main
 
@@ -51,8 +52,8 @@ main()
 
 
 def words(root: Path, run_dir: Path, cache: Path) -> list[str]:
-    text = f"""train data=aptos data.root={root} data.batch_size=12 data.num_workers=0 backbone=resnet18
-        backbone.weights=none backbone.input_size=32 model.dropout=0.3 trainer=cpu trainer.max_epochs=3
+    text = f"""train data=aptos data.root={root} data.batch_size=12 data.num_workers=0 {" ".join(SMALL_NETWORK)}
+        backbone.input_size=32 model.dropout=0.3 trainer=cpu trainer.max_epochs=3
         logger=none seed=3 run_dir={run_dir} paths.cache={cache}"""
     return text.split()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
 
@@ -22,8 +23,8 @@ Command = Callable[..., int]
 def words(root: Path, tmp_path: Path) -> list[str]:
     """Words of a training that would take very long."""
     return [
-        "train", "data=aptos", f"data.root={root}", "data.num_workers=1", "data.batch_size=2", "backbone=resnet18",
-        "backbone.weights=none", "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu",
+        "train", "data=aptos", f"data.root={root}", "data.num_workers=1", "data.batch_size=2",
+        *SMALL_NETWORK, "backbone.input_size=24", "trainer=cpu",
         "trainer.max_epochs=1000", "logger=none", "test=false", "calibrate=false", f"run_dir={tmp_path / 'a run'}",
         f"paths.cache={tmp_path / 'cache'}",
     ]  # fmt: skip

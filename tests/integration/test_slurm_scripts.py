@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai.config.checks import check
 from retinai.config.compose import compose
@@ -149,8 +150,8 @@ def test_phase_two_does_not_run_after_a_failure(site: dict[str, str], synthetic_
 
 
 LIMITED = [
-    "data=aptos", "data.num_workers=0", "data.batch_size=4", "backbone=resnet18", "backbone.weights=none",
-    "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu", "logger=none", "test=false",
+    "data=aptos", "data.num_workers=0", "data.batch_size=4", *SMALL_NETWORK,
+    "backbone.input_size=24", "trainer=cpu", "logger=none", "test=false",
     "calibrate=false", "trainer.max_epochs=100000", "callbacks.early_stopping=null",
 ]  # fmt: skip
 

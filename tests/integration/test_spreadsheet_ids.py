@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_network import SMALL_NETWORK
 
 import retinai
 from retinai.files import read_csv
@@ -35,7 +36,7 @@ def run(cohort: Path, command: Command) -> Path:
     """A run on it."""
     folder = cohort.parent / "run"
     words = [
-        "data=aptos", f"data.root={cohort}", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none",
+        "data=aptos", f"data.root={cohort}", "data.num_workers=0", *SMALL_NETWORK,
         "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none", f"run_dir={folder}",
         f"paths.cache={cohort.parent / 'cache'}",
     ]  # fmt: skip
@@ -63,7 +64,7 @@ def test_split_and_predictions_are_text_and_read_back(run: Path, cohort: Path, c
 def test_a_split_file_is_followed(run: Path, cohort: Path, command: Command) -> None:
     folder = cohort.parent / "again"
     words = [f"data.split_file={run / 'split.csv'}", "data=aptos", f"data.root={cohort}", "data.num_workers=0"]
-    words += ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
+    words += [*SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "logger=none"]
     words += ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "test=false", "calibrate=false"]
     assert command("train", *words, f"run_dir={folder}", f"paths.cache={cohort.parent / 'cache'}") == 0
     assert (folder / "split.csv").read_bytes() == (run / "split.csv").read_bytes()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 TINY = [
-    "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1",
+    *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1",
     "data.num_workers=0", "logger=none", "test=false",
 ]  # fmt: skip
 

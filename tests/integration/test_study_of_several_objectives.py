@@ -19,7 +19,7 @@ Command = Callable[..., int]
 TINY = ["data=aptos", "data.num_workers=0", "data.limit=12", "data.batch_size=4", "backbone=resnet18",
         "backbone.weights=none", "trainer=cpu", "trainer.max_epochs=1", "logger=none", "calibrate=false",
         "test=false"]  # fmt: skip
-SPACE = ["backbone.architecture=test_resnet,resnet18", "optimizer.lr=tag(log, interval(1e-4, 1e-2))"]
+SPACE = ["backbone.architecture=test_resnet,test_efficientnet", "optimizer.lr=tag(log, interval(1e-4, 1e-2))"]
 STUDY = ["hydra/sweeper=optuna", "study=both", "hydra.sweeper.objectives=[score,parameters_m,latency_ms]"]
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 from retinai.run.lock import LOCK
 
 Command = Callable[..., int]
-TINY = ["data=aptos", "data.num_workers=0", "data.limit=12", "data.batch_size=4", "backbone=resnet18",
-        "backbone.weights=none", "backbone.architecture=test_resnet", "backbone.input_size=24", "trainer=cpu",
+TINY = ["data=aptos", "data.num_workers=0", "data.limit=12", "data.batch_size=4",
+        *SMALL_NETWORK, "backbone.input_size=24", "trainer=cpu",
         "trainer.max_epochs=1", "logger=none", "calibrate=false"]  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import wandb
+from small_network import SMALL_NETWORK
 from wandb_files import OfflineRun, offline_runs
 
 from retinai.callbacks.checkpoints import LastCheckpoint
 
 Command = Callable[..., int]
-TINY = ["data=idrid", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32",
+TINY = ["data=idrid", "data.num_workers=0", *SMALL_NETWORK, "backbone.input_size=32",
         "trainer=cpu", "calibrate=false"]  # fmt: skip
 
 

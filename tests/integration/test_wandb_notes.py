@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
 
@@ -14,8 +15,8 @@ def test_the_notes_say_what_leaves_the_machine(
     synthetic_aptos: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
-        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1",
+        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1",
         "trainer.limit_train_batches=1", "test=false", "calibrate=false", f"run_dir={tmp_path / 'run'}",
         f"paths.cache={tmp_path / 'cache'}",
     ]  # fmt: skip

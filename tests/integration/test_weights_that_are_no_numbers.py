@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from onnx import numpy_helper
+from small_network import SMALL_NETWORK
 
 from retinai.encoders.checkpoint_io import AtomicCheckpointIO
 from retinai.runtime.folder import hash_file, manifest_digest
 
 Command = Callable[..., int]
-TINY = ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
+TINY = [*SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "logger=none"]
 TINY += ["data.num_workers=0", "data.batch_size=8", "trainer.max_epochs=2"]
 
 
@@ -123,7 +124,7 @@ def test_a_run_does_not_go_on_from_a_flipped_byte(
     config = (run / "config.yaml").read_text()
     root = next(line.split(": ")[1] for line in config.splitlines() if line.strip().startswith("root: "))
     words = ["data=aptos", f"data.root={root}", "data.folds=2", "data.fold=0", "data.num_workers=0"]
-    words += ["backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "logger=none"]
+    words += [*SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "logger=none"]
     words += ["trainer.max_epochs=1", f"paths.cache={tmp_path / 'c'}", f"run_dir={run}", "resume=true"]
     assert "last.ckpt is damaged" in refused(command, capsys, "train", *words)
 

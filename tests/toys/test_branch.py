@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 from torch import Tensor, nn
 
 from retinai.data.loading.fields import FieldSample, SampleField
@@ -57,7 +58,7 @@ def words(synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     place = tmp_path_factory.mktemp("colours")
     return [
         f"+model.branches.colour={{_target_: {__name__}.ColourBranch, name: colour, width: 5}}", "data=aptos",
-        f"data.root={synthetic_aptos}", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none",
+        f"data.root={synthetic_aptos}", "data.num_workers=0", *SMALL_NETWORK,
         "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none", f"paths.outputs={place}",
         f"paths.cache={place / 'cache'}",
     ]  # fmt: skip

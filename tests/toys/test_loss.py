@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from small_network import SMALL_NETWORK
 from torch import Tensor
 
 from retinai.encoders.checkpoint_io import AtomicCheckpointIO
@@ -42,8 +43,8 @@ def test_a_loss_of_ones_own_is_trained_and_evaluated(
 ) -> None:
     run, places = tmp_path / "run", [f"paths.outputs={tmp_path}", f"paths.cache={tmp_path / 'cache'}"]
     words = [
-        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
+        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
         f"run_dir={run}",
         "loss=coral", f"loss._target_={__name__}.BrierScore", "loss.name=brier", "+loss.sharpness=2.0",
     ]  # fmt: skip

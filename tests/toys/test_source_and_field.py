@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from small_network import SMALL_NETWORK
 from torch import Tensor
 
 from retinai.data.datamodule import SourceDataModule
@@ -100,7 +101,7 @@ def words(folders: Path, *more: str) -> list[str]:
     place = folders.parent
     return [
         "train", "data=aptos", f"data._target_={HERE}.ToyDataModule", "data.name=toy", f"data.root={folders}",
-        "+data.suffix=.png", "data.num_workers=0", "data.batch_size=8", "backbone=resnet18", "backbone.weights=none",
+        "+data.suffix=.png", "data.num_workers=0", "data.batch_size=8", *SMALL_NETWORK,
         "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none", f"run_dir={place / 'run'}",
         f"paths.cache={place / 'cache'}", *more,
     ]  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torchmetrics
+from small_network import SMALL_NETWORK
 
 from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.aptos import AptosSource
@@ -122,7 +123,7 @@ def run(synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory, command
     folder = tmp_path_factory.mktemp("binary")
     words = [
         "data=aptos", f"data._target_={__name__}.ReferableDataModule", "data.name=referable",
-        f"data.root={synthetic_aptos}", "data.num_workers=0", "backbone=resnet18", "backbone.weights=none",
+        f"data.root={synthetic_aptos}", "data.num_workers=0", *SMALL_NETWORK,
         "backbone.input_size=32", "loss=class_balanced", "trainer=cpu", "trainer.max_epochs=2", "logger=none",
         f"run_dir={folder / 'run'}", f"paths.outputs={folder}", f"paths.cache={folder / 'cache'}",
     ]  # fmt: skip
@@ -157,7 +158,7 @@ def test_a_loss_for_ordered_grades_is_refused(
 ) -> None:
     words = [
         "data=aptos", f"data._target_={__name__}.ReferableDataModule", f"data.root={synthetic_aptos}", "loss=corn",
-        "data.num_workers=0", "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu",
+        "data.num_workers=0", *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu",
         f"run_dir={tmp_path / 'run'}", f"paths.outputs={tmp_path}", f"paths.cache={run.parent / 'cache'}",
     ]  # fmt: skip
     assert command("train", *words) == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from small_network import SMALL_NETWORK
 from torch import Tensor
 
 from retinai.modules.load import load_module
@@ -33,8 +34,8 @@ class SmallLogits(TrainingTerm):
 def words(synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     cache = tmp_path_factory.mktemp("terms") / "cache"
     return [
-        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
+        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
         "test=false", f"paths.cache={cache}",
     ]  # fmt: skip
 

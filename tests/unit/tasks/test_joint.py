@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
+from small_network import SMALL_NETWORK
 from torch.nn import functional
 
 from retinai.errors import ConfigError, UserError
@@ -72,7 +73,7 @@ def test_the_loss_is_the_sum_of_both_and_its_probabilities_their_product() -> No
 def test_idrid_is_trained_on_both_grades(synthetic_idrid: Path, tmp_path: Path, command: Callable[..., int]) -> None:
     words = [
         "data=idrid", f"data.root={synthetic_idrid}", "data.target=joint", "loss=joint", "data.num_workers=0",
-        "backbone=resnet18", "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1",
+        *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=1",
         "logger=none", f"run_dir={tmp_path / 'run'}", f"paths.outputs={tmp_path}", f"paths.cache={tmp_path / 'cache'}",
     ]  # fmt: skip
     assert command("train", *words) == 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_network import SMALL_NETWORK
 from tensorboardX.proto.event_pb2 import Event
 
 from retinai.tracking.loggers import log_evaluation, make_logger
@@ -30,8 +31,8 @@ def test_tensorboard_gets_curves_and_the_test_of_a_run(
     synthetic_aptos: Path, command: Callable[..., int], tmp_path: Path
 ) -> None:
     words = [
-        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0", "backbone=resnet18",
-        "backbone.weights=none", "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=2",
+        "data=aptos", f"data.root={synthetic_aptos}", "data.num_workers=0",
+        *SMALL_NETWORK, "backbone.input_size=32", "trainer=cpu", "trainer.max_epochs=2",
         "logger=tensorboard", f"run_dir={tmp_path / 'run'}", f"paths.cache={tmp_path / 'cache'}",
     ]  # fmt: skip
     assert command("train", *words) == 0

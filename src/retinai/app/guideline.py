@@ -40,7 +40,7 @@ class Guideline:
     grades: Mapping[str, Advice]
 
     @classmethod
-    def of_section(cls, section: Mapping[str, Any] | None, task: Task) -> Guideline | None:
+    def of_section(cls, section: Mapping[Any, Any] | None, task: Task) -> Guideline | None:
         """Return the guideline of a configuration; None where there is none, or it is for another task.
 
         Args:

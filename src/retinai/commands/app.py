@@ -58,7 +58,7 @@ def open_service(cfg: DictConfig) -> Service:
         logger.warning(note)
     section = OmegaConf.to_container(cfg.recommendation) if cfg.get("recommendation") else None
     assert section is None or isinstance(section, dict)
-    guideline = Guideline.of_section(section, model.task)  # type: ignore[arg-type]
+    guideline = Guideline.of_section(section, model.task)
     if guideline is None:
         logger.warning(f"no recommendation is set up for task {model.task.name}: the page gives the answer alone")
     rule = ReferralRule.of_words(list(cfg.refer_if), model.calibration)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class EntropyGuidance(MapTerm):
         return {"guidance": _mean(entropy(maps), logits), "maps_used": used.float().mean()}
 
 
-class RegionGuidance(MapTerm):
+class RegionGuidance(MapTerm, ABC):
     """How little of the maps lies in a region: -log of the share of a map that does.
 
     A positive weight draws maps to the region, a negative one away from it. Photographs without the region, or of
@@ -63,9 +64,9 @@ class RegionGuidance(MapTerm):
             "maps_used": there.sum() / len(logits),
         }
 
+    @abstractmethod
     def regions(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the region of each photograph of a batch, bool (B, S, S); empty where it is not known."""
-        raise NotImplementedError
 
 
 class VesselGuidance(RegionGuidance):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,11 +12,10 @@ from numpy.typing import NDArray
 
 from retinai.errors import UserError
 from retinai.metrics.bootstrap import divide
-from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.grade import class_rates, confusion_matrices, grade_metrics
 from retinai.tasks.categorical import CategoricalTask
 from retinai.tasks.grade import GradeTask
-from retinai.tasks.task import DecidedPart, Sentence
+from retinai.tasks.parts import DecidedPart, Sentence
 
 if TYPE_CHECKING:
     from retinai.metrics.validation import ValidationMetrics
@@ -63,19 +63,16 @@ class JointTask(CategoricalTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pairs = [name.partition(_BETWEEN) for name in self.classes]
-        first, second = (tuple(dict.fromkeys(pair[place] for pair in pairs)) for place in (0, 2))
-        if [f"{a}{_BETWEEN}{b}" for a in first for b in second] != list(self.classes) or min(
-            len(first), len(second)
-        ) < 2:
+        first, second = self.parts
+        if _pairs(first, second) != self.classes or min(len(first), len(second)) < 2:
             raise UserError(f"task {self.name!r} needs every pair of two lists of grades, got {list(self.classes)}")
 
     @classmethod
     def of(cls, name: str, first: GradeTask, second: GradeTask) -> JointTask:
         """Return the task of two grades."""
-        return cls(name, tuple(f"{a}{_BETWEEN}{b}" for a in first.classes for b in second.classes))
+        return cls(name, _pairs(first.classes, second.classes))
 
-    @property
+    @cached_property
     def parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the first and of the second grades."""
         pairs = [name.partition(_BETWEEN) for name in self.classes]
@@ -116,9 +113,7 @@ class JointTask(CategoricalTask):
         for word, names, (true, decided, likely) in zip(("first", "second"), parts, divided, strict=True):
             found = grade_metrics(true, decided, likely, names, weights)
             values |= {f"{word}_{key}": found[key] for key in _SHARED}
-        values["calibration_error"] = calibration_error(
-            *self.confidence_and_correctness(probabilities, targets), weights
-        )
+        values["calibration_error"] = self.calibration_error(probabilities, targets, weights)
         rates = class_rates(confusion_matrices(targets, decisions, self.num_classes, weights))
         values["per_class"] = {
             name: {key: rates[key][:, c] for key in ("precision", "recall", "f1")}
@@ -139,3 +134,7 @@ class JointTask(CategoricalTask):
 
         accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=self.num_classes, average="micro")
         return ValidationMetrics({"joint_accuracy": accuracy}, self.num_classes, rule)
+
+
+def _pairs(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{a}{_BETWEEN}{b}" for a in first for b in second)

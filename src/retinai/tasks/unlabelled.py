@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retinai.errors import UserError
 from retinai.tasks.categorical import CategoricalTask
-from retinai.tasks.task import Question
+from retinai.tasks.parts import Question
 
 if TYPE_CHECKING:
     from retinai.metrics.validation import ValidationMetrics

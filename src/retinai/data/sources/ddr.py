@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from retinai.data.datamodule import SourceDataModule
+from retinai.data.sources.label_files import without_suffix
 from retinai.data.sources.label_table import as_targets, few
 from retinai.data.sources.source import Source
 from retinai.errors import DataError
@@ -59,8 +59,7 @@ class DdrSource(Source):
             if not name or grade not in {str(value) for value in range(_UNGRADABLE + 1)}:
                 wrong += [f"line {number}: {line.strip()!r}"] if line.strip() else []
                 continue
-            stem = os.path.splitext(name)[0]  # noqa: PTH122 (a name may hold several dots)
-            rows.append((stem, str(place / part / name), int(grade), _PARTS[part], file.name, number))
+            rows.append((without_suffix(name), str(place / part / name), int(grade), _PARTS[part], file.name, number))
         if wrong:
             raise DataError(f"{file}: a line is a file name and a class from 0 to {_UNGRADABLE}; found {few(wrong)}")
         return rows

@@ -12,7 +12,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -210,3 +210,8 @@ def _whole_number(text: str) -> int:
 def _where(mask: pd.DataFrame) -> tuple[list[int], list[str]]:
     rows, columns = mask.to_numpy().nonzero()
     return [int(r) for r in rows], [str(mask.columns[int(c)]) for c in columns]
+
+
+def without_suffix(name: str) -> str:
+    """Return the name of a file without its last suffix; other dots belong to the name."""
+    return name.removesuffix(PurePath(name).suffix)

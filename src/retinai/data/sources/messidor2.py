@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -10,7 +9,7 @@ from typing import ClassVar
 import pandas as pd
 
 from retinai.data.datamodule import SourceDataModule
-from retinai.data.sources.label_files import parse_flags, parse_grades, read_labels
+from retinai.data.sources.label_files import parse_flags, parse_grades, read_labels, without_suffix
 from retinai.data.sources.label_table import as_targets, few
 from retinai.data.sources.source import Source
 from retinai.errors import DataError
@@ -59,7 +58,7 @@ class Messidor2Source(Source):
         self.label_file = str(file)
         labels = read_labels(file, ["image_id", _GRADE, _DME, _GRADABLE])
         parse_flags(labels, [_GRADABLE], "image_id", file)
-        return labels.assign(id=[_stem(name) for name in labels["image_id"]])
+        return labels.assign(id=[without_suffix(name) for name in labels["image_id"]])
 
     def columns(self) -> pd.DataFrame:
         """Return whether there is macular oedema, and whether the photograph is gradable."""
@@ -101,7 +100,7 @@ class Messidor2Source(Source):
         rows = read_labels(self.pairs, ["left", "right"])
         eyes: dict[str, tuple[str, str]] = {}
         for pair in rows[["left", "right"]].to_dict("records"):
-            names = {eye: _stem(name) for eye, name in pair.items() if name}
+            names = {eye: without_suffix(name) for eye, name in pair.items() if name}
             eyes |= {name: ("+".join(names.values()), str(eye)) for eye, name in names.items()}
         unknown = sorted(set(eyes) - known)
         if unknown:
@@ -115,13 +114,9 @@ class Messidor2DataModule(SourceDataModule):
     source_class = Messidor2Source
 
 
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122 (a name may hold several dots)
-
-
 def _files_by_name(folder: Path) -> dict[str, str]:
     """Return the files of a folder by their names in small letters; none where it cannot be listed."""
     try:
-        return {name.lower(): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+        return {file.name.lower(): file.name for file in sorted(folder.iterdir())}
     except OSError:
         return {}  # missing photographs are told by whoever looks for them

@@ -36,7 +36,7 @@ def library_refusals_told(callbacks: Sequence[Callback] = ()) -> Iterator[None]:
         raise
     except MisconfigurationException as error:
         raise UserError(f"Lightning refuses the callbacks or the trainer: {_one_line(error)}") from error
-    except Exception as error:
+    except Exception as error:  # a callback may raise anything; what is not about one goes on as it is
         sentence = _sentence(error, callbacks)
         if sentence is None:
             raise

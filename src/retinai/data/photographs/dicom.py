@@ -98,7 +98,7 @@ def _read(data: bytes, with_pixels: bool) -> Any:
         raise DicomError('DICOM file, which takes pydicom: pip install "retinai[dicom]"') from None
     try:
         return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not with_pixels)
-    except Exception as error:
+    except Exception as error:  # as above: nearly anything
         raise DicomError(f"damaged DICOM file ({type(error).__name__})") from None
 
 

@@ -1,0 +1,18 @@
+"""What the keys of all commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from retinai.config.sections.base import UNSET, Section
+
+Processes = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+BatchSize = Annotated[int, Field(ge=1, le=2**16)]
+
+
+class Command(Section):
+    """A command: keys that stand outside of all sections."""
+
+    debug: bool = UNSET

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from retinai.config.joined_data import spread_data
 from retinai.config.paths import conf_dir, group_options, study_dirs
+from retinai.config.swept_options import how_to_share, options_of
 from retinai.errors import ConfigError, UserError
 
 
@@ -140,9 +141,10 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
         name = override.key_or_group
         if name in options:
             problems += _option_problems(name, override.value(), options[name], override)
-        elif not override.is_add() and not override.is_delete() and not name.startswith("hydra"):
-            problem = keys(name)
-            problems += [problem] if problem else []
+        elif override.is_add() or override.is_delete() or name.startswith("hydra"):
+            continue
+        elif problem := keys(name):
+            problems.append(problem + how_to_share(command, arguments, options, name, text.partition("=")[2]))
     return problems or [_first_lines(error)]
 
 
@@ -208,11 +210,7 @@ def _key_checker(command: str, arguments: list[str], options: dict[str, list[str
 
     from retinai.config.build import hint
 
-    def is_valid_choice(text: str) -> bool:
-        name, _, value = text.lstrip("+").partition("=")
-        return value in options.get(name.partition("@")[0], ())
-
-    choices = [a for a in arguments if is_valid_choice(a)]
+    choices = options_of(arguments, options)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -49,7 +49,8 @@ def test_a_student_is_taught_used_and_resumed(
     assert record["consistency"] == "rotation" and record["attention"] is None
     file = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert [r["path"] for r in file["retinai"]["teachers"]] == [str(teacher), str(tiny_checkpoint)]
-    assert (run / "checkpoints" / "best.ckpt").stat().st_size < 8e6 < teacher.stat().st_size
+    # Two teachers besides would make it near twice as large.
+    assert (run / "checkpoints" / "best.ckpt").stat().st_size < 1.5 * teacher.stat().st_size
 
     teacher.unlink()
     images = synthetic_aptos / "train_images"

@@ -91,10 +91,10 @@ def test_a_trained_classifier_is_the_tower(
     out = tmp_path / "llava"
     assert command("train", *words, vision, *colours, f"run_dir={out}") == 0
     best = out / "checkpoints" / "best.ckpt"
-    assert load_module(best).network.tower.width == 512
+    assert load_module(best).network.tower.width == 96
     assert command("train", *words, "+init=ckpt", f"init.path={best}", f"run_dir={tmp_path / 'other'}") == 2
     told = capsys.readouterr().err
-    assert "tokens of 512 numbers" in told and "gives tokens of 1280" in told
+    assert "tokens of 96 numbers" in told and "gives tokens of 1280" in told
     shutil.move(tower, tmp_path / "elsewhere")
     with pytest.raises(UserError, match="is not there; a LLaVA's checkpoint does not hold its tower"):
         load_module(best)

@@ -82,7 +82,7 @@ def test_other_values_are_refused_before_work_begins(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     (tmp_path / "file").touch()
     if words[0] == "train":
-        words = [*words, "data=aptos", f"data.root={synthetic_aptos}", *SMALL_NETWORK,
+        words = ["train", *SMALL_NETWORK, *words[1:], "data=aptos", f"data.root={synthetic_aptos}",
                  "backbone.input_size=32", "data.num_workers=0", "run_dir=run"]  # fmt: skip
     assert command(*words) == 2
     said = capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_idrid_then_aptos(
     second = folder_of(printed.out)
     states = [torch.load(f / "checkpoints" / "best.ckpt")["state_dict"] for f in (first, second)]
     # With next to no learning rate the second phase ends with the weights that it took over.
-    for key in ("network.encoder.net.layer4.1.conv2.weight", "network.head.weight"):
+    for key in ("network.encoder.net.layer4.0.conv2.weight", "network.head.weight"):
         assert states[0][key].abs().max() > 1e-3
         assert torch.allclose(states[0][key], states[1][key], rtol=0, atol=1e-8)
 

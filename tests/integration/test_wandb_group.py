@@ -82,7 +82,7 @@ def test_explain_benchmark_probe_and_report_log_into_the_group(
     assert command("benchmark", ckpt, cache, "quick=true", *rows, f"run_dir={tmp_path / 'benchmark'}") == 0
     run = told(tmp_path / "benchmark")
     assert (run.group, run.job) == ("study", "benchmark") and run.used == [f"checkpoint-{offline_runs(trained)[0].id}"]
-    assert run.summary["benchmark/student-pytorch/parameters"] > 1e6
+    assert run.summary["benchmark/student-pytorch/parameters"] > 3e5
 
     embedded, data = tmp_path / "a.npz", ["data=idrid", f"data.root={synthetic_idrid}", cache]
     assert command("embed", ckpt, *data, f"out={embedded}", "num_workers=0") == 0

@@ -74,7 +74,7 @@ def run(words: list[str], command: Callable[..., int], tmp_path_factory: pytest.
 def test_its_weights_train_and_its_input_matters(run: Path) -> None:
     module = load_module(run / "checkpoints" / "best.ckpt")
     branch: Any = module.network.branches["colour"]
-    assert isinstance(branch, ColourBranch) and module.network.head.in_features == 512 + 5
+    assert isinstance(branch, ColourBranch) and module.network.head.in_features == 96 + 5
     images = torch.zeros(2, 3, 32, 32)
     with torch.no_grad():
         dark, red = (module(images, torch.tensor([colour] * 2)) for colour in ([0.0, 0, 0], [1.0, 0, 0]))

@@ -71,6 +71,22 @@ class Encoder(nn.Module, ABC):
         and tail may be empty. Adapters that were put beside a layer are in its group.
         """
 
+    @property
+    def pyramid_channels(self) -> tuple[int, ...]:
+        """Channels of the maps that `pyramid` gives, from the finest to the coarsest; empty where there is none."""
+        return ()
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """Return maps of several sizes, from the finest to the coarsest, each (B, C_i, h_i, w_i).
+
+        Args:
+            images: Normalised photographs of any size, (B, 3, H, W).
+
+        Raises:
+            UserError: If the network has maps of one size only, or takes photographs of one size only.
+        """
+        raise UserError(f"{self.name} has no maps of several sizes that photographs of any size go through")
+
     def forward(self, images: Tensor, attention: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return `embed(images, attention)`; networks call this, so that hooks of PyTorch see it."""
         return self.embed(images, attention)

@@ -99,6 +99,20 @@ class TimmEncoder(Encoder):
         """
         return self.to_map(self.net.forward_features(images))
 
+    @property
+    def pyramid_channels(self) -> tuple[int, ...]:
+        """Channels of the maps of all stages; empty for networks of one cell size, or that take one input size."""
+        fixed = bool(self.net.pretrained_cfg.get("fixed_input_size"))
+        if self.tokens or fixed or not hasattr(self.net, "forward_intermediates"):
+            return ()
+        return tuple(int(stage["num_chs"]) for stage in self.net.feature_info)
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of all stages by timm's `forward_intermediates`; see `Encoder.pyramid`."""
+        if not self.pyramid_channels:
+            return super().pyramid(images)
+        return self.net.forward_intermediates(images, intermediates_only=True)
+
     def poolings(self) -> tuple[str, ...]:
         """Return `own` and `avg`, of networks of tokens also `all`, and `token` where there is a class token."""
         if not self.tokens:

@@ -54,7 +54,7 @@ class MaskField(SampleField):
             return np.stack(list(masks.values()), axis=-1)  # what is empty stays empty wherever it moves
         # The field of view is found where the photograph was decoded for its input, so one with masks is always opened.
         copy = sample.original().copy_for(sample.preprocessing)
-        drawn = {name: _fit(read_lesion_mask(file), copy.whole[::-1]) for name, file in files.items()}
+        drawn = {name: fit_mask(read_lesion_mask(file), copy.whole[::-1]) for name, file in files.items()}
         masks |= {n: m.astype(np.uint8) for n, m in prepare_masks(copy, drawn, sample.preprocessing).items()}
         _, moved = sample.vary(sample.photograph, [np.ascontiguousarray(mask) for mask in masks.values()])
         return np.stack(moved, axis=-1)
@@ -100,7 +100,7 @@ class AnnotatedField(SampleField):
         return np.array(values, dtype=bool)
 
 
-def _fit(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def fit_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a mask at its photograph's size, where a copy of the data set was made smaller.
 
     A mask of another shape is left as it is, to be refused later.

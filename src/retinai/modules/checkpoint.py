@@ -51,11 +51,22 @@ def write_metadata(module: BaseModule, checkpoint: dict[str, Any]) -> None:
 
 
 def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -> bool:
-    """Write a calibration into a checkpoint; the file stays whole at every moment.
+    """Write a calibration into a checkpoint, see `store_metadata`.
 
     Args:
         path: A checkpoint of retinai.
         calibration: Of `fit_calibration`, or None.
+    """
+    return store_metadata(path, "calibration", calibration)
+
+
+def store_metadata(path: str | Path, key: str, value: Any) -> bool:
+    """Write what was found after the training into a checkpoint; the file stays whole at every moment.
+
+    Args:
+        path: A checkpoint of retinai.
+        key: Where it stands in retinai's part.
+        value: Plain values, or None.
 
     Returns:
         Whether the file was changed; what it holds already is not written again.
@@ -68,10 +79,10 @@ def store_calibration(path: str | Path, calibration: Mapping[str, Any] | None) -
 
     files = AtomicCheckpointIO()
     checkpoint = files.load_checkpoint(path)
-    metadata, value = read_metadata(checkpoint, f"checkpoint {path}"), plain(calibration)
-    if metadata.get("calibration") == value:
+    metadata, kept = read_metadata(checkpoint, f"checkpoint {path}"), plain(value)
+    if metadata.get(key) == kept:
         return False
-    metadata["calibration"] = value
+    metadata[key] = kept
     files.save_checkpoint(checkpoint, path)
     return True
 

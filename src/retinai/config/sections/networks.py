@@ -50,6 +50,18 @@ class Distiller(Classifier):
     alpha_end: Share = UNSET
 
 
+class LesionGrader(Classifier):
+    """`model=lesions`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.lesion_segmentation.module.LesionGrader",)
+    mask_size: Annotated[int, Field(ge=32, le=4096)] = UNSET
+    crop: Annotated[int, Field(ge=32, le=4096)] = UNSET
+    crops: Annotated[int, Field(ge=1, le=64)] = UNSET
+    mask_weight: Positive = UNSET
+    decoder_width: Annotated[int, Field(ge=8, le=1024, multiple_of=8)] = UNSET
+    best_by: Literal["grade", "masks"] = UNSET
+
+
 class Vae(BuiltSection):
     """`model=vae`."""
 
@@ -206,6 +218,6 @@ class Prompt(BuiltSection):
 
 
 MODELS: tuple[type[Section], ...] = (
-    Classifier, Distiller, Vae, Llava, TokenReconstruction, Backbone, LlavaBackbone, Attention, Topology, Tuning, Lora,
-    LlavaTuning, Prompt,
+    Classifier, Distiller, LesionGrader, Vae, Llava, TokenReconstruction, Backbone, LlavaBackbone, Attention, Topology,
+    Tuning, Lora, LlavaTuning, Prompt,
 )  # fmt: skip

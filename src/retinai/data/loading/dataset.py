@@ -101,6 +101,7 @@ class FundusDataset(Dataset[dict[str, Any]]):
             self.preprocessing,
             cache=self.cache,
             variation=None if augmentation is None else vary,
+            draw=seed,
         )
 
 

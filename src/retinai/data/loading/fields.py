@@ -62,6 +62,7 @@ class FieldSample:
         original: The photograph before preparation, where it was read already.
         photograph: The prepared photograph, uint8 RGB (S, S, 3), where it is known already.
         variation: The sample's own augmentation; None for none.
+        draw: Numbers that name this draw of the sample (seed, epoch, sample, repeat), to seed what a field draws.
 
     Attributes:
         damaged: Files of the cache that were not used because they are damaged.
@@ -77,7 +78,9 @@ class FieldSample:
         original: Original | None = None,
         photograph: np.ndarray | None = None,
         variation: Variation | None = None,
+        draw: tuple[int, ...] = (),
     ) -> None:
+        self.draw = draw
         self.id = id
         self.path = path
         self.preprocessing = preprocessing
@@ -121,6 +124,18 @@ class FieldSample:
             kept = self._kept(preprocessing)
             self._prepared[key] = self.original().prepared(preprocessing) if kept is None else kept
         return self._prepared[key]
+
+    def at(self, preprocessing: Preprocessing) -> FieldSample:
+        """Return the same draw of the photograph prepared in another way, varied alike; decoded once for both."""
+        return FieldSample(
+            self.id,
+            self.path,
+            preprocessing,
+            cache=self._cache,
+            original=self.original(),
+            variation=self._variation,
+            draw=self.draw,
+        )
 
     def _kept(self, preprocessing: Preprocessing) -> np.ndarray | None:
         if self._cache is None:

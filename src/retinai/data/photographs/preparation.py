@@ -78,6 +78,29 @@ def prepare_masks(copy: Copy, masks: Mapping[str, np.ndarray], preprocessing: Pr
     return prepared
 
 
+def to_photograph(plane: np.ndarray, copy: Copy, preprocessing: Preprocessing) -> np.ndarray:
+    """Move a map of the prepared square back to its photograph: the inverse of `prepare_masks`.
+
+    Args:
+        plane: Values of the prepared pixels, such as probabilities, float32, (S, S).
+        copy: The photograph as it was decoded for these settings.
+        preprocessing: The same settings.
+
+    Returns:
+        float32, (H, W), of the size of the whole photograph; bilinear, 0 outside of the field of view.
+    """
+    view = _view(copy.pixels, preprocessing, copy.found_for(preprocessing))
+    side = preprocessing.input_size
+    width, height = scaled_size(view.width, view.height, side / max(view.width, view.height))
+    left, top = (side - width) // 2, (side - height) // 2
+    inside = (plane * _inside(view, side)).astype(np.float32)
+    inner = np.ascontiguousarray(inside[top : top + height, left : left + width])
+    left, top, across, down = copy.box_in_whole(view)
+    whole = np.zeros(copy.whole[::-1], np.float32)
+    whole[top : top + down, left : left + across] = cv2.resize(inner, (across, down), interpolation=cv2.INTER_LINEAR)
+    return whole
+
+
 def _view(image: np.ndarray, preprocessing: Preprocessing, found: FieldOfView | None = None) -> FieldOfView:
     if preprocessing.interpolation not in _ENLARGE:
         raise ConfigError([f"interpolation {preprocessing.interpolation!r} is unknown; valid: {', '.join(_ENLARGE)}"])

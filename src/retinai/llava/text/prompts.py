@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from retinai.errors import ConfigError
 from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFinding
@@ -101,8 +101,8 @@ class PromptTemplates:
 
     @classmethod
     def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
-        """Return that it was chosen for another kind of model."""
-        return only_for_llava(cfg, "prompt")
+        """Return that it was chosen for a kind of model that takes no templates."""
+        return () if OmegaConf.select(cfg, "model.prompt") is not None else only_for_llava(cfg, "prompt")
 
     def question(self, key: str | None = None) -> str:
         """Return the question: the phrasing of a key (a photograph's id), or the first, used for grading."""

@@ -127,6 +127,7 @@ def test_a_resumed_run_equals_one_in_one_piece(
         (["backbone=vit_tiny", "backbone.architecture=test_vit", "backbone.input_size=160"], "maps of several sizes"),
         (["model.best_by=masks", "data.folds=20", "data.val_fraction=0.06"], "model.best_by=masks, but none of the"),
         (["prompt=brief", "prompt.grade=Bad"], "prompt"),
+        (["prompt=null"], "prompt"),
         (["tuning=qlora"], "language model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

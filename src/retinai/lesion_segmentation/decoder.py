@@ -40,7 +40,8 @@ class MaskDecoder(nn.Module):
         )
         self.last = nn.Conv2d(width, masks, 1)
         nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.constant_(self.last.bias, math.log(_SHARE_AT_FIRST / (1 - _SHARE_AT_FIRST)))
+        bias = torch.full((masks,), math.log(_SHARE_AT_FIRST / (1 - _SHARE_AT_FIRST)))
+        self.last.bias = nn.Parameter(bias)
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Return logits, float32, (B, L, H, W).

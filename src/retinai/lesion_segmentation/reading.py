@@ -88,13 +88,14 @@ class MaskReading(PredictionStep):
         if files is None:
             return {}
         read = [self._read(module, one) for one in files]
-        results = {COUNTS: [counts for counts, _ in read], PREDICTED: [said for _, said in read]}
-        results[TRUE] = batch.get(FindingsField.name) or [None] * len(files)
+        said = [findings for _, findings in read]
+        true = batch.get(FindingsField.name) or [None] * len(files)
+        results = {COUNTS: [counts for counts, _ in read], PREDICTED: said, TRUE: true}
         if self.only_drawn or not module.tells_findings:
             return results
-        grades = decide(found[PROBABILITY].double().cpu().numpy(), module.decision_rule)
-        told = zip(batch["id"], grades.tolist(), results[PREDICTED], strict=True)
-        return results | {TEXT: [module.prompts.answer(module.task, grade, said, name) for name, grade, said in told]}
+        grades = decide(found[PROBABILITY].double().cpu().numpy(), module.decision_rule).tolist()
+        told = zip(batch["id"], grades, said, strict=True)
+        return results | {TEXT: [module.prompts.answer(module.task, grade, one, name) for name, grade, one in told]}
 
     def _read(self, module: LesionGrader, file: DrawnPhotograph) -> tuple[MaskCounts | None, Findings | None]:
         if self.only_drawn and file.masks is None:

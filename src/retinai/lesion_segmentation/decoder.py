@@ -39,7 +39,6 @@ class MaskDecoder(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(_GROUPS, width), nn.ReLU()
         )
         self.last = nn.Conv2d(width, masks, 1)
-        nn.init.normal_(self.last.weight, std=0.01)
         bias = torch.full((masks,), math.log(_SHARE_AT_FIRST / (1 - _SHARE_AT_FIRST)))
         self.last.bias = nn.Parameter(bias)
 

@@ -20,7 +20,7 @@ from retinai.config.paths import conf_dir, group_options, groups_of
 from retinai.errors import ConfigError
 
 # Groups that a command can do without; any other that it chooses from must have an option.
-_OPTIONAL = {"augment", "consistency", "guidance", "prompt", "sampler", "topology"}
+_OPTIONAL = {"augment", "consistency", "demographics", "guidance", "prompt", "sampler", "topology"}
 
 
 def check(command: str, cfg: DictConfig) -> None:

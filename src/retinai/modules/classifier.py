@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from retinai.data.loading.fields import SampleField
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.encoder import build_encoder
 from retinai.encoders.tuning import EncoderTuning, Tuning, TuningReport, TuningSettings
-from retinai.errors import ConfigError, DataError
+from retinai.errors import ConfigError, DataError, UserError
 from retinai.losses.divergence import symmetric_kl
 from retinai.modules.branches import check_same_branches
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
@@ -46,6 +46,8 @@ class Classifier(GradingModule):
         ConfigError: If sections do not fit the task or each other.
     """
 
+    network_class: ClassVar[type[ImageClassifier]] = ImageClassifier
+
     def __init__(
         self,
         *,
@@ -76,7 +78,7 @@ class Classifier(GradingModule):
         encoder = build_encoder(self.hparams["backbone"])
         outputs, dropout = self.criterion.num_outputs, float(self.hparams["dropout"])
         branches, hidden = self.hparams.get("branches"), self.hparams.get("hidden")
-        return ImageClassifier(encoder, attention, outputs, dropout, branches, hidden)
+        return self.network_class(encoder, attention, outputs, dropout, branches, hidden)
 
     def tune(self) -> TuningReport:
         """Freeze what the `tuning` section leaves as it is, and add what it adds.
@@ -104,6 +106,21 @@ class Classifier(GradingModule):
     def fields(self) -> list[SampleField]:
         """Return what the branches read."""
         return [branch.field for branch in self.network.branches.values()]
+
+    def photograph_fields(self) -> list[SampleField]:
+        """Return what loose files need of `fields`.
+
+        Raises:
+            UserError: If a branch reads what no file tells.
+        """
+        told = [str(field) for branch in self.network.branches.values() if (field := branch.field).needs_annotations]
+        if told:
+            raise UserError(
+                f"the network reads {' and '.join(told)} beside the photograph, which only the table of a data set "
+                "tells; such a network is used with retinai train and retinai evaluate (split=predict for photographs "
+                "without labels), and is neither exported nor given loose files"
+            )
+        return super().photograph_fields()
 
     def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Return the photographs (B, 3, S, S), and what each branch reads.

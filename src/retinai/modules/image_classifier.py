@@ -51,15 +51,20 @@ class ImageClassifier(nn.Module):
             )
         self.encoder = encoder
         self.attention = attention.build(encoder.num_channels)
-        self.branches = build_branches(branches, encoder.num_features)
-        last: Any = [encoder, *self.branches.values()][-1]
-        self.hidden = None if hidden is None else nn.Sequential(nn.Linear(last.num_features, hidden), nn.ReLU())
+        width = self.pooled_width(encoder)
+        self.branches = build_branches(branches, width)
+        widths: list[Any] = [width, *(branch.num_features for branch in self.branches.values())]
+        self.hidden = None if hidden is None else nn.Sequential(nn.Linear(widths[-1], hidden), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(last.num_features if hidden is None else hidden, num_outputs)
+        self.head = nn.Linear(widths[-1] if hidden is None else hidden, num_outputs)
         # Small weights and no bias: the first predictions are even, whatever the features' scale.
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self.use_memory_format(encoder.memory_format)
+
+    def pooled_width(self, encoder: Encoder) -> int:
+        """Return the width of the features that branches and head begin with."""
+        return encoder.num_features
 
     def use_memory_format(self, memory_format: torch.memory_format) -> None:
         """Keep weights and photographs in a memory format; an exported graph is written without channels last."""
@@ -76,7 +81,11 @@ class ImageClassifier(nn.Module):
         Raises:
             ConfigError: If there are more or fewer values than branches.
         """
-        features = self.fused(self.pooled(images), *values)
+        return self.classify(self.pooled(images), *values)
+
+    def classify(self, features: Tensor, *values: Any) -> Tensor:
+        """Return logits, float32, (B, num_outputs), from pooled features (B, F) and what each of the branches reads."""
+        features = self.fused(features, *values)
         return self._logits(self.dropout(features if self.hidden is None else self.hidden(features)))
 
     def _logits(self, features: Tensor) -> Tensor:

@@ -43,6 +43,15 @@ def test_dme_is_read_from_the_column_with_the_trailing_space(root, tmp_path):
         IdridDataModule(target="oedema")
 
 
+def test_three_labels_are_made_of_both_grades(root, tmp_path):
+    data = build(root, tmp_path, target="labels")
+    data.setup()
+    assert data.task.classes == ("any_dr", "referable", "dme_high")
+    rows = data.table.set_index("id")["target"]
+    for number, (grade, dme) in enumerate(TRAIN[:15], start=1):
+        assert rows[f"train_IDRiD_{number:03d}"] == (int(grade > 0), int(grade > 1), int(dme == 2))
+
+
 def test_folds_are_of_the_training_part_and_the_official_test_stays_out(root, tmp_path):
     held_out = set()
     for fold in range(5):

@@ -21,6 +21,7 @@ _BY_NAME: dict[str, type[Section]] = {
     "augment": learning.Augment,
     "callbacks": learning.Callbacks,
     "consistency": learning.Consistency,
+    "demographics": networks.NoDemographics,
     "generator": commands.Generator,
     "guidance": learning.NoGuidance,
     "init": places.Init,
@@ -40,8 +41,8 @@ _BY_TARGET: dict[str, type[Section]] = {
     for target in model.builds
 }
 # Keys of a configuration that hold a section.
-NAMES = {*_BY_NAME, "attention", "backbone", "data", "loss", "model", "optimizer", "prompt", "scheduler", "topology",
-         "tuning"}  # fmt: skip
+NAMES = {*_BY_NAME, "attention", "backbone", "data", "demographics", "loss", "model", "optimizer", "prompt",
+         "scheduler", "topology", "tuning"}  # fmt: skip
 
 
 def find(command: str, name: str, section: Mapping[str, Any]) -> type[Section] | None:

@@ -77,7 +77,7 @@ class Idrid(Data):
     """`data=idrid`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.idrid.IdridDataModule",)
-    target: Literal["grade", "dme", "joint"] = UNSET
+    target: Literal["grade", "dme", "joint", "labels"] = UNSET
     masks: bool = UNSET
 
 

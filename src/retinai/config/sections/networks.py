@@ -1,4 +1,4 @@
-"""The sections of the network: `model`, `backbone`, `attention`, `topology`, `tuning`, `prompt`."""
+"""The sections of the network: `model`, `backbone`, `attention`, `topology`, `demographics`, `tuning`, `prompt`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,12 @@ class LesionGrader(Classifier):
     mask_weight: Positive = UNSET
     decoder_width: Annotated[int, Field(ge=8, le=1024, multiple_of=8)] = UNSET
     best_by: Literal["grade", "masks"] = UNSET
+
+
+class TwoEyes(Classifier):
+    """`model=two_eyes`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.two_eyes.module.TwoEyes",)
 
 
 class Vae(BuiltSection):
@@ -167,6 +173,25 @@ class NoTopology(Section):
     name: Literal["none"] = UNSET
 
 
+class Demographics(BuiltSection):
+    """Age and sex beside the pixels."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.demographics.branch.DemographicsBranch",)
+    name: Literal["age_sex"] = UNSET
+    age: Text = UNSET
+    sex: Text = UNSET
+    female: _Phrases = UNSET
+    male: _Phrases = UNSET
+    width: _Width = UNSET
+    hidden: Share = UNSET
+
+
+class NoDemographics(Section):
+    """Photographs alone."""
+
+    name: Literal["none"] = UNSET
+
+
 class Tuning(BuiltSection):
     """What trains in a network of timm."""
 
@@ -218,6 +243,6 @@ class Prompt(BuiltSection):
 
 
 MODELS: tuple[type[Section], ...] = (
-    Classifier, Distiller, LesionGrader, Vae, Llava, TokenReconstruction, Backbone, LlavaBackbone, Attention, Topology,
-    Tuning, Lora, LlavaTuning, Prompt,
+    Classifier, Distiller, TwoEyes, LesionGrader, Vae, Llava, TokenReconstruction, Backbone, LlavaBackbone, Attention,
+    Topology, Demographics, Tuning, Lora, LlavaTuning, Prompt,
 )  # fmt: skip

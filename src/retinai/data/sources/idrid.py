@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -14,11 +14,13 @@ from retinai.data.sources.label_files import parse_grades, read_labels
 from retinai.data.sources.label_table import as_targets
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError
-from retinai.tasks.known import DME_RISK, DR_GRADE, GRADE_AND_DME
+from retinai.tasks.known import DME_RISK, DR_GRADE, GRADE_AND_DME, IDRID_LABELS
 from retinai.tasks.task import Task
 
 _TARGETS = {"grade": ("Retinopathy grade", DR_GRADE), "dme": ("Risk of macular edema", DME_RISK)}
-_JOINT = "joint"
+# Targets that are made of both grades.
+_OF_BOTH = {"joint": GRADE_AND_DME, "labels": IDRID_LABELS}
+_REFERABLE = DR_GRADE.referable_from or 0
 _FOLDERS = {"train": "a. Training Set", "test": "b. Testing Set"}
 _LABELS = {
     "train": "a. IDRiD_Disease Grading_Training Labels.csv",
@@ -42,7 +44,8 @@ class IdridSource(Source):
 
     Args:
         name: Name of the data set.
-        target: `grade` (retinopathy, 0 to 4), `dme` (risk of macular oedema, 0 to 2), or `joint` (both).
+        target: `grade` (retinopathy, 0 to 4), `dme` (risk of macular oedema, 0 to 2), or `joint` (both), or
+            `labels`: any retinopathy (grade 1 or more), referable (2 or more), high risk of macular oedema (2).
         root: The folder with `B. Disease Grading`.
         cache: The cache folder.
     """
@@ -58,10 +61,11 @@ class IdridSource(Source):
         cache: str | Path | None = None,
     ) -> None:
         super().__init__(name, root, cache)
-        if target not in (*_TARGETS, _JOINT):
-            raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(_TARGETS)}, {_JOINT})"])
-        self._asked = [*_TARGETS] if target == _JOINT else [target]
-        self.task: Task = GRADE_AND_DME if target == _JOINT else _TARGETS[target][1]
+        valid = (*_TARGETS, *_OF_BOTH)
+        if target not in valid:
+            raise ConfigError([f"data.target={target!r} is unknown for IDRiD (valid: {', '.join(valid)})"])
+        self._asked = [*_TARGETS] if target in _OF_BOTH else [target]
+        self.task: Task = _OF_BOTH[target] if target in _OF_BOTH else _TARGETS[target][1]
         self._masks: dict[str, dict[str, str]] | None = None
 
     def annotations(self) -> dict[str, dict[str, str]]:
@@ -108,12 +112,18 @@ class IdridSource(Source):
             }
         )
 
-    def _targets(self, labels: pd.DataFrame, file: Path) -> list[int]:
-        """Return the grades, or the numbers of pairs of grades."""
+    def _targets(self, labels: pd.DataFrame, file: Path) -> list[Any]:
+        """Return the grades, the numbers of pairs of grades, or three labels made of them."""
         asked = [_TARGETS[name] for name in self._asked]
         grades = [parse_grades(labels, column, "Image name", task, file) for column, task in asked]
         if len(grades) == 1:
             return grades[0]
+        if self.task == IDRID_LABELS:
+            worst = DME_RISK.num_classes - 1
+            return [
+                (int(grade >= 1), int(grade >= _REFERABLE), int(dme == worst))
+                for grade, dme in zip(*grades, strict=True)
+            ]
         return [first * DME_RISK.num_classes + second for first, second in zip(*grades, strict=True)]
 
 

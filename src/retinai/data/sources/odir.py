@@ -28,6 +28,7 @@ _COURSE = {
     "predict": ("onsite_test_submission.csv", "onsite_test"),
 }
 _EYES = ("left", "right")
+_COLUMNS = {"age": "Patient Age", "sex": "Patient Sex"}
 _DEPTHS = ("", "*/", "*/*/")  # copies keep the workbook and the photographs up to two folders down
 
 
@@ -92,6 +93,16 @@ class OdirSource(Source):
         eyes = eyes[eyes["target"].notna()]
         table = self._rows(eyes, self._folder(_TRAINING, eyes["file"]), file.name)
         return pd.concat([table, self._unlabelled(set(table["id"]))], ignore_index=True)
+
+    def columns(self) -> pd.DataFrame:
+        """Return `age` (years) and `sex` of the patient, where the table tells them; the course's tables do not."""
+        if self.layout == "course":
+            return pd.DataFrame()
+        eyes = self._kaggle_eyes() if self.layout == "kaggle" else self._official_eyes()
+        ids = pd.Index(eyes["file"].str.rsplit(".", n=1).str[0])
+        there = {name: column for name, column in _COLUMNS.items() if column in eyes}
+        columns = pd.DataFrame({name: eyes[column].tolist() for name, column in there.items()}, index=ids, dtype=object)
+        return columns[~columns.index.duplicated()]
 
     def _official_eyes(self) -> pd.DataFrame:
         sheet = self._sheet()

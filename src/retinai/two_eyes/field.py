@@ -40,8 +40,9 @@ class OtherEyeField(SampleField):
     name = "other_eye"
 
     def __init__(self, preprocessing: Preprocessing | Mapping[str, Any]) -> None:
-        given = isinstance(preprocessing, Mapping)
-        self.preprocessing = Preprocessing.from_dict(dict(preprocessing)) if given else preprocessing
+        self.preprocessing = (
+            preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(dict(preprocessing))
+        )
         self._others: dict[str, str] | None = None  # photograph by the id of the sample; None: not of a data set
         self._cache: PreparedCache | None = None
 

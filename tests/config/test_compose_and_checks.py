@@ -31,6 +31,8 @@ def override(group: str, option: str) -> list[str]:
         return [f"+init={option}", *(["init.path=some.ckpt"] if option != "idrid_ckpt" else [])]
     if (group, option) == ("model", "distiller"):
         return ["model=distiller", "teacher.ckpt=some.ckpt"]
+    if (group, option) == ("model", "hybrid"):
+        return ["model=hybrid", "model.grader=some.ckpt"]
     language = group == "prompt" or (group, option) in LANGUAGE
     return [*(["model=llava"] if language else []), f"{group}={option}"]
 

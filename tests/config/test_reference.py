@@ -13,7 +13,7 @@ from retinai.errors import UserError
 _PAGE = Path(__file__).resolve().parents[2] / reference.PAGE
 
 # Hydra's own, what other choices decide, and what other commands choose from.
-_NOT_OF_TRAIN = ("hydra", "phase_defaults", "recommendation")
+_NOT_OF_TRAIN = ("hydra", "phase_defaults", "prompts", "recommendation")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`retinai evaluate`: measure a checkpoint on a split of any data set with the same task."""
+"""`retinai evaluate`: measure a checkpoint, or text prompts, on a split of any data set with the same task."""
 
 from __future__ import annotations
 
@@ -25,34 +25,54 @@ _TOLD = ("data", "split", "model", "backbone", "trained_on", "decision_rule", "d
 
 
 def run(cfg: DictConfig) -> None:
-    """Predict a split with a checkpoint, write metrics, figures and report, print the table.
+    """Predict a split with a checkpoint or by text prompts, write metrics, figures and report, print the table.
 
     Args:
         cfg: The composed configuration of `conf/evaluate.yaml`, already checked.
     """
-    from retinai.modules.load import load_module
     from retinai.prediction.calibration.label_thresholds import labels_from
     from retinai.prediction.splits import predict_split
-    from retinai.run.checkpoint_data import open_data, overlap_notes
+    from retinai.run.checkpoint_data import overlap_notes
     from retinai.run.console import print_notes
+    from retinai.zero_shot.evaluation import check_choice
 
-    checkpoint = Path(cfg.ckpt)
-    folder = _check_folder(cfg, checkpoint)
-    module = load_module(checkpoint)
-    if cfg.grading is not None:
-        module.set_prediction_option("grading", str(cfg.grading))
+    check_choice(cfg)
+    folder = _check_folder(cfg)
+    module, datamodule, notes = _of_prompts(cfg) if cfg.ckpt is None else _of_checkpoint(cfg)
     thresholds = _thresholds(cfg, module)
-    datamodule, notes = open_data(cfg, module, checkpoint)
-    datamodule.setup()
     datamodule.split_table(cfg.split)
     notes = [*notes, *overlap_notes(module, datamodule, str(cfg.split)), *_of_weights(module, str(datamodule.name))]
     print_notes([*datamodule.notes, *notes])
     predictions = predict_split(module, datamodule, str(cfg.split), accelerator=str(cfg.accelerator))
     if thresholds is not None:
         predictions = replace(predictions, decided=labels_from(predictions.probabilities, thresholds))
-    folder = folder or make_unique(_default_folder(checkpoint, str(datamodule.name), str(cfg.split)))
+    folder = folder or make_unique(_default_folder(cfg, str(datamodule.name)))
     _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
     logger.info(f"run folder: {folder}")
+
+
+def _of_checkpoint(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
+    """Return a checkpoint's module, the data, set up, and sentences about them."""
+    from retinai.modules.load import load_module
+    from retinai.run.checkpoint_data import open_data
+
+    module = load_module(Path(cfg.ckpt))
+    if cfg.grading is not None:
+        module.set_prediction_option("grading", str(cfg.grading))
+    _thresholds(cfg, module)  # refused before any data is read
+    datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
+    datamodule.setup()
+    return module, datamodule, notes
+
+
+def _of_prompts(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
+    """Return a grader by text prompts, the data, set up, and sentences about them."""
+    from retinai.zero_shot.evaluation import open_zero_shot
+
+    module, datamodule = open_zero_shot(cfg)
+    if cfg.grading is not None:
+        module.set_prediction_option("grading", str(cfg.grading))
+    return module, datamodule, ["graded by text prompts, without any training: the probabilities are not calibrated"]
 
 
 def _of_weights(module: GradingModule, data: str) -> list[str]:
@@ -70,12 +90,10 @@ def _thresholds(cfg: DictConfig, module: GradingModule) -> Any:
     return stored_thresholds(module.calibration, module.task.classes, module.decision_rule)
 
 
-def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
+def _check_folder(cfg: DictConfig) -> Path | None:
     """Refuse a folder that cannot be written or holds results, before any work is done."""
-    from retinai.run.checkpoint_data import run_folder_of
-
     if cfg.run_dir is None:
-        check_folder(run_folder_of(checkpoint) / "evaluation", "run_dir")
+        check_folder(_home(cfg) / "evaluation", "run_dir")
         return None
     folder = check_folder(cfg.run_dir, "run_dir")
     if (folder / "run.json").exists():
@@ -83,11 +101,16 @@ def _check_folder(cfg: DictConfig, checkpoint: Path) -> Path | None:
     return check_new(folder, "run_dir", (RECORD, "predictions.csv", "metrics.json", "report.html"), cfg.overwrite)
 
 
-def _default_folder(checkpoint: Path, data: str, split: str) -> Path:
+def _home(cfg: DictConfig) -> Path:
+    """Return the run folder of the checkpoint, or the folder of results by these prompts."""
     from retinai.run.checkpoint_data import run_folder_of
+    from retinai.zero_shot.evaluation import place_of
 
-    name = f"{data}_{split}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    return run_folder_of(checkpoint) / "evaluation" / name
+    return place_of(cfg) if cfg.ckpt is None else run_folder_of(Path(cfg.ckpt))
+
+
+def _default_folder(cfg: DictConfig, data: str) -> Path:
+    return _home(cfg) / "evaluation" / f"{data}_{cfg.split}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
 def _write(
@@ -132,7 +155,6 @@ def _track(
     folder: Path, cfg: DictConfig, details: dict[str, Any], predictions: Predictions, metrics: dict[str, Any]
 ) -> None:
     """Tell W&B, in the group of the run that was measured."""
-    from retinai.run.checkpoint_data import run_folder_of
     from retinai.run.factories import plain
     from retinai.tracking.lineage import Item, checkpoint_item, data_item
     from retinai.tracking.measurement import Measurement, tell
@@ -142,19 +164,20 @@ def _track(
 
         facts = {key: details[key] for key in _TOLD}
         numbers = tables.summary(metrics)
-        checkpoint = checkpoint_item(Path(cfg.ckpt))
-        name = f"evaluation-{checkpoint.content['sha256'][:8]}-{details['data_fingerprint'][:8]}-{cfg.split}"
+        checkpoint = [] if cfg.ckpt is None else [checkpoint_item(Path(cfg.ckpt))]
+        what = f"{details['backbone']}-{details['prompts']}" if not checkpoint else checkpoint[0].content["sha256"][:8]
+        name = f"evaluation-{what}-{details['data_fingerprint'][:8]}-{cfg.split}"
         return Measurement(
             "evaluate",
             folder,
             facts,
             numbers,
             lambda options: tables.of_evaluation(predictions, metrics, options),
-            taken=[data_item(str(details["data"]), str(details["data_fingerprint"])), checkpoint],
+            taken=[data_item(str(details["data"]), str(details["data_fingerprint"])), *checkpoint],
             given=[Item("evaluation", name, facts | numbers)],
         )
 
-    tell(plain(cfg.logger), measured, [run_folder_of(Path(cfg.ckpt))])
+    tell(plain(cfg.logger), measured, [_home(cfg)])
 
 
 def _patients(folder: Path, cfg: DictConfig, predictions: Predictions) -> ReportPart:
@@ -177,7 +200,8 @@ def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModul
         "model": module.model_name,
         "backbone": str((module.hparams.get("backbone") or {}).get("name", module.model_name)),
         "trained_on": (module.data_config or {}).get("name"),
-        "checkpoint": str(cfg.ckpt),
+        "checkpoint": None if cfg.ckpt is None else str(cfg.ckpt),
+        "prompts": None if cfg.ckpt is not None else str(cfg.prompts.name),
         "preprocessing": module.preprocessing.to_dict(),
         "decision_rule": module.decision_rule,
         "thresholds": (module.calibration or {}).get("thresholds") if cfg.thresholds == "validation" else None,

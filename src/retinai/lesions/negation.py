@@ -61,6 +61,12 @@ def affirmed(text: str) -> set[str]:
     return set().union(*(_affirmed_in(sentence) for sentence in _SENTENCE_END.split(words)))
 
 
+def mentioned(text: str) -> set[str]:
+    """Return the lesions that a text mentions, denied ones too; names of LESION_NAMES."""
+    words = _SHARED.sub(r"\1 exudates\2", text.lower())
+    return {str(match.lastgroup) for match in _TOKEN.finditer(words) if match.lastgroup}
+
+
 def _affirmed_in(sentence: str) -> set[str]:
     matches = list(_TOKEN.finditer(sentence))
     words = [match.group() for match in matches]

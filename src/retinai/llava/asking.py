@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from retinai.errors import ConfigError
+from retinai.lesions.findings import Findings
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
     from retinai.llava.network import LlavaNetwork
+
+
+_GRADINGS = ("score", "generate")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,10 @@ class GradeAsking(Asking):
 
     Attributes:
         candidates: The grades' sentences.
+        tells_lesions: Whether questions name the lesions of a photograph.
     """
+
+    tells_lesions = False
 
     def __init__(self, task: Task, prompts: PromptTemplates) -> None:
         super().__init__(task, prompts)
@@ -100,6 +108,14 @@ class GradeAsking(Asking):
             turns.append(Turn(row, question, answer, sentence if answer.startswith(sentence) else ""))
         return turns
 
+    def question(self, findings: Findings | None) -> str:
+        """Return what a photograph is asked about when an answer is written; here the same for all.
+
+        Args:
+            findings: What its masks say, where they are known.
+        """
+        return self.prompts.question()
+
     def scores(self, network: LlavaNetwork, seen: Tensor, per_token: bool) -> Tensor:
         """Return the log-likelihood of each grade's sentence."""
         question = self.prompts.question()
@@ -113,6 +129,25 @@ class GradeAsking(Asking):
     def settings(self) -> dict[str, Any]:
         """Return question and sentences."""
         return {"question": self.prompts.question(), "grade_sentences": list(self.candidates)}
+
+
+class ToldAsking(GradeAsking):
+    """Questions that tell which lesions a photograph has, where somebody annotated them."""
+
+    tells_lesions = True
+
+    def turns(self, batch: Mapping[str, Any], epoch: int) -> list[Turn]:
+        """Return the turns of `GradeAsking`, with the lesions in the question; conversations of the data stay."""
+        given = batch.get("conversation") or [None] * len(batch["id"])
+        findings = batch.get("findings") or [None] * len(batch["id"])
+        return [
+            turn if given[turn.row] else replace(turn, question=self.prompts.tell(turn.question, findings[turn.row]))
+            for turn in super().turns(batch, epoch)
+        ]
+
+    def question(self, findings: Findings | None) -> str:
+        """Return the question with the lesions."""
+        return self.prompts.tell(super().question(findings), findings)
 
 
 class LabelAsking(Asking):
@@ -159,6 +194,29 @@ class LabelAsking(Asking):
     def settings(self) -> dict[str, Any]:
         """Return the labels' questions and the two answers."""
         return {"label_questions": list(self.questions), "label_answers": list(self.answers)}
+
+
+def check_choices(task: Mapping[str, Any], grading: str, counts: Mapping[str, int]) -> None:
+    """Check what a task can be asked, and how.
+
+    Args:
+        task: `Task.to_dict()`.
+        grading: `score` or `generate`.
+        counts: Numbers that must be 1 or more, by key of the `model` section.
+
+    Raises:
+        ConfigError: With all problems.
+    """
+    problems, kinds = [], Task.from_dict(task).target_types
+    if not {"ordered", "labels"} & {*kinds}:
+        problems.append(f"model=llava gives grades or labels; task {task['name']!r} has neither, use model=classifier")
+    if grading not in _GRADINGS:
+        problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
+    if grading == "generate" and "ordered" not in kinds:
+        problems.append(f"grading=generate reads grades out of text; task {task['name']!r} has labels: grading=score")
+    problems += [f"model.{key}={count} must be 1 or more" for key, count in counts.items() if count < 1]
+    if problems:
+        raise ConfigError(problems)
 
 
 def make_asking(task: Task, prompts: PromptTemplates, each: int) -> Asking:

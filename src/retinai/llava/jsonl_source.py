@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,10 +12,13 @@ from retinai.data.datamodule import SourceDataModule
 from retinai.data.loading.fields import FieldSample, SampleField
 from retinai.data.sources.label_table import as_targets
 from retinai.data.sources.source import Source
-from retinai.errors import ConfigError, DataError
+from retinai.errors import ConfigError, DataError, UserError
 from retinai.lesions.findings import Findings
 from retinai.llava.text.jsonl import Conversation, read_conversations
 from retinai.tasks.known import DME_RISK, DR_GRADE
+
+if TYPE_CHECKING:
+    from retinai.llava.encoding import Conversations
 
 _TASKS = {"grade": DR_GRADE, "dme": DME_RISK}
 
@@ -130,3 +134,21 @@ class LlavaJsonlDataModule(SourceDataModule):
     """Conversations as a datamodule; options of `LlavaJsonlSource`, `CurationSettings` and `LoadingSettings`."""
 
     source_class = LlavaJsonlSource
+
+
+def check_lengths(fields: Iterable[SampleField], conversations: Conversations) -> None:
+    """Check that every conversation that a data set brings fits into the context of a network.
+
+    Args:
+        fields: Of the data set.
+        conversations: Of the network.
+
+    Raises:
+        UserError: If one is too long; names its photograph.
+    """
+    for field in fields:
+        for name, turn in field.turns.items() if isinstance(field, ConversationField) else ():
+            try:
+                conversations.encode([turn])
+            except UserError as error:
+                raise UserError(f"photograph {name}: {error}") from error

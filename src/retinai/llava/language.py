@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import io
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +55,35 @@ def read_language(settings: LlavaSettings) -> Language:
         architecture = _read("AutoConfig", folder, told, options).model_type
         if architecture != _ARCHITECTURE:
             raise UserError(_other_architecture(told, architecture))
-    else:
-        check_gguf(file)
-        options["gguf_file"] = file.name
-    tokenizer = _read("AutoTokenizer", folder, told, options)
-    kept = {"dtype": getattr(torch, settings.dtype), "attn_implementation": "sdpa"}
-    model = _read("AutoModelForCausalLM", folder, told, {**options, **kept})
+    with nullcontext() if file is None else _read_once():
+        if file is not None:
+            check_gguf(file)
+            options["gguf_file"] = file.name
+        tokenizer = _read("AutoTokenizer", folder, told, options)
+        kept = {"dtype": getattr(torch, settings.dtype), "attn_implementation": "sdpa"}
+        model = _read("AutoModelForCausalLM", folder, told, {**options, **kept})
     return Language(model, tokenizer, _image_token(tokenizer, told), _hash(folder, file))
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Let transformers read a GGUF file once: it does so anew for the tokenizer, its class, configuration and weights.
+
+    Each reading takes seconds, because the file's vocabulary is walked through in Python; and so does the table of
+    the tensors' names, which transformers makes anew for each of its 400 modules.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        yield  # which `check_gguf` tells
+        return
+    module: Any = importlib.import_module("gguf")
+    own = module.GGUFReader, module.get_tensor_name_map
+    kept = functools.cache(module.GGUFReader)
+    module.GGUFReader = lambda path: kept(str(path))
+    module.get_tensor_name_map = functools.cache(module.get_tensor_name_map)
+    try:
+        yield
+    finally:
+        module.GGUFReader, module.get_tensor_name_map = own
 
 
 def _read(loader: str, folder: str, told: str, options: dict[str, Any]) -> Any:

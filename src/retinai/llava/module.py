@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from retinai.config.build import settings_from
 from retinai.data.loading.fields import SampleField
 from retinai.encoders.tuning import TuningReport
-from retinai.errors import CheckpointError, ConfigError, UserError
-from retinai.lesions.fields import FindingsField
+from retinai.errors import CheckpointError
+from retinai.lesions.fields import FindingsField, findings_of
+from retinai.lesions.findings import Findings
 from retinai.llava.adapters import read_tuning, report_tuning
-from retinai.llava.asking import GradeAsking, Turn, make_asking
+from retinai.llava.asking import GradeAsking, Turn, check_choices, make_asking
 from retinai.llava.fingerprint import check_fingerprint
 from retinai.llava.hf_export import export
-from retinai.llava.jsonl_source import ConversationField
+from retinai.llava.jsonl_source import check_lengths
 from retinai.llava.loading import check_machine
 from retinai.llava.loss import AnswerLikelihood
 from retinai.llava.network import LlavaNetwork, build_llava
@@ -27,6 +28,7 @@ from retinai.llava.prediction import Answers, FreeTextGrades
 from retinai.llava.report import answers_part
 from retinai.llava.settings import LlavaSettings, read_settings
 from retinai.llava.text.prompts import PromptTemplates
+from retinai.llava.text.typical import TypicalFindings
 from retinai.llava.vision_cache import VISION, VisionField, keep_vision
 from retinai.llava.warm_start import check_projector, load_adapters
 from retinai.modules.checkpoint import KEY, check_state_dict, read_metadata, write_metadata
@@ -35,12 +37,10 @@ from retinai.modules.grading import GradingModule
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PredictionStep, Probabilities
 from retinai.reports.parts import ReportPart
-from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
 
-_GRADINGS = ("score", "generate")
 # The sections that a LLaVA has of its own kind, and what to choose there.
 _OWN = {
     "backbone": (LlavaSettings, "backbone=llava_1_5_7b, llava_small or llava_tiny"),
@@ -97,7 +97,7 @@ class LlavaGrader(GradingModule):
         name: str = "llava",
         **options: Any,
     ) -> None:
-        _check(task, grading, {"max_answer_tokens": max_answer_tokens, "labels_asked": labels_asked})
+        check_choices(task, grading, {"max_answer_tokens": max_answer_tokens, "labels_asked": labels_asked})
         super().__init__(task=task, name=name, **options)
         self.grading = grading
         self.tells_findings = bool(findings) and "ordered" in self.task.target_types
@@ -106,6 +106,7 @@ class LlavaGrader(GradingModule):
         self.cache_vision = bool(cache_vision)
         self.prompts: PromptTemplates = settings_from(prompt, PromptTemplates)
         self.asking = make_asking(self.task, self.prompts, int(labels_asked))
+        self.typical: TypicalFindings | None = None  # of the training photographs; a checkpoint brings its own
 
     @classmethod
     def config_problems(cls, cfg: DictConfig) -> Iterable[str]:
@@ -113,9 +114,10 @@ class LlavaGrader(GradingModule):
         yield from super().config_problems(cfg)
         for group, (of_llava, own) in _OWN.items():
             if OmegaConf.select(cfg, f"{group}._target_") != f"{of_llava.__module__}.{of_llava.__name__}":
-                yield f"model=llava goes with {own}, not with {group}={OmegaConf.select(cfg, f'{group}.name')}"
+                chosen = OmegaConf.select(cfg, f"{group}.name")
+                yield f"model={cfg.model.name} goes with {own}, not with {group}={chosen}"
         if not cfg.get("prompt"):
-            yield "model=llava needs prompt=, the templates of questions and answers"
+            yield f"model={cfg.model.name} needs prompt=, the templates of questions and answers"
         if cfg.model.get("cache_vision") and OmegaConf.select(cfg, "augment.transforms"):
             yield (
                 "model.cache_vision=true keeps the tokens of each photograph, so that it cannot vary as "
@@ -123,7 +125,7 @@ class LlavaGrader(GradingModule):
             )
         tuning = OmegaConf.select(cfg, "tuning.name")
         if tuning in ("head", "partial"):
-            yield f"tuning={tuning} does not suit model=llava; choose qlora, lora, projector or full"
+            yield f"tuning={tuning} does not suit model={cfg.model.name}; choose qlora, lora, projector or full"
 
     @classmethod
     def check_machine(cls, sections: Mapping[str, Any]) -> None:
@@ -168,8 +170,12 @@ class LlavaGrader(GradingModule):
     # Training.
 
     def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
-        """Compute the vision tower's tokens where they are kept."""
+        """Note what lesions each grade usually has, and compute the vision tower's tokens where they are kept."""
         told = super().prepare_training(datamodule)
+        if self.tells_findings:
+            train = datamodule.table[datamodule.table["split"] == "train"]
+            grades = dict(zip(train["id"], train["target"], strict=True))
+            self.typical = TypicalFindings.of(findings_of(datamodule.context), grades)
         if not self.cache_vision:
             return told
         field = VisionField(self.network.vision_key, self.network.vision_shape)
@@ -183,16 +189,11 @@ class LlavaGrader(GradingModule):
         """
         super().on_fit_start()
         data: Any = getattr(self.trainer, "datamodule", None)
-        for field in getattr(data, "fields", ()):
-            for name, turn in field.turns.items() if isinstance(field, ConversationField) else ():
-                try:
-                    self.network.conversations.encode([turn])
-                except UserError as error:
-                    raise UserError(f"photograph {name}: {error}") from error
+        check_lengths(getattr(data, "fields", ()), self.network.conversations)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the answers of a batch."""
-        (seen,) = self.network_inputs(batch)
+        seen = self.seen(batch)
         turns = self.asking.turns(batch, self.current_epoch)
         rows = [turn.row for turn in turns]
         if len(rows) > len(seen):  # several questions about one photograph: the tower looks once
@@ -213,8 +214,13 @@ class LlavaGrader(GradingModule):
     # Grading.
 
     def network_inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """Return the photographs, or where they are kept the vision tower's tokens of them."""
-        return (batch[VISION] if VISION in batch else batch["image"],)
+        """Return what `seen` gives."""
+        return (self.seen(batch),)
+
+    def seen(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return what the language model reads: the photographs, or where they are kept the tower's tokens of them."""
+        kept: Tensor = batch[VISION] if VISION in batch else batch["image"]
+        return kept
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores of grades or labels, (B, C), from `network_inputs`; see `Asking.scores`."""
@@ -253,7 +259,7 @@ class LlavaGrader(GradingModule):
         Raises:
             ConfigError: If it is neither.
         """
-        _check(self.task.to_dict(), grading, {})
+        check_choices(self.task.to_dict(), grading, {})
         if grading != self.grading:
             self.grading, self.calibration = grading, None
 
@@ -261,28 +267,60 @@ class LlavaGrader(GradingModule):
         """Return answers that the network writes freely, grade and all."""
         return self._write([""] * len(images), images)
 
-    def describe_lesions(self, images: Tensor, grades: Sequence[int]) -> list[str]:
-        """Return answers with the given grades and the findings that the network writes after them."""
+    def describe_lesions(
+        self, images: Tensor, grades: Sequence[int], findings: Sequence[Findings | None] | None = None
+    ) -> list[str]:
+        """Return answers with the given grades and what the network writes after them.
+
+        Args:
+            images: Of `seen`.
+            grades: One per photograph.
+            findings: What the masks say, for a model that tells it in its questions.
+        """
         assert isinstance(self.asking, GradeAsking)
         begun = [self.asking.candidates[grade] for grade in grades]
-        return self._write(begun, images)
+        return self._write(begun, images, [self.asking.question(f) for f in findings or [None] * len(begun)])
 
-    def _write(self, begun: Sequence[str], images: Tensor) -> list[str]:
+    def template_answer(self, name: str, grade: int, findings: Findings | None) -> str | None:
+        """Return what a template says that knows no more of a photograph than its grade.
+
+        Args:
+            name: Id of the photograph.
+            grade: The grade that was given.
+            findings: What the masks say; its lesions are taken over where the questions tell them too.
+
+        Returns:
+            None where no training photograph was annotated, or the task has no grades.
+        """
+        if self.typical is None or not isinstance(self.asking, GradeAsking):
+            return None
+        told = findings if self.asking.tells_lesions else None
+        return self.prompts.answer(self.task, grade, self.typical.filled(grade, told), name)
+
+    def _write(self, begun: Sequence[str], images: Tensor, questions: Sequence[str] | None = None) -> list[str]:
         """Return the answers that the network writes, each going on from its own beginning."""
-        size = self.largest_batch
-        return [
-            text
-            for number, part in enumerate(self._parts(images))
-            for text in self.network.write(
-                self.prompts.question(), begun[number * size : (number + 1) * size], part, self.max_answer_tokens
-            )
-        ]
+        asked = questions or [self.prompts.question()] * len(begun)
+        size, texts = self.largest_batch, []
+        for number, part in enumerate(self._parts(images)):
+            rows = slice(number * size, (number + 1) * size)
+            texts += self.network.write(asked[rows], begun[rows], part, self.max_answer_tokens)
+        return texts
 
     def _parts(self, images: Tensor) -> Sequence[Tensor]:
         """Return photographs in parts that the network can take at once."""
         return images.split(self.largest_batch)
 
     # Checkpoints.
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a checkpoint tells, with what lesions each grade usually has."""
+        return {**super().metadata(), "typical": self.typical.to_dict() if self.typical else None}
+
+    def take_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Take over the lesions of each grade too."""
+        super().take_metadata(metadata)
+        typical = metadata.get("typical")
+        self.typical = TypicalFindings.from_dict(typical) if typical else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the checkpoint; it holds adapters and projector only."""
@@ -311,16 +349,3 @@ class LlavaGrader(GradingModule):
 
     def _hash_frozen(self) -> str | None:
         return self.network.backbone.fingerprint
-
-
-def _check(task: Mapping[str, Any], grading: str, counts: Mapping[str, int]) -> None:
-    problems, kinds = [], Task.from_dict(task).target_types
-    if not {"ordered", "labels"} & {*kinds}:
-        problems.append(f"model=llava gives grades or labels; task {task['name']!r} has neither, use model=classifier")
-    if grading not in _GRADINGS:
-        problems.append(f"model.grading={grading} is unknown; valid: {', '.join(_GRADINGS)}")
-    if grading == "generate" and "ordered" not in kinds:
-        problems.append(f"grading=generate reads grades out of text; task {task['name']!r} has labels: grading=score")
-    problems += [f"model.{key}={count} must be 1 or more" for key, count in counts.items() if count < 1]
-    if problems:
-        raise ConfigError(problems)

@@ -128,16 +128,17 @@ class LlavaNetwork(nn.Module):
         with self.computing():
             return likelihood.score_candidates(self.model, shared, own, images, self.pad)
 
-    def write(self, question: str, begun: Sequence[str], images: Tensor, longest: int) -> list[str]:
+    def write(self, asked: str | Sequence[str], begun: Sequence[str], images: Tensor, longest: int) -> list[str]:
         """Return the answers that the network writes, each going on from its own beginning.
 
         Args:
-            question: What is asked.
-            begun: What each of the B answers begins with; may be empty.
+            asked: The question about all photographs, or one about each of the B.
+            begun: What each answer begins with; may be empty.
             images: Normalised photographs (B, 3, S, S), or what `look` gave for them.
             longest: Most tokens to write.
         """
-        prompts = [self.conversations.prompt(question, words) for words in begun]
+        turns = zip([asked] * len(begun) if isinstance(asked, str) else asked, begun, strict=True)
+        prompts = [self.conversations.prompt(question, words) for question, words in turns]
         with self.computing():
             written = likelihood.generate(self.model, prompts, images, pad=self.pad, longest=longest)
         texts = [self.conversations.decode(row) for row in written]

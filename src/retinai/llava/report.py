@@ -9,11 +9,15 @@ from retinai.lesions.report import FINDINGS_HEADER, findings_rows
 from retinai.llava.metrics import Answers, answer_metrics
 from retinai.reports.parts import ReportPart
 from retinai.reports.sections import ReportSection, ReportTable
+from retinai.reports.wording import with_interval
 
 if TYPE_CHECKING:
     from retinai.prediction.predictions import Predictions
 
 _EXAMPLES = 12
+_KINDS = {"another_grade": "state another grade", "referral": "refer wrongly", "lesions": "by lesions"}
+_COMPARED = ("answers", "contradict the grade", "precision", "recall", "invented", "photographs with invented", "exact")
+_NONE = {"value": None, "low": None, "high": None}
 
 
 def answers_part(predictions: Predictions) -> list[ReportPart]:
@@ -26,10 +30,12 @@ def answers_part(predictions: Predictions) -> list[ReportPart]:
     if answers is None:
         return []
     results = answer_metrics(answers)
-    lesions = {}
+    lesions: dict[str, ReportTable] = {}
+    if results["template"] is not None:
+        lesions["written by the language model, and filled in without looking"] = _comparison(results)
     if results["findings"] is not None:
         title = f"lesions named, {results['findings']['photographs']} photographs with masks"
-        lesions = {title: ReportTable(FINDINGS_HEADER, findings_rows(results["findings"]))}
+        lesions[title] = ReportTable(FINDINGS_HEADER, findings_rows(results["findings"]))
     tables = [*lesions.values(), *([_examples(predictions)] if answers.written else [])]
     exact = "" if results["exact"] is None else f"; answers that are word for word right: {results['exact']:.1%}"
     return [
@@ -48,6 +54,7 @@ def answer_sentences(results: Mapping[str, Any]) -> list[str]:
     sentences = [f"{results['valid']:.1%} of {results['n']} photographs got a valid grade."]
     if results["exact"] is not None:
         sentences.append(f"{results['exact']:.1%} of the answers are word for word what the labels and masks say.")
+    sentences += _contradictions(results)
     findings = results["findings"]
     if findings is not None:
         share = findings["photographs_with_invented"]["value"]
@@ -58,6 +65,30 @@ def answer_sentences(results: Mapping[str, Any]) -> list[str]:
             "not have it, the share on which it is named all the same. Intervals are 95 %."
         )
     return sentences
+
+
+def _contradictions(results: Mapping[str, Any]) -> list[str]:
+    found = results["contradictions"]
+    if found is None or found["value"] is None:
+        return []
+    kinds = ", ".join(f"{found[kind]} {words}" for kind, words in _KINDS.items())
+    true = "" if found["references"] is None else (
+        f" By the same rules {found['references']:.1%} of the true answers contradict their true grade."
+    )  # fmt: skip
+    return [f"{found['value']:.1%} of the answers contradict the grade that they begin with ({kinds}).{true}"]
+
+
+def _comparison(results: Mapping[str, Any]) -> ReportTable:
+    """Return what was written beside what a template says that is filled in by the grade alone."""
+    rows = []
+    for name, part in (("language model", results), ("template, filled in without looking", results["template"])):
+        found = part["findings"]
+        lesions = [found["all"][key] for key in ("precision", "recall", "invented")] if found else [_NONE] * 3
+        wrong = found["photographs_with_invented"] if found else _NONE
+        exact = "-" if part["exact"] is None else f"{part['exact']:.1%}"
+        shares = (with_interval(value, 2) for value in (part["contradictions"], *lesions, wrong))
+        rows.append((name, *shares, exact))
+    return ReportTable(_COMPARED, rows)
 
 
 def _examples(predictions: Predictions) -> ReportTable:

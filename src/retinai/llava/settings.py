@@ -14,7 +14,7 @@ from retinai.errors import ConfigError
 
 TINY = "tiny"
 PARTS = "parts"
-LLAVA = "retinai.llava.module.LlavaGrader"
+_LANGUAGE_MODELS = ("retinai.llava.module.LlavaGrader", "retinai.llava.hybrid.HybridGrader")
 _TYPES = ("bfloat16", "float16", "float32")
 
 
@@ -96,7 +96,7 @@ def only_for_llava(cfg: DictConfig, group: str, instead: str = "") -> Iterable[s
         instead: What to use with other models.
     """
     model = OmegaConf.select(cfg, f"model.{TARGET}")
-    if model is not None and model != LLAVA:
+    if model is not None and model not in _LANGUAGE_MODELS:
         yield f"{group}={OmegaConf.select(cfg, f'{group}.name')} is of a language model; add model=llava{instead}"
 
 

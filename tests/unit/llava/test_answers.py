@@ -18,7 +18,8 @@ TEXTS = ["Grade 2 (moderate). Many hard exudates.", "nothing", "Grade 0 (no DR).
 
 @pytest.fixture
 def answers() -> Answers:
-    return Answers(TEXTS, [True, False, True], [TEXTS[0], "Grade 1 (mild).", TEXTS[2]], [FACTS, None, None])
+    return Answers(TEXTS, [True, False, True], [TEXTS[0], "Grade 1 (mild).", TEXTS[2]], [FACTS, None, None],
+                   DR_GRADE, [0, 0, 0], [2, 1, 0], [])  # fmt: skip
 
 
 @pytest.fixture
@@ -38,12 +39,13 @@ def test_shares_by_hand(answers: Answers) -> None:
 
 
 def test_answers_that_nobody_asked_for_are_not_measured() -> None:
-    results = answer_metrics(Answers(["", ""], [True, True], ["x", "y"], [FACTS, None]))
-    assert results == {"n": 2, "valid": 1.0, "exact": None, "findings": None}
+    results = answer_metrics(Answers(["", ""], [True, True], ["x", "y"], [FACTS, None], DR_GRADE, [0, 1]))
+    nothing = {"exact": None, "findings": None, "contradictions": None, "template": None}
+    assert results == {"n": 2, "valid": 1.0, **nothing}
 
 
 def test_answers_without_references_have_no_exact_share() -> None:
-    assert answer_metrics(Answers(["x"], [True], [None], [None]))["exact"] is None
+    assert answer_metrics(Answers(["x"], [True], [None], [None], DR_GRADE, [0]))["exact"] is None
 
 
 def test_predictions_carry_answers_as_columns(predictions: Predictions, answers: Answers) -> None:

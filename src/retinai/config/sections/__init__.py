@@ -42,7 +42,7 @@ _BY_TARGET: dict[str, type[Section]] = {
 }
 # Keys of a configuration that hold a section.
 NAMES = {*_BY_NAME, "attention", "backbone", "data", "demographics", "loss", "model", "optimizer", "prompt",
-         "scheduler", "topology", "tuning"}  # fmt: skip
+         "prompts", "scheduler", "topology", "tuning"}  # fmt: skip
 
 
 def find(command: str, name: str, section: Mapping[str, Any]) -> type[Section] | None:

@@ -94,6 +94,15 @@ class Llava(BuiltSection):
     labels_asked: Annotated[int, Field(ge=1, le=1000)] = UNSET
 
 
+class Hybrid(Llava):
+    """`model=hybrid`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.llava.hybrid.HybridGrader",)
+    grading: Literal["score"] = UNSET
+    grader: Path | Annotated[list[Path], Field(min_length=1)] | None = UNSET
+    tell_lesions: bool = UNSET
+
+
 class TokenReconstruction(BuiltSection):
     """`model=token_reconstruction`."""
 
@@ -240,9 +249,20 @@ class Prompt(BuiltSection):
     label_question: Text = UNSET
     label_yes: Text = UNSET
     label_no: Text = UNSET
+    told: Text = UNSET
+    told_none: Text = UNSET
+
+
+class ClassPrompts(BuiltSection):
+    """What the classes of a task look like in words."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.zero_shot.prompts.ClassPrompts",)
+    name: Name = UNSET
+    templates: _Phrases = UNSET
+    classes: dict[str, _Phrases] = UNSET
 
 
 MODELS: tuple[type[Section], ...] = (
-    Classifier, Distiller, TwoEyes, LesionGrader, Vae, Llava, TokenReconstruction, Backbone, LlavaBackbone, Attention,
-    Topology, Demographics, Tuning, Lora, LlavaTuning, Prompt,
+    Classifier, Distiller, TwoEyes, LesionGrader, Vae, Llava, Hybrid, TokenReconstruction, Backbone, LlavaBackbone,
+    Attention, Topology, Demographics, Tuning, Lora, LlavaTuning, Prompt, ClassPrompts,
 )  # fmt: skip

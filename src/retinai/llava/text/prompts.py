@@ -41,8 +41,17 @@ _FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "label_question": ({"label"}, {"label"}),
     "label_yes": (set(), set()),
     "label_no": (set(), set()),
+    "told": ({"lesions"}, {"lesions"}),
+    "told_none": (set(), set()),
 }
-_SINGLE = ("grade", "label_question", "label_yes", "label_no")  # one text each, the others are lists of phrasings
+_SINGLE = (
+    "grade",
+    "label_question",
+    "label_yes",
+    "label_no",
+    "told",
+    "told_none",
+)  # one text each, the others are lists of phrasings
 
 
 class PromptTemplates:
@@ -63,6 +72,8 @@ class PromptTemplates:
         label_question: The question about one label of a task of labels: `{label}`.
         label_yes: The answer where a photograph has the label.
         label_no: The answer where it has not.
+        told: What a question adds that tells which lesions a photograph has: `{lesions}`.
+        told_none: The same where it has none of those that were looked for.
         seed: Seed of the phrasing.
 
     Raises:
@@ -82,9 +93,12 @@ class PromptTemplates:
         label_question: str = "Does this fundus photograph show {label}?",
         label_yes: str = "Yes.",
         label_no: str = "No.",
+        told: str = "Lesions that were found: {lesions}.",
+        told_none: str = "No lesions were found.",
         seed: int = 0,
     ) -> None:
         self.name, self.grade, self.seed = name, grade, seed
+        self.told, self.told_none = told, told_none
         self.label_question, self.label_yes, self.label_no = label_question, label_yes, label_no
         self._fitting: set[Task] = set()  # tasks that were checked
         self.questions, self.present, self.absent = questions, present, absent
@@ -107,6 +121,13 @@ class PromptTemplates:
     def question(self, key: str | None = None) -> str:
         """Return the question: the phrasing of a key (a photograph's id), or the first, used for grading."""
         return self.questions[0] if key is None else self._choose("questions", key)
+
+    def tell(self, question: str, findings: Findings | None) -> str:
+        """Return a question that tells which lesions a photograph has; as it is where nobody looked for any."""
+        if findings is None or not findings.annotated:
+            return question
+        names = [lesion_words(found.lesion, 2) for found in findings.present]
+        return f"{question} {_fill(self.told, lesions=', '.join(names)) if names else self.told_none}"
 
     def grade_text(self, task: Task, grade: int) -> str:
         """Return the words that every answer of a grade begins with.

@@ -21,7 +21,7 @@ from retinai.config.sections.commands.command import BatchSize, Command
 class Evaluate(Command):
     """`retinai evaluate`."""
 
-    ckpt: Path = UNSET
+    ckpt: Path | None = UNSET
     split: Literal["train", "val", "test", "predict"] = UNSET
     run_dir: Path | None = UNSET
     overwrite: bool = UNSET

@@ -155,3 +155,13 @@ def test_it_needs_masks(
     more = ["data=aptos", f"data.root={synthetic_aptos}", f"run_dir={tmp_path / 'run'}"]
     assert command("train", *words[2:], *more) == 2
     assert "model=lesions learns from drawn lesions" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_thresholds_stay_where_no_validation_photograph_has_masks(
+    words: list[str], command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    more = ["data.folds=20", "data.val_fraction=0.06", "trainer.max_epochs=1", f"run_dir={run}"]
+    assert command("train", *words, *more) == 0
+    assert load_module(run / "checkpoints" / "best.ckpt").thresholds == {}
+    assert "the threshold stays at 0.5" in capsys.readouterr().err

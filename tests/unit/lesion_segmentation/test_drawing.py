@@ -60,6 +60,26 @@ def test_the_decoder_learns_through_the_encoder_and_leaves_its_statistics() -> N
     assert torch.sigmoid(logits).mean().item() == pytest.approx(0.01, abs=0.01)
 
 
+def test_spots_are_learned_in_a_few_steps() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(section("backbone", "resnet18", weights="none", architecture="test_resnet", input_size=32))
+    decoder = MaskDecoder(encoder.pyramid_channels, 8, 2)
+    masks = torch.zeros(4, 2, 48, 48)
+    for number, (row, column) in enumerate(((5, 8), (20, 30), (33, 12), (12, 40))):
+        masks[number, 0, row : row + 6, column : column + 6] = 1  # the second mask is empty everywhere
+    images = torch.randn(4, 3, 48, 48) * 0.1 + masks[:, :1] * 2
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=5e-3)
+    for _ in range(60):
+        with running_statistics(encoder):
+            loss = mask_loss(decoder(encoder.pyramid(images), (48, 48)), masks)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    guessed = decoder(encoder.pyramid(images), (48, 48)) > 0
+    assert 2 * (guessed[:, 0] & (masks[:, 0] > 0)).sum() / (guessed[:, 0].sum() + masks[:, 0].sum()) > 0.8
+    assert not guessed[:, 1].any()
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A photograph with green spots, and the mask of its spots."""

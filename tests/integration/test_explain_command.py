@@ -103,6 +103,16 @@ def test_the_report_of_the_run_says_where_it_looks(checkpoint: Path, command: Ca
     report.unlink()
 
 
+def test_the_true_class_is_asked_for_as_documented(
+    checkpoint: Path, command: Callable[..., int], tmp_path: Path
+) -> None:
+    """`target=true` is a truth value to Hydra, not a text."""
+    places = [f"run_dir={tmp_path / 'out'}", f"paths.cache={checkpoint.parents[2] / 'cache'}", "num_workers=0"]
+    words = ["target=true", "layer=layer3", "resamples=10", "overlays=false", "report=false", "accelerator=cpu"]
+    assert command("explain", f"ckpt={checkpoint}", *words, *places) == 0
+    assert json.loads((tmp_path / "out" / "explain.json").read_text())["target"] == "true"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

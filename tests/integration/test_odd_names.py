@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -64,3 +65,12 @@ def test_explain(photographs: Path, tiny_checkpoint: Path, tmp_path: Path, comma
     table = read_csv(tmp_path / "e" / "maps.csv")
     assert len(table) == 5 and all((tmp_path / "e" / "maps" / file).is_file() for file in table["file"])
     assert not (tmp_path / "e" / ".lock").exists()
+
+
+def test_the_dashboard_of_a_run_whose_folder_is_not_utf8(
+    tiny_runs: list[Path], tmp_path: Path, command: Callable[..., int]
+) -> None:
+    shutil.copytree(tiny_runs[0], tmp_path / "outputs" / os.fsdecode(b"\xff"))
+    assert command("dashboard", tmp_path / "outputs", f"out={tmp_path / 'page'}", "wandb=false") == 0
+    page = (tmp_path / "page" / "dashboard.html").read_text(encoding="utf-8")
+    assert "outputs/%FF/report.html" in page and "udcff" in page

@@ -97,6 +97,24 @@ def test_a_checkpoint(
 
 
 @pytest.mark.usefixtures("plain_rights")
+@pytest.mark.parametrize("name", ["x.npz", "x.parquet"])
+def test_embeddings(
+    name: str,
+    synthetic_aptos: Path,
+    locked: Callable[[Path], Path],
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / name).write_bytes(b"embeddings")
+    file = locked(tmp_path / name)
+    words = [f"embeddings={file}", "data=aptos", f"data.root={synthetic_aptos}", f"run_dir={tmp_path / 'p'}"]
+    assert command("probe", *words, f"paths.cache={tmp_path / 'cache'}") == 2
+    said = capsys.readouterr().err
+    assert f"embeddings={file} cannot be read: permission denied" in said and "truncated" not in said, said
+
+
+@pytest.mark.usefixtures("plain_rights")
 def test_a_folder_of_photographs_is_not_called_empty(
     synthetic_aptos: Path,
     locked: Callable[[Path], Path],

@@ -106,6 +106,7 @@ def test_a_stopped_job_goes_on_and_ends_with_the_weights_of_a_run_in_one_piece(
         (["loss=focal,focus"], "loss=focus: no such option"),
         (["seed=range(0,41)", "max_jobs=40"], "would start 41 jobs, and max_jobs=40 is the most"),
         (["optimizer.lr=interval(1e-5,1e-3)"], "add hydra/sweeper=optuna"),
+        (["seed=glob(*)"], "seed=glob(*) stands for no value"),
         (["seed=1,2", "sweep=../up"], None),
         (["seed=1,2", "sweep=.hidden"], "is no name"),
         (["seed=1,2", "sweep=a", "run_dir=b"], "leave one of them out"),

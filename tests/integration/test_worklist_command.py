@@ -55,3 +55,14 @@ def test_a_record_of_the_list(tiny_export: Path, folder: Path, command: Callable
     assert command("worklist", *words) == 0
     with sqlite3.connect(tmp_path / "a.sqlite") as record:
         assert record.execute("SELECT origin, length(photograph_sha256) FROM gradings").fetchall() == [("worklist", 64)]
+
+
+@pytest.mark.parametrize("name", ["list.html", "list.csv"])
+def test_the_record_is_no_file_that_the_list_writes(
+    name: str, tiny_export: Path, folder: Path, command: Callable[..., int], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = [f"model={tiny_export}", f"images={folder}", f"out={tmp_path / 'list.html'}", f"audit={tmp_path / name}"]
+    assert command("worklist", *words) == 2
+    assert "name another file for the record" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

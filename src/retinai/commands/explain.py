@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> None:
     methods = [cfg.method] if isinstance(cfg.method, str) else list(cfg.method)
     vessels = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), cfg.masks)
     families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None, vessels=vessels)
-    step = Maps(module, methods, str(cfg.target), str(cfg.layer))
+    step = Maps(module, methods, _target(cfg), str(cfg.layer))
     explain = _data_set if cfg.images is None else _files
 
     with results_folder(folder, "retinai explain", unique=cfg.run_dir is None) as folder:
@@ -163,6 +163,11 @@ def _files(
     return found, {"data": str(cfg.images), "split": None, "unreadable": unreadable, "notes": []}
 
 
+def _target(cfg: DictConfig) -> str:
+    """Return `target=` as text; Hydra reads `target=true` as no text."""
+    return "true" if cfg.target is True else str(cfg.target)
+
+
 def _facts(cfg: DictConfig, module: Any) -> dict[str, Any]:
     from retinai import __version__
     from retinai.explain.scores import describe_score
@@ -172,7 +177,7 @@ def _facts(cfg: DictConfig, module: Any) -> dict[str, Any]:
         "checkpoint": str(cfg.ckpt),
         "model": module.model_name,
         "backbone": module.backbone_name,
-        "target": str(cfg.target),
+        "target": _target(cfg),
         "score": describe_score(module.criterion),
         "layer": str(cfg.layer),
         "decision_rule": module.decision_rule,

@@ -33,6 +33,8 @@ def run(cfg: DictConfig) -> None:
         raise UserError(f"out={out} must be an .html file; the table is written beside it")
     check_file(out, "out", bool(cfg.overwrite))
     table = check_file(out.with_suffix(".csv"), "out", bool(cfg.overwrite))
+    if cfg.audit is not None and Path(str(cfg.audit)).expanduser().absolute() in (out.absolute(), table.absolute()):
+        raise UserError(f"audit={cfg.audit} is a file that out={out} writes; name another file for the record")
     photographs = find_photographs(str(cfg.images))
     service = open_service(cfg)
     try:

@@ -95,7 +95,7 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
 
 def _shorten_names(runs: Sequence[dict[str, Any]]) -> None:
     """Name each run by its folder alone where no other run's folder is called so."""
-    last = pd.Series([run["name"].rpartition("/")[2] for run in runs])
+    last = pd.Series([run["name"].rpartition("/")[2] for run in runs], dtype=object)  # Arrow holds no lone surrogates
     for run, name, twice in zip(runs, last, last.duplicated(keep=False), strict=True):
         run["name"] = run["name"] if twice else name
 
@@ -176,7 +176,7 @@ def _link(folder: Path, page_folder: Path) -> str:
     if not report.is_file():
         return ""
     try:
-        return quote(Path(os.path.relpath(report, page_folder.resolve())).as_posix())
+        return quote(os.fsencode(Path(os.path.relpath(report, page_folder.resolve())).as_posix()))
     except ValueError:  # another drive of Windows
         return report.as_uri()
 

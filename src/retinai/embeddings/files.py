@@ -155,6 +155,8 @@ def read_embeddings(file: str | Path) -> Embeddings:
         info = json.loads(str(parts["info"]))
     except KeyError as error:
         raise DataError(f"{path} is no file of embeddings: it has no {error}; write it with `retinai embed`") from error
+    except PermissionError as error:
+        raise DataError(f"embeddings={path} cannot be read: permission denied; mend that, or give a copy") from error
     except Exception as error:  # numpy, zipfile and Arrow raise nearly anything on a damaged file
         raise DataError(f"{path} is truncated or no file of embeddings; write it anew with `retinai embed`") from error
     found = Embeddings(path, ids, paths, hashes, vectors, _checked_info(path, info))

@@ -45,7 +45,8 @@ def locked(folder: Path, holder: str = "training", wait: bool = False, key: str 
     if fcntl is None:
         yield
         return
-    with _open(folder / LOCK) as handle:
+    key = key or ("run_dir" if holder == "training" else "sweep")
+    with _open(folder / LOCK, key) as handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
@@ -94,25 +95,24 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _open(place: Path) -> TextIO:
-    """Open the file of a lock.
+def _open(place: Path, key: str = "run_dir") -> TextIO:
+    """Open the file of a lock, in the folder that a key chose.
 
     Raises:
         UserError: If something else stands in its place.
     """
     if is_there(place) and not place.is_file():
-        raise UserError(f"{place} is no file, so that no lock can be held; remove it, or choose another run_dir=")
+        raise UserError(f"{place} is no file, so that no lock can be held; remove it, or choose another {key}=")
     return place.open("a+", encoding="utf-8")
 
 
-def _in_use(folder: Path, holder: str = "training", key: str = "") -> UserError:
+def _in_use(folder: Path, holder: str = "training", key: str = "run_dir") -> UserError:
     """Return the refusal of a second run, with what the first one wrote of itself."""
     try:
         written = (folder / LOCK).read_text(encoding="utf-8").strip()
     except OSError:  # the other one has just ended and taken its folder away
         written = ""
     who = f" ({written})" if written else ""
-    key = key or ("run_dir" if holder == "training" else "sweep")
     return UserError(f"{folder} is in use by another {holder}{who}; wait for its end, or choose another {key}=")
 
 

@@ -34,7 +34,7 @@ def expand(words: Sequence[str]) -> list[list[str]]:
         words: As typed; `a=1,2`, `a=choice(1,2)`, `a=range(1,4)` and `a=glob(*)` hold several values.
 
     Raises:
-        UserError: If a word is a space to search in rather than a list of values.
+        UserError: If a word is a space to search in rather than a list of values, or stands for no value at all.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -43,7 +43,11 @@ def expand(words: Sequence[str]) -> list[list[str]]:
     spaces = [o.input_line for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
     if spaces:
         raise UserError(f"{', '.join(map(str, spaces))} is a space to search in; add hydra/sweeper=optuna study=NAME")
-    return BasicSweeper.split_arguments(overrides, None)[0]
+    jobs = BasicSweeper.split_arguments(overrides, None)[0]
+    if not jobs:
+        empty = [str(o.input_line) for o in overrides if o.is_sweep_override() and not list(o.sweep_iterator())]
+        raise UserError(f"{', '.join(empty)} stands for no value, so that there is no job; give values between commas")
+    return jobs
 
 
 def _loader() -> ConfigLoader:

@@ -14,6 +14,7 @@ import pytest
 from retinai.config.compose import compose
 from retinai.errors import UserError
 from retinai.run import folder as run_folder
+from retinai.run import lock
 from retinai.run import records as run_records
 from retinai.run.recording import recording
 
@@ -49,6 +50,12 @@ def test_what_stands_in_the_place_of_the_lock_is_told(tmp_path: Path, put: Calla
     put(tmp_path / ".lock")
     with pytest.raises(UserError, match="is no file, so that no lock can be held"):
         run_folder.choose_run_folder(compose("train", [f"run_dir={tmp_path}"]))
+
+
+def test_what_stands_in_the_place_of_another_lock_names_the_key_that_chose_it(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UserError, match="or choose another out="), lock.locked(tmp_path, "retinai embed", key="out"):
+        pass
 
 
 def test_what_a_run_leaves_that_was_killed_before_its_record_is_replaced(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class Explain(Command):
     images: Path | None = UNSET
     split: Literal["train", "val", "test", "predict"] = UNSET
     method: _Map | Annotated[list[_Map], Field(min_length=1)] = UNSET
-    target: Text = UNSET
+    target: Text | Literal[True] = UNSET  # Hydra reads target=true so
     layer: Text = UNSET
     regions: list[Literal["vessels", "lesions", "disc"]] = UNSET
     vessels: Literal["wnet", "wnet_vessels", "sato", "folder"] = UNSET

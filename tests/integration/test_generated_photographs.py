@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,14 @@ def _with_file(made: Path, folder: Path, content: str | None) -> Path:
     return copy
 
 
+def _provenance(made: Path, folder: Path, content: str | None) -> Path:
+    """Return a copy of the folder with another text as provenance, or with a pipe in its place."""
+    copy = _unexplained(made, folder)
+    file = copy / "provenance.json"
+    os.mkfifo(file) if content is None else file.write_text(content)
+    return copy
+
+
 Change = Callable[[Path, Path], Path]
 FOLDERS: dict[str, tuple[Change, str]] = {
     "other classes": (
@@ -138,6 +147,10 @@ FOLDERS: dict[str, tuple[Change, str]] = {
         "has the classes G, D, A, the data set has D, G, A",
     ),
     "damaged": (lambda made, there: edited(made, there, seen="all"), "is damaged"),
+    "hashes that are none": (lambda made, there: edited(made, there, seen=[["0" * 64, "zz"]]), "is damaged: seen.0.1"),
+    "classes that are none": (lambda made, there: edited(made, there, classes=5), "is damaged: classes"),
+    "nested": (lambda made, there: _provenance(made, there, "[" * 100_000), "is damaged: "),
+    "a pipe": (lambda made, there: _provenance(made, there, None), "a pipe, not a file"),
     "missing": (lambda made, there: there, "is no folder"),
     "without provenance": (_unexplained, "holds no provenance.json"),
     "a photograph missing": (lambda made, there: _with_file(made, there, None), "names 1 photographs that are not"),

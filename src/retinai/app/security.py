@@ -52,8 +52,13 @@ def find_password(file: str | None, host: str) -> Password | None:
             machine's own.
     """
     if file is not None:
-        secret = next(iter(read_text(Path(file).expanduser()).splitlines()), "")
         where = f"password_file={file}"
+        try:
+            secret = next(iter(read_text(Path(file).expanduser()).splitlines()), "")
+        except UserError as error:
+            raise UserError(
+                f"{where} cannot be used ({error}); name a file whose first line is the password"
+            ) from error
     else:
         secret, where = os.environ.get(ENVIRONMENT, ""), ENVIRONMENT
     if file is None and not secret:

@@ -39,8 +39,8 @@ class WatchedMap:
         as_map = self.encoder.to_map(features)
         if min(as_map.shape[2:]) < _LEAST_CELLS:
             raise UserError(
-                f"the map is {as_map.shape[2]} x {as_map.shape[3]} cells, too coarse to say where; choose an earlier "
-                "layer=, or a network with a larger backbone.input_size"
+                f"the map is {as_map.shape[2]} x {as_map.shape[3]} cells, too coarse to say where; give the network "
+                "a larger backbone.input_size, or let retinai explain look at an earlier layer="
             )
         return as_map
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from retinai import __version__
 from retinai.data.curation.extra_train import PHOTOGRAPHS, PROVENANCE
 from retinai.errors import UserError
-from retinai.files import write_csv, write_json
+from retinai.files import plain_name, write_csv, write_json
 from retinai.modules.load import load_any_module
 from retinai.places import whole_folder
 from retinai.vae.module import PhotographVae
@@ -89,7 +89,9 @@ def write_photographs(checkpoint: str | Path, label: str | None, n: int, seed: i
         "version": __version__,
         "seen": module.seen,
     }
-    names = [f"{label}_{number:05d}" for number in range(n)]
+    # A class of one's own data may have any name, and a file that begins with a dash is an option to other programs.
+    stem = plain_name(label).lstrip("-") or "class"
+    names = [f"{stem}_{number:05d}" for number in range(n)]
     with whole_folder(out) as folder:
         for name, pixels in zip(names, draw_pixels(module, label, n, seed), strict=True):
             Image.fromarray(pixels).save(folder / f"{name}.png")

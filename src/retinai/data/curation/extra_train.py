@@ -6,25 +6,41 @@ its folder tells by hashes what that was, and a run whose validation or test par
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field
 
+from retinai.config.records import ClassName, Name, OpenRecord, Sha256, check_record
+from retinai.csv_cells import from_cell
 from retinai.data.curation.duplicates import NEAR_DISTANCE, bit_distances, hash_words
 from retinai.data.curation.file_index import FileRecord
 from retinai.data.sources.label_files import read_labels
 from retinai.data.sources.label_table import few
-from retinai.errors import DataError
+from retinai.errors import DataError, UserError
+from retinai.files import read_json
 from retinai.tasks.task import Task
 
 PHOTOGRAPHS, PROVENANCE = "photographs.csv", "provenance.json"
 # No data set's own id begins so; by it a split file tells these rows from those of the data set.
 EXTRA_ID = "made_up:"
-_NEEDED = ("generator", "classes", "seen")
+
+
+class Provenance(OpenRecord):
+    """What the rules below need of `provenance.json`.
+
+    Attributes:
+        generator: What made the photographs.
+        classes: Of its task.
+        seen: Content hash and perceptual hash (empty where there was none) of each photograph that it was trained on.
+    """
+
+    generator: Name
+    classes: list[ClassName]
+    seen: list[tuple[Sha256, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]] = Field(strict=False)
 
 
 @dataclass(frozen=True)
@@ -52,12 +68,13 @@ def read_extra(folder: str | Path, task: Task) -> ExtraTrain:
     """
     folder = Path(folder)
     facts = _provenance(folder)
-    if tuple(facts["classes"]) != task.classes:
+    if tuple(facts.classes) != task.classes:
         raise DataError(
-            f"data.extra_train={folder} has the classes {', '.join(map(str, facts['classes']))}, the data set has "
+            f"data.extra_train={folder} has the classes {', '.join(facts.classes)}, the data set has "
             f"{', '.join(task.classes)}; make photographs with a generator that was trained on this data set's task"
         )
     rows = read_labels(folder / PHOTOGRAPHS, ["id", "file", "target"])
+    rows[["id", "file", "target"]] = rows[["id", "file", "target"]].map(from_cell)
     try:
         targets = task.read_csv_labels(rows["target"]).tolist()
     except (DataError, ValueError) as error:
@@ -65,7 +82,7 @@ def read_extra(folder: str | Path, task: Task) -> ExtraTrain:
     missing = [name for name in rows["file"] if Path(name).name != name or not (folder / name).is_file()]
     if missing:
         raise DataError(f"{folder / PHOTOGRAPHS} names {len(missing)} photographs that are not there: {few(missing)}")
-    generator = str(facts["generator"])
+    generator = facts.generator
     ids = [f"{EXTRA_ID}{generator}:{name}" for name in rows["id"]]
     table = pd.DataFrame(
         {
@@ -79,7 +96,7 @@ def read_extra(folder: str | Path, task: Task) -> ExtraTrain:
             "row": 0,
         }
     )
-    return ExtraTrain(folder, generator, table, [(str(a), str(b)) for a, b in facts["seen"]])
+    return ExtraTrain(folder, generator, table, facts.seen)
 
 
 def check_apart(extra: ExtraTrain, records: Mapping[str, FileRecord], measured: Mapping[str, tuple[str, str]]) -> None:
@@ -125,25 +142,16 @@ def _matches(hashes: list[tuple[str, str]], measured: Mapping[str, tuple[str, st
     return same + [name for name, row in zip(others, distances, strict=True) if row.min() <= NEAR_DISTANCE]
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def _provenance(folder: Path) -> Provenance:
     file = folder / PROVENANCE
     if not folder.is_dir():
         raise DataError(f"data.extra_train={folder} is no folder; retinai synthesize from=CKPT out=FOLDER writes one")
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not file.exists():
         raise DataError(
             f"data.extra_train={folder} holds no {PROVENANCE}, so nothing tells what its generator has seen; give a "
             "folder of retinai synthesize from=CKPT"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    if not isinstance(facts, dict) or any(key not in facts for key in _NEEDED) or not _are_pairs(facts["seen"]):
-        raise DataError(f"{file} is damaged: it needs {', '.join(_NEEDED)}; make the folder again")
-    return facts
-
-
-def _are_pairs(seen: Any) -> bool:
-    return isinstance(seen, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in seen
-    )
+        )
+    try:
+        return check_record(Provenance, read_json(file))
+    except (UserError, ValueError) as error:
+        raise DataError(f"{file} is damaged: {error}; make the folder again") from error

@@ -171,6 +171,7 @@ def test_any_other_address_asks_for_a_password(
         (["password_file=short"], "8 or more"),
         (["password_file=nowhere"], "password_file=nowhere cannot be used (nowhere: no such file)"),
         (["audit=taken.sqlite"], "cannot be used as a record"),
+        (["audit=new.sqlite", "keep_photographs=short"], "keep_photographs=short is a file; choose a folder"),
         (["host=192.0.2.1", "password_file=long"], "cannot be used"),
         (["recommendation.grades.mild.refer=perhaps"], "recommendation.grades.mild.refer=perhaps is not allowed"),
     ]

@@ -42,6 +42,14 @@ def test_segment(photographs: Path, tmp_path: Path, command: Callable[..., int])
     assert all((out / mask).is_file() for mask in table["mask"] if mask)
 
 
+def test_worklist(photographs: Path, tiny_export: Path, tmp_path: Path, command: Callable[..., int]) -> None:
+    out = tmp_path / "list.html"
+    assert command("worklist", f"model={tiny_export}", f"images={photographs}", f"out={out}", "threads=1") == 0
+    table = read_csv(tmp_path / "list.csv")
+    assert len(table) == 8 and (table["prediction"] != "").sum() == 5
+    assert {os.fsdecode(Path(os.fsdecode(n)).stem) for n in NAMES} <= set(table["id"])
+
+
 def test_what_a_stopped_worker_was_writing_is_removed(
     photographs: Path, tmp_path: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,7 @@ def test_data_sets_of_one_task_keep_their_labels(
         (["data.root=somewhere"], "data.sources.aptos.root="),
         (["data=several"], "write data=[idrid,aptos]"),
         (["data=[aptos,odri]"], "odri"),
+        (["data=[aptos,odir]"], "the folder of aptos is not known; set data.sources.aptos.root=FOLDER"),
         (["data.sources.aptos.root=/nowhere"], "/nowhere"),
     ],
     ids=lambda v: "_".join(v) if isinstance(v, list) else None,

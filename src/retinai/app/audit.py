@@ -12,6 +12,7 @@ from retinai import __version__
 from retinai.app.results import EyeResult
 from retinai.errors import UserError
 from retinai.files import told
+from retinai.places import check_folder
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS gradings (
@@ -48,6 +49,8 @@ class AuditLog:
     def __init__(self, file: Path, photographs: Path | None = None) -> None:
         self.file = file
         self.photographs = photographs
+        if photographs is not None:
+            check_folder(photographs, "keep_photographs")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             if photographs is not None:

@@ -79,7 +79,8 @@ def to_table(entries: Sequence[Entry], classes: Sequence[str]) -> pd.DataFrame:
         }
         for entry in entries
     ]  # fmt: skip
-    return pd.DataFrame(rows).astype({"id": object, "path": object})
+    table = pd.DataFrame(rows, dtype=object)  # Arrow holds no lone surrogates
+    return table.astype({f"p_{name}": float for name in classes})
 
 
 def to_page(entries: Sequence[Entry], service: Service, t: Texts) -> str:

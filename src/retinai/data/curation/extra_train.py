@@ -29,6 +29,10 @@ PHOTOGRAPHS, PROVENANCE = "photographs.csv", "provenance.json"
 EXTRA_ID = "made_up:"
 
 
+_Picture = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+_Seen = Annotated[tuple[Sha256, _Picture], Field(strict=False)]  # JSON has lists alone
+
+
 class Provenance(OpenRecord):
     """What the rules below need of `provenance.json`.
 
@@ -40,7 +44,7 @@ class Provenance(OpenRecord):
 
     generator: Name
     classes: list[ClassName]
-    seen: list[tuple[Sha256, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]] = Field(strict=False)
+    seen: list[_Seen]
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ class DdrSource(Source):
             rows.append((without_suffix(name), str(place / part / name), int(grade), _PARTS[part], file.name, number))
         if wrong:
             raise DataError(f"{file}: a line is a file name and a class from 0 to {_UNGRADABLE}; found {few(wrong)}")
+        if not rows:
+            raise DataError(f"the label file {file} names no photographs; fetch it again")
         return rows
 
 

@@ -69,7 +69,9 @@ class SeveralSource(Source):
     def _build(self, one: str, curation: CurationSettings, seed: int) -> FundusDataModule:
         given = {key: value for key, value in asdict(curation).items() if key not in _JOINED}
         # Not trusted: a checkpoint names these classes too, and is read without a configuration.
-        return build(self._sections[one], FundusDataModule, **given, seed=seed, cache=str(self.cache_dir))
+        part = build(self._sections[one], FundusDataModule, **given, seed=seed, cache=str(self.cache_dir))
+        part.source.root_key = f"data.sources.{one}.root"
+        return part
 
     def split_by(self, curation: CurationSettings, seed: int) -> None:
         """Take what decides the parts of each data set; comes before its table is read."""

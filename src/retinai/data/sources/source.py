@@ -28,6 +28,7 @@ class Source(ABC):
 
     Attributes:
         task: What is asked of its photographs.
+        root_key: The key that gives the root, to name in messages.
         label_file: The file to name in messages; `read_table` sets it.
         notes: Sentences about what was found while reading.
     """
@@ -42,6 +43,7 @@ class Source(ABC):
     def __init__(self, name: str, root: str | None = None, cache: str | Path | None = None) -> None:
         self.name = name
         self.given_root = root
+        self.root_key = "data.root"
         self.cache_dir = Path(cache if cache is not None else os.environ.get("RETINAI_CACHE", "outputs/cache"))
         self.label_file = name
         self.notes: list[str] = []
@@ -94,11 +96,11 @@ class Source(ABC):
         """
         variable = f" or the environment variable {self.root_variable}" if self.root_variable else ""
         if not self.given_root:
-            raise DataError(f"the folder of {self.name} is not known; set data.root=FOLDER{variable}")
+            raise DataError(f"the folder of {self.name} is not known; set {self.root_key}=FOLDER{variable}")
         root = Path(self.given_root).expanduser().absolute()
         if not is_utf8(str(root)):
             raise DataError(f"the folder {to_cell(str(root))} of {self.name} has a name that is not UTF-8; rename it")
         if not root.is_dir():
             what = "is no folder" if root.exists() else "does not exist"
-            raise DataError(f"the folder {root} of {self.name} {what}; set data.root=FOLDER{variable}")
+            raise DataError(f"the folder {root} of {self.name} {what}; set {self.root_key}=FOLDER{variable}")
         return root

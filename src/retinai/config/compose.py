@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 from retinai.config.joined_data import spread_data
 from retinai.config.paths import conf_dir, group_options, study_dirs
 from retinai.config.swept_options import how_to_share, options_of
+from retinai.config.unreadable import what_is_unreadable
 from retinai.errors import ConfigError, UserError
 
 
@@ -52,6 +52,7 @@ def launch(job: Launched, arguments: list[str]) -> None:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     command, arguments = job.command, spread_data(arguments)
     register_search_path()
@@ -64,11 +65,11 @@ def launch(job: Launched, arguments: list[str]) -> None:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_diagnose(command, arguments, error)) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError, YAMLError) as error:
         if job.called:
             raise
-        if isinstance(error, UnicodeDecodeError):
-            raise ConfigError([_in_another_encoding()]) from error
+        if said := what_is_unreadable(error, arguments):
+            raise ConfigError([said]) from error
         # Hydra's word for flags that do not go together or are not finished, and for a folder that it cannot make.
         raise ConfigError([f"{str(error).strip().splitlines()[0]}; retinai {command} --help shows examples"]) from error
     if job.fault is not None:
@@ -145,7 +146,7 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
             continue
         elif problem := keys(name):
             problems.append(problem + how_to_share(command, arguments, options, name, text.partition("=")[2]))
-    return problems or [_first_lines(error)]
+    return problems or [what_is_unreadable(error, arguments) or _first_lines(error)]
 
 
 def _option_problems(group: str, value: object, valid: list[str], override: object) -> list[str]:
@@ -174,22 +175,6 @@ def _refuse_odd_options(command: str, arguments: list[str]) -> None:
         raise ConfigError(nameless)
     if any(_NO_NAME.fullmatch(value.strip()) and key.lstrip("+") in groups for key, _, value in words):
         raise ConfigError(_diagnose(command, arguments, ValueError()))
-
-
-def _in_another_encoding() -> str:
-    """Return which files of the configuration are no UTF-8, which is all that Hydra reads."""
-    files = [file for folder in (conf_dir(), *study_dirs()) for file in sorted(folder.rglob("*.yaml"))]
-    found = [str(file) for file in files if not _is_utf8(file)]
-    named = ", ".join(found) or "a file of --config-dir"
-    return f"{named} is not written in UTF-8; save it in that encoding"
-
-
-def _is_utf8(file: Path) -> bool:
-    try:
-        file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _how_to_write(text: str) -> str:

@@ -110,7 +110,7 @@ def read_provenance(path: str | Path) -> Provenance | None:
         return None
     try:
         return check_record(Provenance, json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} does not say where it comes from as retinai writes it: {error}") from error
 
 

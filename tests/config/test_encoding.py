@@ -30,6 +30,9 @@ UNREADABLE = {
     "code": ("seed: !!python/object/apply:os.getcwd []\n", "mine.yaml, line 2, is no YAML that can be read"),
     "itself": ("defaults:\n  - mine\n", "mine.yaml names itself in its defaults"),
     "nested": (f"a: {'[' * 3000}\n", "nests brackets too deeply"),
+    "no package": ("", "has to begin with the line '# @package _global_'"),
+    "a list": ("- 1\n", "has to begin with the line '# @package _global_' and to hold keys and values"),
+    "a reference to nothing": ("seed: ${nosuch}\n", "Interpolation key 'nosuch' not found (key seed)"),
     "half a reference": ("seed: ${\n", "mine.yaml holds a reference ${...} that cannot be read (no viable"),
 }
 
@@ -42,7 +45,7 @@ def test_an_experiment_that_cannot_be_read_is_named(
 ) -> None:  # fmt: skip
     study = tmp_path / "studies" / "own" / "experiment"
     study.mkdir(parents=True)
-    (study / "mine.yaml").write_text(f"# @package _global_\n{content}")
+    (study / "mine.yaml").write_text(f"# @package _global_\n{content}" if content else "seed: 1\n")
     monkeypatch.setenv("RETINAI_EXPERIMENTS", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:

@@ -129,7 +129,13 @@ def _unknown_top_level(command: str, cfg: DictConfig) -> Iterable[str]:
     own = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text(encoding="utf-8"))
     valid = {*own, *groups_of(command), "debug"} - {"defaults", "hydra", "common"}
     valid |= {"init"} if command == "train" else set()
-    return [f"retinai {command} does not know {hint(str(key), valid)}" for key in cfg if key not in valid]
+    unknown = [str(key) for key in cfg if key not in valid]
+    if "experiment" in unknown:  # Hydra puts there what stands in a file without a package
+        return [
+            "the file of +experiment= has to begin with the line '# @package _global_' and to hold keys and values; as "
+            "it is, it sets nothing"
+        ]
+    return [f"retinai {command} does not know {hint(key, valid)}" for key in unknown]
 
 
 def _missing(cfg: DictConfig, absent: list[str]) -> Iterable[str]:

@@ -224,7 +224,8 @@ def _key_checker(command: str, arguments: list[str], options: dict[str, list[str
 
 def _first_lines(error: Exception) -> str:
     cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) + cause
+    told = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return re.sub(r" full_key: (\S+) object_type=\S+", r" (key \1)", told) + cause
 
 
 @contextmanager

@@ -138,6 +138,8 @@ def _place(language: str) -> tuple[str, Path | None]:
         if not path.is_file():
             raise UserError(f"backbone.language={language} is not there")
         return str(path.parent), path
+    if language[:1] in ("/", ".", "~") and not path.is_dir():  # no name of the hub
+        raise UserError(f"backbone.language={language} is no folder; give a GGUF file, a folder, or smollm2")
     return (str(path) if path.is_dir() else language), None
 
 

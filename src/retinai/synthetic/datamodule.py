@@ -106,6 +106,8 @@ def cohort_folder(cache: Path, layout: str, n: int, size: int, seed: int) -> Pat
     folder = cache.absolute() / "synthetic" / f"{layout}-n{n}-size{size}-seed{seed}-{_generator_key()}"
     if folder.is_dir():
         return folder
+    if folder.exists():
+        raise UserError(f"{folder} is no folder, so that no cohort can be drawn there; remove it")
     remove_leftovers(folder.parent, None)  # of cohorts with other settings as well
     try:
         write_cohort(folder, layout, n, size, seed)

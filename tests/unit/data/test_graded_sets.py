@@ -84,6 +84,8 @@ def test_messidor2_ungradable_ones_are_predicted_and_names_have_any_case(
     pairs.write_text("left,right\nnobody.png,\n")
     with pytest.raises(DataError, match="1 names are no photographs"):
         build("messidor2", roots["messidor2"], tmp_path, pairs=str(pairs)).checked_table()
+    with pytest.raises(DataError, match=r"data\.pairs=/nowhere is no file; give a CSV file"):
+        build("messidor2", roots["messidor2"], tmp_path, pairs="/nowhere").checked_table()
 
 
 def test_ddr_leaves_out_what_is_ungradable_and_keeps_the_official_parts(roots: dict[str, Path], tmp_path: Path) -> None:

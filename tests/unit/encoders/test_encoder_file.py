@@ -102,3 +102,9 @@ def odd_word(state: dict[str, Any], facts: dict[str, Any]) -> None:
 def test_what_is_not_as_written_is_refused(written: tuple[Path, Encoder], change: Any, told: str) -> None:
     with pytest.raises(CheckpointError, match=told):
         encoder(weights=str(rewritten(written[0], change)))
+
+
+def test_a_provenance_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "deep.safetensors", metadata={"retinai": "[" * 100_000})
+    with pytest.raises(CheckpointError, match="does not say where it comes from"):
+        read_provenance(tmp_path / "deep.safetensors")

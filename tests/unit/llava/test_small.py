@@ -129,6 +129,8 @@ def test_a_gguf_of_another_architecture_is_refused(tmp_path: Path) -> None:
         read_language(replace(SETTINGS, language=str(file)))
     with pytest.raises(UserError, match=r"backbone\.language=.*gone\.gguf is not there"):
         read_language(replace(SETTINGS, language=str(tmp_path / "gone.gguf")))
+    with pytest.raises(UserError, match=r"backbone\.language=/nowhere is no folder; give a GGUF file"):
+        read_language(replace(SETTINGS, language="/nowhere"))
 
 
 @pytest.mark.parametrize("size", [0, 3, 40, 150])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from retinai.errors import ConfigError
+from retinai.errors import ConfigError, UserError
 from retinai.lesions.fields import FindingsField, findings_of
 from retinai.synthetic import cohort
 from retinai.synthetic.datamodule import SyntheticDataModule, cohort_folder
@@ -32,6 +32,15 @@ def test_cohort_is_written_once_and_read_like_aptos(tmp_path, monkeypatch):
 def test_settings_have_folders_of_their_own(tmp_path):
     folders = {cohort_folder(tmp_path, "aptos", n, 64, seed) for n, seed in ((10, 0), (11, 0), (10, 1))}
     assert len(folders) == 3
+
+
+def test_what_stands_in_the_place_of_a_cohort_is_named(tmp_path):
+    place = tmp_path / "synthetic" / cohort_folder(tmp_path / "elsewhere", "aptos", 10, 64, 0).name
+    place.parent.mkdir()
+    place.write_text("mine")
+    with pytest.raises(UserError, match="is no folder, so that no cohort can be drawn there; remove it"):
+        cohort_folder(tmp_path, "aptos", 10, 64, 0)
+    assert place.read_text() == "mine"
 
 
 def test_a_job_that_was_first_wins(tmp_path, monkeypatch):

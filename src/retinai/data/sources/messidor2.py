@@ -97,6 +97,8 @@ class Messidor2Source(Source):
                 "with the columns left and right says it: data.pairs="
             )
             return {}
+        if not self.pairs.is_file():
+            raise DataError(f"data.pairs={self.pairs} is no file; give a CSV file with the columns left and right")
         rows = read_labels(self.pairs, ["left", "right"])
         eyes: dict[str, tuple[str, str]] = {}
         for pair in rows[["left", "right"]].to_dict("records"):

@@ -47,6 +47,22 @@ def test_what_is_missing_is_told(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [("RETINAI_SLURM_CPUS", "foo", "cpus_per_task=foo"), ("RETINAI_SLURM_MINUTES", "-5", "timeout_min=-5")],
+)
+def test_a_number_of_the_environment_that_is_none_is_told(
+    variable: str, value: str, key: str, tmp_path: Path, command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(variable, value)
+    words = [*WORDS, f"data.root={tmp_path}", f"paths.outputs={tmp_path / 'outputs'}", "hydra/launcher=slurm"]
+    assert command("train", "-m", *words) == 2
+    said = capsys.readouterr().err
+    assert f"hydra.launcher.{key} has to be a number from 1" in said and variable in said, said
+    assert not (tmp_path / "outputs").exists()
+
+
 MOUNTS = """overlay / overlay rw 0 0
 nfs:/blue /blue nfs4 rw 0 0
 tmpfs /blue/my\\040scratch tmpfs rw 0 0

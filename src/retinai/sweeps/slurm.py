@@ -40,6 +40,13 @@ class Submitted:
     queue_id: str
 
 
+# Keys that are numbers, with the variables that set them.
+_NUMBERS = {
+    "cpus_per_task": "RETINAI_SLURM_CPUS", "mem_gb": "RETINAI_SLURM_MEM_GB", "timeout_min": "RETINAI_SLURM_MINUTES",
+    "array_parallelism": "RETINAI_SLURM_PARALLEL",
+}  # fmt: skip
+
+
 def submit(launcher: Any, params: Mapping[str, Any], calls: Sequence[tuple[Any, ...]]) -> list[Submitted]:
     """Hand jobs to SLURM as one array; nothing is waited for.
 
@@ -76,6 +83,12 @@ def check_cluster(params: Mapping[str, Any], folder: Path) -> None:
     Raises:
         UserError: Says what is missing and where it is set.
     """
+    for key, variable in _NUMBERS.items():
+        value = params.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 1):
+            raise UserError(
+                f"hydra.launcher.{key}={value} has to be a number from 1; it may come from the environment ({variable})"
+            )
     if shutil.which("sbatch") is None:
         raise UserError(
             "sbatch is not on this machine, so nothing can be submitted to SLURM; start the sweep on a login node of "

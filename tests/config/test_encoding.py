@@ -31,8 +31,10 @@ UNREADABLE = {
     "itself": ("defaults:\n  - mine\n", "mine.yaml names itself in its defaults"),
     "nested": (f"a: {'[' * 3000}\n", "nests brackets too deeply"),
     "no package": ("", "has to begin with the line '# @package _global_'"),
-    "a list": ("- 1\n", "has to begin with the line '# @package _global_' and to hold keys and values"),
-    "a reference to nothing": ("seed: ${nosuch}\n", "Interpolation key 'nosuch' not found (key seed)"),
+    "a reference to nothing": (
+        "data:\n  batch_size: ${nosuch}\n",
+        "Interpolation key 'nosuch' not found (key data.batch_size)",
+    ),
     "half a reference": ("seed: ${\n", "mine.yaml holds a reference ${...} that cannot be read (no viable"),
 }
 

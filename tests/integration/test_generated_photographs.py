@@ -150,7 +150,7 @@ FOLDERS: dict[str, tuple[Change, str]] = {
     "hashes that are none": (lambda made, there: edited(made, there, seen=[["0" * 64, "zz"]]), "is damaged: seen.0.1"),
     "classes that are none": (lambda made, there: edited(made, there, classes=5), "is damaged: classes"),
     "nested": (lambda made, there: _provenance(made, there, "[" * 100_000), "is damaged: "),
-    "a pipe": (lambda made, there: _provenance(made, there, None), "a pipe, not a file"),
+    "a pipe": (lambda made, there: _provenance(made, there, None), "a named pipe, not a file; make"),
     "missing": (lambda made, there: there, "is no folder"),
     "without provenance": (_unexplained, "holds no provenance.json"),
     "a photograph missing": (lambda made, there: _with_file(made, there, None), "names 1 photographs that are not"),

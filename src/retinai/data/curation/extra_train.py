@@ -157,5 +157,7 @@ def _provenance(folder: Path) -> Provenance:
         )
     try:
         return check_record(Provenance, read_json(file))
-    except (UserError, ValueError) as error:
+    except UserError as error:  # names the file
+        raise DataError(f"{error}; make the folder again") from error
+    except ValueError as error:
         raise DataError(f"{file} is damaged: {error}; make the folder again") from error

@@ -149,7 +149,7 @@ FOLDERS: dict[str, tuple[Change, str]] = {
     "damaged": (lambda made, there: edited(made, there, seen="all"), "is damaged"),
     "hashes that are none": (lambda made, there: edited(made, there, seen=[["0" * 64, "zz"]]), "is damaged: seen.0.1"),
     "classes that are none": (lambda made, there: edited(made, there, classes=5), "is damaged: classes"),
-    "nested": (lambda made, there: _provenance(made, there, "[" * 100_000), "is damaged: "),
+    "nested": (lambda made, there: _provenance(made, there, "[" * 100_000), "is not readable as JSON: "),
     "a pipe": (lambda made, there: _provenance(made, there, None), "a named pipe, not a file; make"),
     "missing": (lambda made, there: there, "is no folder"),
     "without provenance": (_unexplained, "holds no provenance.json"),

@@ -85,9 +85,6 @@ def serve(app: Any, taken: socket.socket) -> None:
     Args:
         app: Of `make_server_app`.
         taken: A bound socket.
-
-    Raises:
-        KeyboardInterrupt: At the end.
     """
     import uvicorn
 
@@ -99,7 +96,4 @@ def serve(app: Any, taken: socket.socket) -> None:
             logger.info(f"the page is at http://{shown}:{port} (Ctrl-C ends it)")
 
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=5)
-    server = Server(config)
-    server.run(sockets=[taken])
-    if server.should_exit:  # uvicorn raised the signal again when it had closed; this is for where that was lost
-        raise KeyboardInterrupt
+    Server(config).run(sockets=[taken])

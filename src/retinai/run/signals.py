@@ -65,10 +65,10 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
-        stop.signum = stop.signum or signum
         if _FORKING:  # what is raised between a fork's hooks is printed and lost, so it comes again a moment later
             threading.Timer(0.05, os.kill, (owner, signum)).start()
             return
+        stop.signum = stop.signum or signum
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         raise Stopped(stop.code)

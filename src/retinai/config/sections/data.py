@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import yaml
 from pydantic import Field
 
+from retinai.config.paths import conf_dir
 from retinai.config.sections.base import (
     UNSET,
     BuiltSection,
@@ -169,7 +171,7 @@ class Folder(_Own):
     patient_pattern: Text | None = UNSET
 
 
-# What is said once for all sources, with the value that a source of `_shared` has.
+# What is said once for all sources, with the value that a source has by `_shared`; its own option may say another.
 _OF_ALL: dict[str, Any] = {
     "batch_size": 32, "num_workers": "auto", "folds": None, "fold": 0, "val_fraction": 0.15, "test_fraction": 0.15,
     "split_seed": None, "split_file": None, "limit": None, "on_bad_image": "error", "near_duplicates": True,
@@ -190,10 +192,17 @@ class Several(Data):
         yield from super().contradictions(values)
         for name, section in (values.get("sources") or {}).items():
             given = section if isinstance(section, Mapping) else {}
-            for key in [key for key, value in _OF_ALL.items() if given.get(key, value) != value]:
+            of_option = _OF_ALL | _own_values(str(name))
+            for key in [key for key in _OF_ALL if given.get(key, of_option[key]) != of_option[key]]:
                 yield f"data.sources.{name}.{key} is said once for all sources: set data.{key}"
             for field in [field for field in given.get("fields") or {} if given.get(field) is True]:
                 yield f"data.sources.{name}.{field}=true has no meaning: switch fields of the whole, data.{field}"
+
+
+def _own_values(option: str) -> dict[str, Any]:
+    """Return the values that an option of the group `data` itself says, such as the batches of `odir`."""
+    file = conf_dir() / "data" / f"{option}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 MODELS: tuple[type[Section], ...] = (

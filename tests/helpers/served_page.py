@@ -51,8 +51,9 @@ def served(
     command = [str(python), "-m", "retinai.cli", "app", *map(str, words)]
     began = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=_heed_ctrl_c,
+    )  # fmt: skip
     said: list[str] = []
     address: list[str] = []
     told = threading.Event()
@@ -77,3 +78,8 @@ def served(
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+def _heed_ctrl_c() -> None:
+    # Tests that run in the background of a shell are started with Ctrl-C ignored, and so are their children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -148,11 +148,12 @@ def test_requests_that_are_too_large_are_refused_unread(page: Served) -> None:
     for path in ("api/v1/grade", "gradio_api/upload"):
         try:
             code = httpx.post(f"{page.url}/{path}", files={"files": bytes(50 * 2**20)}, timeout=60).status_code
-        except httpx.WriteError:  # the connection was closed while the rest was on its way
+        except (httpx.WriteError, httpx.RemoteProtocolError):  # closed while the rest was on its way
             code = 413
         assert code == 413
-    chunks = httpx.post(f"{page.url}/api/v1/grade", content=iter([b"a", b"b"]), timeout=60)
-    assert chunks.status_code == 411
+    # The status alone: what follows it may be lost when a connection is closed with a request unread.
+    with httpx.stream("POST", f"{page.url}/api/v1/grade", content=iter([b"a", b"b"]), timeout=60) as chunks:
+        assert chunks.status_code == 411
     just_more = grade(page.url, bytes(2 * 2**20 + 100)).json()
     assert "larger than 2 MB" in just_more["reasons"][0] and len(rows(page)) == before + 1
 

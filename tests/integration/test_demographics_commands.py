@@ -17,6 +17,7 @@ from tiny_trees import PREPROCESSING
 
 from retinai.data.loading.fields import FieldContext
 from retinai.data.sources.odir import OdirDataModule
+from retinai.data.sources.table import TableSource
 from retinai.demographics.field import DemographicsField
 from retinai.errors import DataError
 from retinai.modules.load import load_module
@@ -130,16 +131,13 @@ def test_what_no_table_tells_is_refused(
 
 
 @pytest.mark.parametrize("value", ["old", -3, 121])
-def test_ages_that_are_none_are_refused(value: object) -> None:
-    class Told:
-        name = "told"
-
-        def columns(self) -> pd.DataFrame:
-            return pd.DataFrame({"age": [value], "sex": ["F"]}, index=pd.Index(["a"]), dtype=object)
-
-    context: Any = FieldContext(Told(), pd.DataFrame({"id": ["a"]}), None, Path())  # type: ignore[arg-type]
+def test_ages_that_are_none_are_refused(value: object, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(f"id,path,target,age,sex\na,a.png,0,{value},F\nb,b.png,1,60,M\n")
+    source = TableSource(file=str(file))
+    context = FieldContext(source, pd.DataFrame({"id": ["a"]}), PREPROCESSING, tmp_path)
     with pytest.raises(DataError, match="holds the age in years, 0 to 120, or nothing"):
-        DemographicsField("age", "sex", **WORDS).bind(context)
+        DemographicsField(**WORDS).bind(context)
 
 
 @pytest.mark.parametrize("what", ["predict", "export"])

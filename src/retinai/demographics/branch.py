@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retinai.demographics.field import DemographicsField
+from retinai.demographics.field import FEMALE, MALE, DemographicsField
 from retinai.errors import ConfigError
 from retinai.modules.branches import Branch
-
-_FEMALE, _MALE = ("female", "f", "woman"), ("male", "m", "man")
 
 
 class DemographicsBranch(Branch):
@@ -43,8 +41,8 @@ class DemographicsBranch(Branch):
         name: str = "age_sex",
         age: str = "age",
         sex: str = "sex",
-        female: Sequence[str] = _FEMALE,
-        male: Sequence[str] = _MALE,
+        female: Sequence[str] = FEMALE,
+        male: Sequence[str] = MALE,
         width: int = 16,
         hidden: float = 0.2,
     ) -> None:
@@ -62,8 +60,8 @@ class DemographicsBranch(Branch):
     @classmethod
     def make_field(cls, section: Mapping[str, Any]) -> DemographicsField:
         """Return age and sex as the section names their columns."""
-        given = {"age": "age", "sex": "sex", "female": _FEMALE, "male": _MALE} | cls.read_section(section)
-        return DemographicsField(**{key: given[key] for key in ("age", "sex", "female", "male")})
+        given = cls.read_section(section)
+        return DemographicsField(**{key: given[key] for key in ("age", "sex", "female", "male") if key in given})
 
     @property
     def field(self) -> DemographicsField:

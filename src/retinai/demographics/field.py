@@ -16,6 +16,7 @@ from retinai.errors import DataError
 
 # An age enters as (age - 55) / 15: adults then lie between about -2 and 2.
 _MIDDLE, _SPREAD = 55.0, 15.0
+FEMALE, MALE = ("female", "f", "woman"), ("male", "m", "man")
 _OLDEST = 120
 # Of one photograph: age, whether it is known, female, male. What is not known is 0.
 _VALUES = 4
@@ -38,7 +39,9 @@ class DemographicsField(SampleField):
     # Nobody can tell age and sex of a loose file.
     needs_annotations = True
 
-    def __init__(self, age: str, sex: str, female: Sequence[str], male: Sequence[str]) -> None:
+    def __init__(
+        self, age: str = "age", sex: str = "sex", female: Sequence[str] = FEMALE, male: Sequence[str] = MALE
+    ) -> None:
         self.age, self.sex = age, sex
         self.female, self.male = tuple(female), tuple(male)
         self._known: dict[str, np.ndarray] = {}

@@ -66,45 +66,57 @@ def findings_from(
     return measure_findings(photograph, masks, LESION_NAMES)
 
 
+class MaskCounting(PredictionStep):
+    """How far predicted masks are the drawn ones: `average_precision`, a photograph's `MaskCounts`.
+
+    None for photographs that nobody drew on; they are not opened. Takes the field `drawn_files` of the batches.
+    """
+
+    name = "mask counts"
+
+    def run(self, module: LesionGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+        """Count the pixels of a batch photograph by photograph."""
+        files: Sequence[DrawnPhotograph] = batch[DrawnFiles.name]
+        return {COUNTS: [None if one.masks is None else _count(module, one, _read(module, one)) for one in files]}
+
+
 class MaskReading(PredictionStep):
     """What predicted masks say of each photograph, beside what was drawn on it.
 
     Results: `average_precision`, the pixels of the masks counted (`MaskCounts`; None where nobody drew);
     `predicted_findings`; `answer`, the decided grade and the findings in the words of the templates; `true_findings`,
     what the drawn masks say (None where nobody drew). Without the field `drawn_files` in the batches it finds nothing.
-
-    Args:
-        only_drawn: Read only photographs that somebody drew on; the others get None, and no words.
     """
 
     name = "masks"
-
-    def __init__(self, only_drawn: bool = False) -> None:
-        self.only_drawn = only_drawn
 
     def run(self, module: LesionGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Read the photographs of a batch one by one."""
         files: Sequence[DrawnPhotograph] | None = batch.get(DrawnFiles.name)
         if files is None:
             return {}
-        read = [self._read(module, one) for one in files]
-        said = [findings for _, findings in read]
+        counts, said = [], []
+        for one in files:
+            probabilities = _read(module, one)
+            counts.append(_count(module, one, probabilities))
+            said.append(findings_from(read_photograph(one.path), probabilities, module.thresholds))
         true = batch.get(FindingsField.name) or [None] * len(files)
-        results = {COUNTS: [counts for counts, _ in read], PREDICTED: said, TRUE: true}
-        if self.only_drawn or not module.tells_findings:
+        results = {COUNTS: counts, PREDICTED: said, TRUE: true}
+        if not module.tells_findings:
             return results
         grades = decide(found[PROBABILITY].double().cpu().numpy(), module.decision_rule).tolist()
         told = zip(batch["id"], grades, said, strict=True)
         return results | {TEXT: [module.prompts.answer(module.task, grade, one, name) for name, grade, one in told]}
 
-    def _read(self, module: LesionGrader, file: DrawnPhotograph) -> tuple[MaskCounts | None, Findings | None]:
-        if self.only_drawn and file.masks is None:
-            return None, None
-        original = Original.read(file.path)
-        probabilities = read_masks(module, original)
-        counts = None
-        if file.masks is not None:
-            shape = next(iter(probabilities.values())).shape
-            masks = {n: fit_mask(read_lesion_mask(f), shape) for n, f in file.masks.items() if n in MASK_NAMES}
-            counts = count_masks(probabilities, masks, module.thresholds)
-        return counts, findings_from(read_photograph(file.path), probabilities, module.thresholds)
+
+def _read(module: LesionGrader, file: DrawnPhotograph) -> dict[str, np.ndarray]:
+    return read_masks(module, Original.read(file.path))
+
+
+def _count(module: LesionGrader, file: DrawnPhotograph, probabilities: Mapping[str, np.ndarray]) -> MaskCounts | None:
+    """Return the pixels counted; None where nobody drew."""
+    if file.masks is None:
+        return None
+    shape = next(iter(probabilities.values())).shape
+    masks = {n: fit_mask(read_lesion_mask(f), shape) for n, f in file.masks.items() if n in MASK_NAMES}
+    return count_masks(probabilities, masks, module.thresholds)

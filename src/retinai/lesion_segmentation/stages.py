@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from retinai.files import read_json, write_json
-from retinai.lesion_segmentation.reading import COUNTS, MaskReading
+from retinai.lesion_segmentation.reading import COUNTS, MaskCounting
 from retinai.lesion_segmentation.report import PART
 from retinai.lesions.pixel_metrics import HALF, MASK_NAMES, best_thresholds
 from retinai.modules.stages import Stage, StageContext, TestBest
@@ -31,7 +31,7 @@ class ChooseThresholds(Stage):
         from retinai.prediction.splits import predict_split
         from retinai.prediction.steps import Probabilities
 
-        steps = [Probabilities(), MaskReading(only_drawn=True)]
+        steps = [Probabilities(), MaskCounting()]
         validated = predict_split(context.load_best(), context.datamodule, "val", steps=steps)
         counts = [one for one in validated.columns[COUNTS] if one is not None]
         chosen = best_thresholds(counts)

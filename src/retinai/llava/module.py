@@ -194,12 +194,11 @@ class LlavaGrader(GradingModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the answers of a batch."""
         seen = self.seen(batch)
-        turns = self.asking.turns(batch, self.current_epoch)
+        turns, size = self.asking.turns(batch, self.current_epoch), len(batch["id"])
         rows = [turn.row for turn in turns]
         if len(rows) > len(seen):  # several questions about one photograph: the tower looks once
             seen = (self.network.look(seen) if seen.ndim == 4 else seen)[rows]
         loss = self.network([(t.question, t.answer) for t in turns], seen, self._weights(turns)).mean()
-        size = len(batch["id"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 

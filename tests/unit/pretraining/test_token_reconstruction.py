@@ -10,7 +10,7 @@ import pytest
 import torch
 from module_factory import section
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional
 
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import ConfigError
@@ -84,8 +84,8 @@ def draws(count: int, side: int, grid: int) -> tuple[Tensor, Tensor]:
 def by_hand(module: TokenReconstruction, tokens: Tensor) -> Tensor:
     """Return the reconstruction of tokens, written out."""
     head = module.network.head
-    normed = F.layer_norm(tokens, tokens.shape[-1:], head.norm.weight, head.norm.bias)
-    hidden = F.gelu(normed @ head.mlp[0].weight.T + head.mlp[0].bias)
+    normed = functional.layer_norm(tokens, tokens.shape[-1:], head.norm.weight, head.norm.bias)
+    hidden = functional.gelu(normed @ head.mlp[0].weight.T + head.mlp[0].bias)
     return tokens + head.scale * (hidden @ head.mlp[2].weight.T + head.mlp[2].bias)
 
 

@@ -171,13 +171,11 @@ class Folder(_Own):
     patient_pattern: Text | None = UNSET
 
 
-# What is said once for all sources, with the value that a source has by `_shared`; its own option may say another.
-_OF_ALL: dict[str, Any] = {
-    "batch_size": 32, "num_workers": "auto", "folds": None, "fold": 0, "val_fraction": 0.15, "test_fraction": 0.15,
-    "split_seed": None, "split_file": None, "limit": None, "on_bad_image": "error", "near_duplicates": True,
-    "extra_train": None,
-    "preprocess": {"crop": "fov", "ben_graham": False, "clahe": False, "decoding": "reduced"},
-}  # fmt: skip
+# What is said once for all sources.
+_OF_ALL = (
+    "batch_size", "num_workers", "folds", "fold", "val_fraction", "test_fraction", "split_seed", "split_file", "limit",
+    "on_bad_image", "near_duplicates", "extra_train", "preprocess",
+)  # fmt: skip
 
 
 class Several(Data):
@@ -192,15 +190,15 @@ class Several(Data):
         yield from super().contradictions(values)
         for name, section in (values.get("sources") or {}).items():
             given = section if isinstance(section, Mapping) else {}
-            of_option = _OF_ALL | _own_values(str(name))
-            for key in [key for key in _OF_ALL if given.get(key, of_option[key]) != of_option[key]]:
+            before = _values_of("_shared") | _values_of(str(name))  # as they are where nobody says otherwise
+            for key in [key for key in _OF_ALL if given.get(key, before.get(key)) != before.get(key)]:
                 yield f"data.sources.{name}.{key} is said once for all sources: set data.{key}"
             for field in [field for field in given.get("fields") or {} if given.get(field) is True]:
                 yield f"data.sources.{name}.{field}=true has no meaning: switch fields of the whole, data.{field}"
 
 
-def _own_values(option: str) -> dict[str, Any]:
-    """Return the values that an option of the group `data` itself says, such as the batches of `odir`."""
+def _values_of(option: str) -> dict[str, Any]:
+    """Return the values that the file of an option of the group `data` holds, such as the batches of `odir`."""
     file = conf_dir() / "data" / f"{option}.yaml"
     return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
 

@@ -31,6 +31,7 @@ def run(cfg: DictConfig) -> None:
         cfg: The composed configuration of `conf/evaluate.yaml`, already checked.
     """
     from retinai.prediction.calibration.label_thresholds import labels_from
+    from retinai.prediction.patients import check_pooling
     from retinai.prediction.splits import predict_split
     from retinai.run.checkpoint_data import overlap_notes
     from retinai.run.console import print_notes
@@ -40,6 +41,8 @@ def run(cfg: DictConfig) -> None:
     folder = _check_folder(cfg)
     module, datamodule, notes = _of_prompts(cfg) if cfg.ckpt is None else _of_checkpoint(cfg)
     thresholds = _thresholds(cfg, module)
+    if cfg.level == "patient":
+        check_pooling(str(cfg.pooling), module.task)
     datamodule.split_table(cfg.split)
     notes = [*notes, *overlap_notes(module, datamodule, str(cfg.split)), *_of_weights(module, str(datamodule.name))]
     print_notes([*datamodule.notes, *notes])

@@ -34,6 +34,11 @@ def run(cfg: DictConfig) -> None:
 
     out = check_out(cfg.out)
     module = load_module(cfg.ckpt)
+    if not module.task.has_probabilities:
+        raise UserError(
+            f"{cfg.ckpt} gives {module.task.answer} per photograph, and exported folders hold class probabilities; use "
+            "the checkpoint itself: retinai predict ckpt= images="
+        )
     exporters = exporters_of(module)
     if cfg.format not in exporters:
         raise UserError(

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinai.errors import UserError
 from retinai.log import logger
 from retinai.places import check_folder, check_new, make_unique
 
@@ -38,6 +39,11 @@ def run(cfg: DictConfig) -> None:
     else:
         check_new(check_folder(cfg.run_dir, "run_dir"), "run_dir", _FILES, cfg.overwrite)
     module = load_module(checkpoint)
+    if not module.task.has_probabilities:
+        raise UserError(
+            f"{checkpoint} gives {module.task.answer} per photograph; retinai stress counts changed decisions, "
+            "which are of classes"
+        )
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     table = _chosen(datamodule.split_table(cfg.split), cfg.photographs)

@@ -42,7 +42,7 @@ class TaskRecord(Record):
 
     name: Name
     kind: Name
-    classes: list[ClassName] = Field(min_length=2, max_length=1000)
+    classes: list[ClassName] = Field(min_length=1, max_length=1000)
     referable_from: int | None = None
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -48,6 +48,8 @@ class Distiller(Classifier):
 
     Source: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
+
+    distributions: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli")
 
     def __init__(
         self,

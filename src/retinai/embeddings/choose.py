@@ -70,5 +70,5 @@ def make_request(cfg: DictConfig, preprocessing: Preprocessing) -> Request:
     photographs = Photographs(table["id"].tolist(), table["path"].tolist())
     cache = PreparedCache(cfg.paths.cache, preprocessing)
     task = datamodule.task
-    labels = {name: ", ".join(task.class_names(t)) for name, t in zip(table["id"], table["target"], strict=True)}
+    labels = {name: ", ".join(task.label_names(t)) for name, t in zip(table["id"], table["target"], strict=True)}
     return Request(photographs, preprocessing, cache=cache, data=str(datamodule.name), labels=labels, **options)

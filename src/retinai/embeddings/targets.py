@@ -80,7 +80,11 @@ def _different(known: Mapping[str, Target]) -> dict[str, Target]:
 def _questions(datamodule: FundusDataModule) -> dict[str, Target]:
     labels = [(i, t) for i, t in zip(datamodule.table["id"], datamodule.table["target"], strict=True) if t is not None]
     return {
-        question.name: Target(question.name, question.task, {name: question.answer(target) for name, target in labels})
+        question.name: Target(
+            question.name,
+            question.task if question.task.has_probabilities else None,
+            {name: question.answer(target) for name, target in labels},
+        )
         for question in datamodule.task.questions()
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,8 @@ class LesionGrader(Classifier):
     Raises:
         ConfigError: If a value is out of range, or the encoder has no maps of several sizes.
     """
+
+    distributions: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli")
 
     def __init__(
         self,

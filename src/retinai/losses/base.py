@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retinai.config.build import check_kind
@@ -31,7 +32,7 @@ class Criterion(nn.Module):
         name: Name of the configuration.
 
     Attributes:
-        target_types: What it can learn from, see `Task`: `index`, `ordered`, `labels`.
+        target_types: What it can learn from, see `Task`: `index`, `ordered`, `labels`, `number`.
         trains_classifiers: Whether `loss=` may choose it for a classifier.
         balances_classes: Whether it weighs classes by their counts.
         gives_class_logits: Whether the outputs are class logits, one per class.
@@ -90,12 +91,13 @@ class Criterion(nn.Module):
 
         Args:
             logits: Shape (B, num_outputs).
-            targets: As the task has them in a batch: int64 (B,) for grades, float32 (B, C) of 0 and 1 for labels.
+            targets: As the task has them in a batch: int64 (B,) for grades, float32 (B, C) of 0 and 1 for labels,
+                float32 (B,) for a number.
         """
         raise NotImplementedError
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return class probabilities, shape (B, C); of a categorical task each row sums to 1."""
+        """Return class probabilities, shape (B, C); of a categorical task rows sum to 1, of a number it is that."""
         return class_probabilities(logits.float(), self.task.distribution)
 
     def class_logits(self, logits: Tensor) -> Tensor:
@@ -106,6 +108,16 @@ class Criterion(nn.Module):
         if self.gives_class_logits:
             return logits.float()
         return self.probabilities(logits).float().clamp_min(_LEAST_PROBABILITY).log()
+
+    def take_targets(self, targets: NDArray[Any]) -> None:
+        """Look at the training part's targets before the training (nothing, unless a loss says so).
+
+        Args:
+            targets: Of `Task.target_array`, of all training photographs.
+
+        Raises:
+            DataError: If nothing can be learned from them.
+        """
 
     def fit(self, logits: Tensor, targets: Tensor) -> None:
         """Fit what is fitted on validation (nothing, unless a loss says so)."""

@@ -18,7 +18,7 @@ _TIE = 1e-7
 
 
 @overload
-def decide(probabilities: NDArray[Any], rule: str) -> NDArray[np.int64]: ...
+def decide(probabilities: NDArray[Any], rule: str) -> NDArray[Any]: ...
 @overload
 def decide(probabilities: Tensor, rule: str) -> Tensor: ...
 def decide(probabilities: Any, rule: str) -> Any:
@@ -27,11 +27,12 @@ def decide(probabilities: Any, rule: str) -> Any:
     Args:
         probabilities: Shape (N, C), an array or a tensor.
         rule: `argmax`, the most probable class (of equal ones the first); `median`, the grade at which the cumulative
-            probability reaches one half; or `threshold`, each label with a probability of one half or more.
+            probability reaches one half; `threshold`, each label with a probability of one half or more; or `value`,
+            the number that is given in the place of a probability.
 
     Returns:
-        Classes, int64 (N,), or for `threshold` labels, int64 (N, C), 0 or 1; a tensor, on its device, where a tensor
-        was given.
+        Classes, int64 (N,), for `threshold` labels, int64 (N, C), 0 or 1, for `value` float64 (N,); a tensor, on its
+            device, where a tensor was given.
 
     Raises:
         ValueError: If there is no such rule.
@@ -64,8 +65,9 @@ def lies_above(probabilities: NDArray[Any]) -> NDArray[np.bool_]:
     return up_to[:, :-1] < 0.5 * up_to[:, -1:] - _TIE
 
 
-RULES: dict[str, Callable[[NDArray[Any]], NDArray[np.int64]]] = {
+RULES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "argmax": lambda probabilities: probabilities.argmax(axis=1),
     "median": lambda probabilities: lies_above(probabilities).sum(axis=1),
     "threshold": lambda probabilities: (probabilities >= THRESHOLD).astype(np.int64),
+    "value": lambda probabilities: probabilities[:, 0].astype(np.float64),
 }

@@ -92,3 +92,27 @@ class ValidationMetrics(torch.nn.Module):
         for metric in self.of_decisions.values():
             metric.reset()  # type: ignore[operator]
         self.auroc.reset()
+
+
+class NumberValidation(ValidationMetrics):
+    """The metrics that a task of a number is validated by: `mae` and `rmse`, in the unit of the targets.
+
+    Args:
+        rule: How what a network gives becomes the number, see `decide`.
+    """
+
+    def __init__(self, rule: str) -> None:
+        errors = {"mae": torchmetrics.MeanAbsoluteError(), "rmse": torchmetrics.MeanSquaredError(squared=False)}
+        super().__init__(errors, 1, rule)
+
+    def update(self, probabilities: Tensor, targets: Tensor) -> None:
+        """Add a batch: numbers (B, 1), targets float32 (B,)."""
+        decisions = decide(probabilities, self.decision_rule).to(targets.dtype)
+        for metric in self.of_decisions.values():
+            metric.update(decisions, targets)  # type: ignore[operator]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return every metric as a scalar and forget the samples."""
+        values = {name: metric.compute() for name, metric in self.of_decisions.items()}  # type: ignore[operator]
+        self.reset()
+        return values

@@ -47,6 +47,7 @@ class Classifier(GradingModule):
     """
 
     network_class: ClassVar[type[ImageClassifier]] = ImageClassifier
+    distributions: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli", "number")
 
     def __init__(
         self,
@@ -67,6 +68,9 @@ class Classifier(GradingModule):
         self.test_time_flips = bool(test_time_flips)
         self.consistency: ConsistencySettings = settings_from(consistency or {}, ConsistencySettings)
         self.terms = build_terms(terms)
+        compared = [*self.terms, *([f"consistency={self.consistency.name}"] if self.consistency.on else [])]
+        if compared and not self.task.has_probabilities:
+            raise ConfigError([f"{' and '.join(compared)} is about classes, and task {self.task.name!r} has a number"])
         if self.terms and self.consistency.on:
             raise ConfigError(
                 [f"{' and '.join(self.terms)} and consistency={self.consistency.name} do not go together; choose one"]

@@ -43,6 +43,8 @@ class GradingModule(BaseModule):
     given: ClassVar[tuple[str, ...]] = (*BaseModule.given, "task", "class_counts", "num_samples")
     # Whether photographs become probabilities in one graph of tensors, so that it can run without PyTorch.
     is_tensor_graph: ClassVar[bool] = True
+    # What it can learn to give, see `Task.distribution`.
+    distributions: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli")
 
     def __init__(
         self,
@@ -88,7 +90,18 @@ class GradingModule(BaseModule):
                 f"data={datamodule.name} has no labels, which a model that grades learns from; choose others, or "
                 "model=token_reconstruction phase=pretrain, which needs none"
             )
+        if datamodule.task.distribution not in cls.distributions:
+            raise DataError(
+                f"data={datamodule.name} asks for {datamodule.task.answer} per photograph, which {cls.__name__} cannot "
+                "learn; model=classifier loss=number can"
+            )
         datamodule.check_training()
+
+    def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
+        """Have the criterion look at the training part's targets."""
+        targets = datamodule.split_table("train")["target"].tolist()
+        self.criterion.take_targets(self.task.target_array(targets))
+        return super().prepare_training(datamodule)
 
     # What a run asks of a grader.
 
@@ -110,11 +123,11 @@ class GradingModule(BaseModule):
     @property
     def states_probabilities(self) -> bool:
         """Whether it gives probabilities that a temperature can scale, and not only decisions."""
-        return True
+        return self.task.has_probabilities
 
     def stages(self) -> Sequence[Stage]:
-        """Calibrate the best checkpoint, then test it."""
-        return (Calibrate(), TestBest())
+        """Calibrate the best checkpoint where there are probabilities, then test it."""
+        return (Calibrate(), TestBest()) if self.task.has_probabilities else (TestBest(),)
 
     def describe_learning(self) -> Iterator[tuple[str, str]]:
         """Yield loss, class counts and class weights."""

@@ -22,8 +22,8 @@ def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int =
 
     Returns:
         Metric -> `{"value", "low", "high"}` (None where undefined); `per_class` (class -> metric ->
-        the same, and `support`); `confusion_matrix` (rows true, columns decided; for labels one
-        `[[tn, fp], [fn, tp]]` per class); `n` photographs, `patients`, `resamples`, `seed`,
+        the same, and `support`; empty for a number); `confusion_matrix` (rows true, columns decided; for labels one
+        `[[tn, fp], [fn, tp]]` per class; none for a number); `n` photographs, `patients`, `resamples`, `seed`,
         `decision_rule` and `task`.
 
     Raises:
@@ -38,11 +38,11 @@ def compute_metrics(predictions: Predictions, resamples: int = 1000, seed: int =
     metrics: dict[str, Any] = {name: interval(draws) for name, draws in values.items()}
     metrics["per_class"] = {
         name: {**{key: interval(draws) for key, draws in rates.items()}, "support": support}
-        for (name, rates), support in zip(per_class.items(), _support(predictions), strict=True)
+        for (name, rates), support in zip(per_class.items(), _support(predictions) if per_class else (), strict=True)
     }
     return {
         **metrics,
-        "confusion_matrix": _confusion(predictions),
+        **_confusion(predictions),
         "n": len(predictions),
         "patients": len(set(predictions.patients)),
         "resamples": resamples,
@@ -70,7 +70,7 @@ def _support(predictions: Predictions) -> list[int]:
     return predictions.task.indicator(predictions.labelled).sum(axis=0).tolist()
 
 
-def _confusion(predictions: Predictions) -> Any:
+def _confusion(predictions: Predictions) -> dict[str, Any]:
     parts = predictions.task.decided_parts(predictions.labelled, predictions.decisions)
     matrices = {part.name: part.confusion.tolist() for part in parts}
-    return matrices.get("", matrices)
+    return {"confusion_matrix": matrices.get("", matrices)} if matrices else {}

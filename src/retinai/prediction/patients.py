@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retinai.errors import UserError
 from retinai.prediction.predictions import Predictions
+from retinai.tasks.task import Task
 
 POOLINGS = ("max", "mean", "noisy_or")
 # ODIR's label of a healthy eye: a patient is healthy where every eye is.
@@ -21,6 +24,7 @@ def by_patient(predictions: Predictions, pooling: str) -> Predictions:
     `max`: of several labels the highest probability of any eye (of N, normal, the lowest); of grades the eye whose
     expected grade is highest. `mean`: the mean of the eyes. `noisy_or`: as if eyes were independent, 1 - prod(1 - p) of
     a label (of N the product), and of grades P(worst <= k) = prod P(eye <= k). A patient with one eye keeps its own.
+    Of a number there is `mean` alone, of the targets too.
 
     Args:
         predictions: Of photographs.
@@ -30,6 +34,7 @@ def by_patient(predictions: Predictions, pooling: str) -> Predictions:
         One row per patient, in the order of their first photographs; `ids` are the patients' names, decisions follow
         from the pooled probabilities.
     """
+    check_pooling(pooling, predictions.task)
     order: dict[str, list[int]] = {}
     for row, patient in enumerate(predictions.patients):
         order.setdefault(patient, []).append(row)
@@ -39,7 +44,8 @@ def by_patient(predictions: Predictions, pooling: str) -> Predictions:
     inverted = np.array([several and name in _ALL_EYES for name in predictions.task.classes])
     targets = None
     if predictions.targets is not None:
-        targets = np.array([_worst(predictions.targets[r], inverted) for r in rows])
+        of_person = _worst if predictions.task.has_probabilities else _middle
+        targets = np.array([of_person(predictions.targets[r], inverted) for r in rows])
     return replace(
         predictions,
         ids=list(order),
@@ -52,8 +58,21 @@ def by_patient(predictions: Predictions, pooling: str) -> Predictions:
     )
 
 
+def check_pooling(pooling: str, task: Task) -> None:
+    """Refuse a pooling that means nothing for a task.
+
+    Raises:
+        UserError: Names those that do.
+    """
+    if pooling not in task.poolings:
+        valid = " or ".join(f"pooling={name}" for name in task.poolings)
+        raise UserError(f"pooling={pooling} does not suit task {task.name!r}, that has {task.answer}; use {valid}")
+
+
 def agreement_of_eyes(predictions: Predictions) -> tuple[float | None, int]:
     """Return the share of patients whose two eyes are decided alike, and how many have two; None where none has."""
+    if not predictions.task.has_probabilities:
+        return None, 0  # two numbers are hardly ever equal
     decisions = predictions.decisions
     eyes: dict[str, list[int]] = {}
     for row, patient in enumerate(predictions.patients):
@@ -64,7 +83,11 @@ def agreement_of_eyes(predictions: Predictions) -> tuple[float | None, int]:
     return float(np.mean([bool(np.all(decisions[a] == decisions[b])) for a, b in pairs])), len(pairs)
 
 
-def _worst(targets: NDArray[np.int64], inverted: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _middle(targets: NDArray[Any], _: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.asarray(targets.mean(axis=0))
+
+
+def _worst(targets: NDArray[Any], inverted: NDArray[np.bool_]) -> NDArray[Any]:
     worst = targets.max(axis=0)
     return np.asarray(np.where(inverted, targets.min(axis=0), worst) if targets.ndim == 2 else worst)
 

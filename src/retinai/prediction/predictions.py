@@ -27,8 +27,9 @@ class Predictions:
         ids: N different names of photographs.
         paths: Their N files.
         patients: Whose they are, N; the bootstrap resamples patients. One per photograph where unknown.
-        targets: Grades, shape (N,), int; or labels, shape (N, C), 0 or 1; None where nothing is labelled.
-        probabilities: Shape (N, C), float64, in [0, 1]; rows of a grade task add up to 1.
+        targets: Grades, shape (N,), int; labels, shape (N, C), 0 or 1; or numbers, shape (N,), float64; None where
+            nothing is labelled.
+        probabilities: Shape (N, C), float64, in [0, 1]; rows of a grade task add up to 1. Of a number the number.
         decision_rule: How probabilities become decisions, see `retinai.metrics.decisions.decide`.
         decided: Decisions that were made already, in the form of `decisions`; None decides by the
             probabilities at hand.
@@ -40,17 +41,17 @@ class Predictions:
     ids: list[str]
     paths: list[str]
     patients: list[str]
-    targets: NDArray[np.int64] | None
+    targets: NDArray[Any] | None
     probabilities: NDArray[np.float64]
     decision_rule: str
-    decided: NDArray[np.int64] | None = None
+    decided: NDArray[Any] | None = None
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         probabilities = np.asarray(self.probabilities, dtype=np.float64)
         object.__setattr__(self, "probabilities", probabilities)
         if self.targets is not None:
-            object.__setattr__(self, "targets", np.asarray(self.targets).astype(np.int64))
+            object.__setattr__(self, "targets", np.asarray(self.targets).astype(self.task.target_dtype))
         n, c = len(self.ids), self.task.num_classes
         if probabilities.shape != (n, c):
             raise ValueError(f"probabilities have the shape {probabilities.shape}, expected {(n, c)}")
@@ -74,12 +75,12 @@ class Predictions:
         return len(self.ids)
 
     @property
-    def decisions(self) -> NDArray[np.int64]:
-        """Decided grades, shape (N,), or decided labels, shape (N, C), 0 or 1."""
+    def decisions(self) -> NDArray[Any]:
+        """Decided grades or numbers, shape (N,), or decided labels, shape (N, C), 0 or 1."""
         return decide(self.probabilities, self.decision_rule) if self.decided is None else self.decided
 
     @property
-    def labelled(self) -> NDArray[np.int64]:
+    def labelled(self) -> NDArray[Any]:
         """The targets.
 
         Raises:
@@ -103,8 +104,8 @@ class Predictions:
     def to_frame(self) -> pd.DataFrame:
         """Return the table of `predictions.csv`, one row per photograph.
 
-        Columns: `id`, `path`, `target`, `prediction`, one `p_<class>` per class, `patient`. Grades are
-        numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled. Then
+        Columns: `id`, `path`, `target`, `prediction`, one `p_<class>` per class (of a number none), `patient`. Grades
+        are numbers; labels are class names joined by `|`. Targets are empty where nothing is labelled. Then
         `columns`.
         """
         target = pd.array([pd.NA] * len(self)) if self.targets is None else self.task.csv_labels(self.targets)
@@ -114,7 +115,7 @@ class Predictions:
             "target": target,
             "prediction": self.task.csv_labels(self.decisions),
         }
-        columns |= {f"p_{name}": self.probabilities[:, i] for i, name in enumerate(self.task.classes)}
+        columns |= {name: self.probabilities[:, i] for i, name in enumerate(self.task.probability_columns)}
         more = {name: [_cell(value) for value in values] for name, values in self.columns.items()}
         return pd.DataFrame({**columns, "patient": self.patients, **more})
 
@@ -132,7 +133,7 @@ class Predictions:
         Raises:
             DataError: If a column is missing or a target is not of the task.
         """
-        wanted = ["id", "path", *(f"p_{name}" for name in task.classes)]
+        wanted = ["id", "path", *task.probability_columns]
         if missing := [name for name in wanted if name not in frame]:
             raise DataError(f"a predictions table of {task.name} lacks the columns {', '.join(missing)}")
         return cls(
@@ -141,7 +142,7 @@ class Predictions:
             paths=[str(path) for path in frame["path"]],
             patients=[str(patient) for patient in frame["patient" if "patient" in frame else "id"]],
             targets=_read_labels(frame, task, "target"),
-            probabilities=frame[[f"p_{name}" for name in task.classes]].to_numpy(np.float64),
+            probabilities=frame[list(task.probability_columns)].to_numpy(np.float64),
             decision_rule=decision_rule,
             decided=_read_labels(frame, task, "prediction", empty_is_none=not task.empty_cell_is_a_label),
         )
@@ -195,7 +196,7 @@ def _first_bad(probabilities: NDArray[np.float64]) -> int:
     return int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
 
 
-def _read_labels(frame: pd.DataFrame, task: Task, name: str, empty_is_none: bool = True) -> NDArray[np.int64] | None:
+def _read_labels(frame: pd.DataFrame, task: Task, name: str, empty_is_none: bool = True) -> NDArray[Any] | None:
     """Read a column of labels; None where there is none."""
     if name not in frame:
         return None

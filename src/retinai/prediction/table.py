@@ -42,7 +42,7 @@ def prediction_table(
         thresholds: Of several labels, shape (C,): from which probability on each is given; None: by the rule.
 
     Returns:
-        Columns `id`, `path`, `prediction` (a grade, or label names joined by `|`), `p_<class>` per class,
+        Columns `id`, `path`, `prediction` (a grade, label names joined by `|`, or a number), `p_<class>` per class,
         `set_90` where the calibration has sets of that level (names of the grades that cannot be ruled out, joined by
         `|`), `error` (the reason; then prediction and probabilities are missing). A photograph whose probabilities are
         no finite numbers has no prediction either.
@@ -61,7 +61,7 @@ def prediction_table(
     probabilities = calibrated_probabilities(probabilities, calibration)
     predicted = np.full(len(reasons), None, dtype=object)
     predicted[good] = task.csv_labels(decisions)
-    columns = {f"p_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
+    columns = {name: probabilities[:, i] for i, name in enumerate(task.probability_columns)}
     # Names as objects: Arrow, in which pandas keeps texts, holds none that are not UTF-8.
     ids, paths = (pd.Series(texts, dtype=object) for texts in (photographs.ids, photographs.paths))
     return pd.DataFrame({"id": ids, "path": paths, "prediction": predicted, **columns, **sets, "error": list(reasons)})

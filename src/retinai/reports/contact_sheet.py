@@ -29,14 +29,14 @@ class Mistake:
         id: Its id.
         true: What it is.
         predicted: What the model says.
-        probability: How sure the model is of that, in [0, 1].
+        probability: How sure the model is of that, in [0, 1]; None where it does not say.
         image: Thumbnail, uint8 (S, S, 3); None when the photograph cannot be read any more.
     """
 
     id: str
     true: str
     predicted: str
-    probability: float
+    probability: float | None
     image: NDArray[np.uint8] | None
 
 
@@ -76,10 +76,11 @@ def worst_mistakes(
 
 def _mistake(predictions: Predictions, row: int, probability: float, shown: Preprocessing) -> Mistake:
     true, predicted = (
-        ", ".join(map(readable, predictions.task.class_names(labels[row]))) or "no label"
+        ", ".join(map(readable, predictions.task.label_names(labels[row]))) or "no label"
         for labels in (predictions.labelled, predictions.decisions)
     )
-    return Mistake(predictions.ids[row], true, predicted, probability, _thumbnail(predictions.paths[row], shown))
+    sure = None if np.isnan(probability) else probability
+    return Mistake(predictions.ids[row], true, predicted, sure, _thumbnail(predictions.paths[row], shown))
 
 
 def _thumbnail(path: str, shown: Preprocessing) -> NDArray[np.uint8] | None:
@@ -112,7 +113,8 @@ def contact_sheet(mistakes: list[Mistake], columns: int = 4) -> Figure | None:
             axes.text(0.5, 0.5, "photograph\nnot readable", ha="center", va="center", color=FAINT, fontsize=9)
         else:
             axes.imshow(mistake.image)
-        said = f"said {mistake.predicted} ({100 * mistake.probability:.0f} %)"
+        sure = "" if mistake.probability is None else f" ({100 * mistake.probability:.0f} %)"
+        said = f"said {mistake.predicted}{sure}"
         lines = [_shorten(mistake.id), *textwrap.wrap(f"is {mistake.true}", 27), *textwrap.wrap(said, 27)]
         axes.set_title("\n".join(lines), fontsize=8.5, loc="left")
     return figure

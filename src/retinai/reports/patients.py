@@ -30,7 +30,7 @@ def patients_part(predictions: Predictions, pooling: str, resamples: int = 1000)
 
 
 def _shown(metrics: dict[str, Any]) -> list[str]:
-    wanted = ("odir_final", "macro_f1", "kappa", "auroc", "accuracy")
+    wanted = ("odir_final", "macro_f1", "kappa", "auroc", "accuracy", "mae", "r2")
     return [name for name in wanted if isinstance(metrics.get(name), dict) and metrics[name].get("value") is not None]
 
 

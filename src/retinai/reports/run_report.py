@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.files import read_text, write_csv, write_json, write_text
@@ -16,9 +18,25 @@ from retinai.reports.calibration import calibration_section
 from retinai.reports.contact_sheet import Mistake, contact_sheet, worst_mistakes
 from retinai.reports.html import report_page
 from retinai.reports.learning_curves import learning_curves_figure
+from retinai.reports.number_figures import agreement_figure, scatter_figure
 from retinai.reports.parts import ReportPart
 from retinai.reports.sections import ReportSection
 from retinai.reports.style import save_figure
+
+Draw = Callable[[Predictions, Predictions | None], Figure]
+# Name in `Task.figures`, which is that of the file too -> caption, and what draws the figure of predictions and of the
+# same ones before they were calibrated.
+FIGURES: dict[str, tuple[str, Draw]] = {
+    "confusion_matrix": ("Confusion matrix", lambda now, _: draw.confusion_figure(now)),
+    "roc": ("ROC curves, one class against the rest", lambda now, _: draw.roc_figure(now)),
+    "pr": ("Precision-recall curves, one class against the rest", lambda now, _: draw.precision_recall_figure(now)),
+    "reliability": (
+        "Reliability: is it right as often as it says?",
+        lambda now, before: draw.reliability_figure(now, before=before),
+    ),
+    "agreement": ("Agreement with the truth (Bland-Altman)", lambda now, _: agreement_figure(now)),
+    "scatter": ("Predicted against true", lambda now, _: scatter_figure(now)),
+}
 
 
 def write_evaluation(
@@ -110,17 +128,9 @@ def write_figures(
         Caption and file of each figure that belongs on the report's page, in order. The contact sheet
         is not among them: the page shows the photographs themselves.
     """
-    plan = [
-        ("Confusion matrix", "confusion_matrix", draw.confusion_figure(predictions)),
-        ("ROC curves, one class against the rest", "roc", draw.roc_figure(predictions)),
-        ("Precision-recall curves, one class against the rest", "pr", draw.precision_recall_figure(predictions)),
-        (
-            "Reliability: is it right as often as it says?",
-            "reliability",
-            draw.reliability_figure(predictions, before=before),
-        ),
-    ]
-    curves = learning_curves_figure(metrics_csv, predictions.task.monitor) if metrics_csv else None
+    task = predictions.task
+    plan = [(FIGURES[name][0], name, FIGURES[name][1](predictions, before)) for name in task.figures]
+    curves = learning_curves_figure(metrics_csv, task.monitor, task.mode) if metrics_csv else None
     if curves is not None:
         plan.append(("Learning curves", "learning_curves", curves))
     shown = [(caption, save_figure(figure, folder / f"{name}.png")) for caption, name, figure in plan]

@@ -72,7 +72,7 @@ def print_evaluation(metrics: Mapping[str, Any], task: Task, parts: Iterable[Rep
 
 
 def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -> None:
-    """Print the metrics with their 95 % intervals and the table of classes.
+    """Print the metrics with their 95 % intervals and the table of classes, where there are some.
 
     Args:
         metrics: Content of `metrics.json`.
@@ -88,6 +88,8 @@ def print_metrics(metrics: Mapping[str, Any], task: Task, split: str = "test") -
         if key in metrics and key not in task.report_only:
             table.add_row(label, _number(metrics[key]["value"]), _interval(metrics[key]))
     console.print(table)
+    if not metrics["per_class"]:
+        return
     classes = Table(title="per class", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for header in ("class", "precision", "recall", "F1", "support"):
         classes.add_column(header, justify="left" if header == "class" else "right")

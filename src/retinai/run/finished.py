@@ -103,7 +103,8 @@ def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:
         raise UserError("predictions.csv is not readable: it holds no targets")
     if table["id"].duplicated().any():
         raise UserError("predictions.csv is not readable: an id stands there twice")
-    if not ((predictions.probabilities >= 0) & (predictions.probabilities <= 1)).all():
+    outside = (predictions.probabilities < 0) | (predictions.probabilities > 1)
+    if task.has_probabilities and outside.any():
         raise UserError("predictions.csv is not readable: it holds probabilities that are not from 0 to 1")
     if fault := task.probability_fault(predictions.probabilities):
         raise UserError(f"predictions.csv is not readable: {fault}")

@@ -39,7 +39,7 @@ class CategoricalTask(Task, ABC):
         """Return numbers of classes, shape (N,)."""
         return np.array(values, dtype=np.int64)
 
-    def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    def indicator(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_]:
         """Return a row per photograph in which its class alone is true, shape (N, C)."""
         matrix = np.zeros((len(values), self.num_classes), dtype=bool)
         for row, number in enumerate(values):
@@ -47,7 +47,7 @@ class CategoricalTask(Task, ABC):
                 matrix[row, int(number)] = True
         return matrix
 
-    def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def csv_labels(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         """Return the numbers of the classes as they are."""
         return labels
 
@@ -62,27 +62,25 @@ class CategoricalTask(Task, ABC):
         return numbers.to_numpy(np.int64)
 
     def calibration_error(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64], weights: NDArray[np.float32]
+        self, probabilities: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         """Return the calibration error of the most probable classes."""
         return calibration_error(*self.confidence_and_correctness(probabilities, targets), weights)
 
     def confidence_and_correctness(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]
+        self, probabilities: NDArray[np.float64], targets: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the probability of each photograph's most probable class, and whether that is the true one."""
         return probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
 
-    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
+    def decided_parts(self, targets: NDArray[Any], decisions: NDArray[Any]) -> list[DecidedPart]:
         """Return one part, of all classes."""
         return [DecidedPart("", self.classes, targets, decisions)]
 
-    def mistakes(
-        self, targets: NDArray[np.int64], decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> Mistakes:
+    def mistakes(self, targets: NDArray[Any], decisions: NDArray[Any], probabilities: NDArray[np.float64]) -> Mistakes:
         """Return how many classes each decision is off, and its probability."""
         return grade_mistakes(targets, decisions, probabilities)
 
-    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
         """Return the probability of the true class."""
         return probabilities[np.arange(len(targets)), targets]

@@ -91,8 +91,8 @@ class GradeTask(CategoricalTask):
 
     def metrics(
         self,
-        targets: NDArray[np.int64],
-        decisions: NDArray[np.int64],
+        targets: NDArray[Any],
+        decisions: NDArray[Any],
         probabilities: NDArray[np.float64],
         weights: NDArray[np.float32],
     ) -> dict[str, Any]:

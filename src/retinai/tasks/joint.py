@@ -97,8 +97,8 @@ class JointTask(CategoricalTask):
 
     def metrics(
         self,
-        targets: NDArray[np.int64],
-        decisions: NDArray[np.int64],
+        targets: NDArray[Any],
+        decisions: NDArray[Any],
         probabilities: NDArray[np.float64],
         weights: NDArray[np.float32],
     ) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class JointTask(CategoricalTask):
         }
         return values
 
-    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
+    def decided_parts(self, targets: NDArray[Any], decisions: NDArray[Any]) -> list[DecidedPart]:
         """Return a part for each of the two grades."""
         divided = zip(("first", "second"), self.parts, self.divided(targets), self.divided(decisions), strict=True)
         return [DecidedPart(word, names, true, decided) for word, names, true, decided in divided]

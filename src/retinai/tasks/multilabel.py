@@ -87,7 +87,7 @@ class MultilabelTask(Task):
         """Return labels, shape (N, C), 0 or 1."""
         return np.array(values, dtype=np.int64).reshape(len(values), self.num_classes)
 
-    def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    def indicator(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_]:
         """Return the labels as true and false, shape (N, C)."""
         matrix = np.zeros((len(values), self.num_classes), dtype=bool)
         for row, labels in enumerate(values):
@@ -100,7 +100,7 @@ class MultilabelTask(Task):
         tasks = [BinaryTask(name, (f"not_{name}", name)) for name in self.classes]
         return [Question(task.name, task, partial(_holds, c)) for c, task in enumerate(tasks)]
 
-    def csv_labels(self, labels: NDArray[np.int64]) -> list[str]:
+    def csv_labels(self, labels: NDArray[Any]) -> list[str]:
         """Return the names of each photograph's labels, joined by `|`."""
         names = np.array(self.classes)
         return [_SEPARATOR.join(names[row.astype(bool)]) for row in labels]
@@ -122,8 +122,8 @@ class MultilabelTask(Task):
 
     def metrics(
         self,
-        targets: NDArray[np.int64],
-        decisions: NDArray[np.int64],
+        targets: NDArray[Any],
+        decisions: NDArray[Any],
         probabilities: NDArray[np.float64],
         weights: NDArray[np.float32],
     ) -> dict[str, Any]:
@@ -144,29 +144,27 @@ class MultilabelTask(Task):
         return ValidationMetrics(metrics, c, rule)
 
     def calibration_error(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64], weights: NDArray[np.float32]
+        self, probabilities: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         """Return the mean of the labels' calibration errors."""
         labels = range(self.num_classes)
         return np.mean([calibration_error(probabilities[:, c], targets[:, c] == 1, weights) for c in labels], axis=0)
 
     def confidence_and_correctness(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]
+        self, probabilities: NDArray[np.float64], targets: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the probability of every label of every photograph, and whether it has the label, both (N * C,)."""
         return probabilities.ravel(), targets.ravel() == 1
 
-    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
+    def decided_parts(self, targets: NDArray[Any], decisions: NDArray[Any]) -> list[DecidedPart]:
         """Return a part of no and yes for each label."""
         return [DecidedPart(name, ("no", "yes"), targets[:, c], decisions[:, c]) for c, name in enumerate(self.classes)]
 
-    def mistakes(
-        self, targets: NDArray[np.int64], decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> Mistakes:
+    def mistakes(self, targets: NDArray[Any], decisions: NDArray[Any], probabilities: NDArray[np.float64]) -> Mistakes:
         """Return how far the probabilities of wrong labels are from the truth, and how sure the model was of them."""
         return label_mistakes(targets, decisions, probabilities)
 
-    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
         """Return the lowest of the probabilities that a photograph's labels are as they are."""
         return np.where(targets > 0, probabilities, 1 - probabilities).min(axis=1)
 

@@ -44,16 +44,20 @@ class Task(ABC):
         kind: Name of the kind of task.
         target_types: What its targets are, for losses to say which they learn from: `index` (the number of a class),
             `ordered` (the order of these numbers means something), `pair` (the number of a pair of grades), `labels`
-            (0 or 1 for each class); none where there is nothing to learn.
-        distribution: `categorical` (one class holds, the probabilities of a photograph add up to 1) or `bernoulli`
-            (each class holds or not by itself).
+            (0 or 1 for each class), `number` (a value on a scale); none where there is nothing to learn.
+        distribution: `categorical` (one class holds, the probabilities of a photograph add up to 1), `bernoulli` (each
+            class holds or not by itself), or `number` (no classes: what is given is the number itself).
+        has_probabilities: Whether it gives probabilities, which a temperature can scale.
         batch_dtype: Type of the targets in a batch.
+        target_dtype: Type of the targets in arrays of whole data sets.
         scalings: Decision rule (see `retinai.metrics.decisions`) -> how a temperature scales the probabilities that
             it decides on (see `retinai.prediction.calibration`). The first rule is the default.
         main_metric: The metric that chooses the best epoch.
         mode: `max` where higher values of it are better, else `min`.
         metric_labels: Metric -> its name in tables, in the order in which people ask for them.
         report_only: Metrics that the table on the terminal leaves out.
+        figures: Names of the figures of its report, see `retinai.reports.run_report`.
+        poolings: How predictions of one person's photographs become the person's, see `retinai.prediction.patients`.
         sentences: What a reader of a report should know first.
         answer: What it gives for a photograph, in words.
         counted: What a figure of its probabilities counts: photographs or labels.
@@ -71,12 +75,16 @@ class Task(ABC):
     kind: ClassVar[str]
     target_types: ClassVar[tuple[str, ...]]
     distribution: ClassVar[str]
+    has_probabilities: ClassVar[bool] = True
     batch_dtype: ClassVar[str]
+    target_dtype: ClassVar[str] = "int64"
     scalings: ClassVar[Mapping[str, str]]
     main_metric: ClassVar[str]
     mode: ClassVar[str] = "max"
     metric_labels: ClassVar[Mapping[str, str]]
     report_only: ClassVar[frozenset[str]] = frozenset()
+    figures: ClassVar[tuple[str, ...]] = ("confusion_matrix", "roc", "pr", "reliability")
+    poolings: ClassVar[tuple[str, ...]] = ("max", "mean", "noisy_or")
     sentences: ClassVar[tuple[Sentence, ...]] = ()
     answer: ClassVar[str]
     counted: ClassVar[str] = "photographs"
@@ -113,6 +121,11 @@ class Task(ABC):
     def monitor(self) -> str:
         """Name of the validation metric that chooses the best epoch; `mode` says which direction is better."""
         return f"val/{self.main_metric}"
+
+    @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Columns of a table of predictions that hold what the network gives, C of them."""
+        return tuple(f"p_{name}" for name in self.classes)
 
     @property
     def decision_rules(self) -> tuple[str, ...]:
@@ -160,11 +173,11 @@ class Task(ABC):
         """Return the shape of the targets, and of the decisions, of so many photographs."""
 
     @abstractmethod
-    def target_array(self, values: Sequence[Any]) -> NDArray[np.int64]:
-        """Return the targets of N labelled photographs as an array of `target_shape(N)`."""
+    def target_array(self, values: Sequence[Any]) -> NDArray[Any]:
+        """Return the targets of N labelled photographs as an array of `target_shape(N)` and `target_dtype`."""
 
     @abstractmethod
-    def indicator(self, values: Sequence[Any] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    def indicator(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_]:
         """Return which classes hold for each photograph, shape (N, C); none where a value is None."""
 
     def absent_classes(self, counts: Sequence[int]) -> list[str]:
@@ -183,8 +196,12 @@ class Task(ABC):
         """Return the names of the classes that hold for a photograph; none where it is not labelled."""
         return [name for name, holds in zip(self.classes, self.indicator([value])[0], strict=True) if holds]
 
+    def label_names(self, value: Any) -> list[str]:
+        """Return what a target or decision is called where people read it: by default the names of its classes."""
+        return self.class_names(value)
+
     @abstractmethod
-    def csv_labels(self, labels: NDArray[np.int64]) -> NDArray[Any] | list[str]:
+    def csv_labels(self, labels: NDArray[Any]) -> NDArray[Any] | list[str]:
         """Return targets or decisions of N photographs as a column of a CSV file, N."""
 
     def csv_label(self, value: Any) -> str:
@@ -192,7 +209,7 @@ class Task(ABC):
         return "" if value is None else str(self.csv_labels(self.target_array([value]))[0])
 
     @abstractmethod
-    def read_csv_labels(self, column: pd.Series) -> NDArray[np.int64]:
+    def read_csv_labels(self, column: pd.Series) -> NDArray[Any]:
         """Return a column of `csv_labels` as an array again.
 
         Raises:
@@ -224,15 +241,15 @@ class Task(ABC):
     @abstractmethod
     def metrics(
         self,
-        targets: NDArray[np.int64],
-        decisions: NDArray[np.int64],
+        targets: NDArray[Any],
+        decisions: NDArray[Any],
         probabilities: NDArray[np.float64],
         weights: NDArray[np.float32],
     ) -> dict[str, Any]:
         """Return every metric under each row of weights, shape (R, N).
 
         Returns:
-            Name -> shape (R,); under `per_class` class -> name -> shape (R,).
+            Name -> shape (R,); under `per_class` class -> name -> shape (R,), nothing where there are no classes.
         """
 
     @abstractmethod
@@ -245,28 +262,26 @@ class Task(ABC):
 
     @abstractmethod
     def calibration_error(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64], weights: NDArray[np.float32]
+        self, probabilities: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         """Return the expected calibration error under each row of weights, shape (R,)."""
 
     @abstractmethod
     def confidence_and_correctness(
-        self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]
+        self, probabilities: NDArray[np.float64], targets: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the probabilities that a reliability figure is drawn of, and whether each came true, both (M,)."""
 
     @abstractmethod
-    def decided_parts(self, targets: NDArray[np.int64], decisions: NDArray[np.int64]) -> list[DecidedPart]:
+    def decided_parts(self, targets: NDArray[Any], decisions: NDArray[Any]) -> list[DecidedPart]:
         """Return what confusion matrices are drawn of: one part, or one per label."""
 
     @abstractmethod
-    def mistakes(
-        self, targets: NDArray[np.int64], decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> Mistakes:
+    def mistakes(self, targets: NDArray[Any], decisions: NDArray[Any], probabilities: NDArray[np.float64]) -> Mistakes:
         """Return how wrong each decision is, and how sure the model was of it."""
 
     @abstractmethod
-    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def truth_probability(self, probabilities: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
         """Return the probability that each prediction gives to the truth, shape (N,); of several labels the lowest."""
 
 

@@ -58,8 +58,8 @@ class UnlabelledTask(CategoricalTask):
 
     def metrics(
         self,
-        targets: NDArray[np.int64],
-        decisions: NDArray[np.int64],
+        targets: NDArray[Any],
+        decisions: NDArray[Any],
         probabilities: NDArray[np.float64],
         weights: NDArray[np.float32],
     ) -> dict[str, Any]:

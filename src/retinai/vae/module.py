@@ -77,6 +77,14 @@ class PhotographVae(BaseModule):
 
     # What goes in.
 
+    @classmethod
+    def check_data(cls, datamodule: FundusDataModule) -> None:
+        """Refuse targets that are no classes: photographs are drawn of a class."""
+        if not datamodule.task.has_probabilities:
+            raise DataError(
+                f"data={datamodule.name} asks for {datamodule.task.answer} per photograph; a VAE learns classes"
+            )
+
     def prepare_training(self, datamodule: FundusDataModule) -> list[str]:
         """Note what it will have seen, so that nobody tests on it what its photographs helped to train.
 

@@ -15,6 +15,7 @@ from retinai.errors import ConfigError, DataError, UserError
 from retinai.tasks.binary import BinaryTask
 from retinai.tasks.grade import GradeTask
 from retinai.tasks.multilabel import MultilabelTask
+from retinai.tasks.number import NumberTask
 
 ROWS = {
     "photo": [f"p{i // 2}_{'left' if i % 2 else 'right'}" for i in range(24)],
@@ -24,6 +25,7 @@ ROWS = {
     "age": [str(50 + i // 2) for i in range(24)],
 }
 COLUMNS = {"id": "photo", "target": "outcome", "patient": "person", "eye": "side"}
+NUMBER: dict[str, Any] = {"kind": "number", "columns": COLUMNS | {"target": "age"}}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,17 @@ def test_paths_splits_labels_and_parquet(tmp_path: Path, photos: Path) -> None:
     assert table["split"].value_counts().to_dict() == {"train": 11, "val": 6, "test": 5, "predict": 1, "": 1}
 
 
+def test_numbers_are_a_task_of_their_own(tmp_path: Path, photos: Path) -> None:
+    ages = [f"{50 + i / 2}" if i else "" for i in range(24)]
+    found = source(tmp_path, photos, ROWS | {"age": ages, "born": [f"{1980 - i}" for i in range(24)]}, **NUMBER)
+    table = found.read_table()
+    assert found.task == NumberTask("table", ("age",)) and table["target"][3] == 51.5
+    assert table["split"][0] == "predict" and table["target"][0] is None
+    assert ["column born tells" in note and "rank correlation" in note for note in found.notes] == [True]
+    with pytest.raises(ConfigError, match=r"data\.kind=number is for data=table"):
+        FolderSource(root=str(photos), kind="number")
+
+
 def test_a_column_that_tells_the_outcome_is_noted(tmp_path: Path, photos: Path) -> None:
     leaking = {"score": [f"{0.9 if v == 'yes' else 0.1}{i}" for i, v in enumerate(ROWS["outcome"])]}
     found = source(tmp_path, photos, ROWS | leaking)
@@ -128,6 +141,14 @@ def test_a_column_that_tells_the_outcome_is_noted(tmp_path: Path, photos: Path) 
         ({"outcome": ["a" * 101, "c"] * 12}, {}, "names that no class can have"),
         ({"outcome": ["a\nb", "c"] * 12}, {}, "names that no class can have"),
         ({}, {"kind": "ordinal"}, "valid: auto, binary, grade"),
+        ({"age": ["51", "old", "60"] * 8}, NUMBER, "holds old among the numbers of data.kind=number"),
+        ({"age": ["51.5", "NaN", "inf"] * 8}, NUMBER, "holds NaN, inf among the numbers"),
+        ({"age": ["51"] * 24}, NUMBER, "one value only, 51"),
+        ({"age": ["51.50", "51.5"] * 12}, NUMBER, "one value only"),
+        ({"age": [""] * 24}, NUMBER, "holds no values"),
+        ({}, NUMBER | {"classes": ["a", "b"], "prevalence": 0.1}, "data.kind=number has no classes"),
+        ({}, {"kind": "number", "columns": COLUMNS | {"target": ["age", "photo"]}}, "learns one column"),
+        ({}, {"columns": COLUMNS | {"target": "age"}}, "data.kind=number learns values on a scale"),
     ],
 )
 def test_tables_that_cannot_be_used(

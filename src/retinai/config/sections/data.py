@@ -160,6 +160,7 @@ class Table(_Own):
     """`data=table`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.table.TableDataModule",)
+    kind: Literal["auto", "binary", "grade", "number", "none"] = UNSET
     file: Path | None = UNSET
     columns: Columns = UNSET
 

@@ -89,6 +89,13 @@ class Regression(Loss):
     fit_on_validation: bool = UNSET
 
 
+class Number(Loss):
+    """`loss=number`."""
+
+    builds: ClassVar[tuple[str, ...]] = ("retinai.losses.number.NumberRegression",)
+    loss: Literal["smooth_l1", "mse", "l1"] = UNSET
+
+
 MODELS: tuple[type[Section], ...] = (
-    Loss, Answer, Smoothed, Joint, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression,
+    Loss, Answer, Smoothed, Joint, Asymmetric, Focal, ClassBalanced, EffectiveNumber, Regression, Number,
 )  # fmt: skip

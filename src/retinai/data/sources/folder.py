@@ -66,6 +66,8 @@ class FolderSource(Source):
         self.label_file = str(self.root)
         settings = LabelSettings(kind, classes, referable_from, prevalence)
         self._labelled = settings.labelled
+        if settings.kind == "number":
+            raise ConfigError(["data.kind=number is for data=table: folders are classes"])
         if not settings.labelled:
             self.task: Task = UNLABELLED
             return

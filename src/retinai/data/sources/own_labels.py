@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,10 @@ from retinai.data.sources.label_table import few
 from retinai.errors import ConfigError, DataError
 from retinai.tasks.binary import BinaryTask
 from retinai.tasks.grade import GradeTask
+from retinai.tasks.number import NumberTask
 from retinai.tasks.task import Task
 
-KINDS = ("auto", "binary", "grade", "none")
+KINDS = ("auto", "binary", "grade", "number", "none")
 # Words that mean yes where a column holds two.
 _YES = ("1", "yes", "y", "true", "t", "positive", "present", "abnormal", "sick", "case")
 _MOST_GRADES = 50
@@ -24,8 +26,8 @@ class LabelSettings:
     """How the labels of somebody's own data are read.
 
     Args:
-        kind: `binary` (yes or no), `grade` (classes in an order), `auto`: binary where there are two values, or `none`:
-            photographs without labels.
+        kind: `binary` (yes or no), `grade` (classes in an order), `auto`: binary where there are two values and grades
+            where there are more, `number` (a value on a scale), or `none`: photographs without labels.
         classes: The values in their order: of two the second is yes, of grades the last is the worst. None: numbers
             by size, of two words the one that means yes, other words by the alphabet.
         referable_from: Of grades, the lowest that is referred.
@@ -53,6 +55,8 @@ class LabelSettings:
         said = [f"data.{key}=" for key, value in given.items() if value is not None]
         if not self.labelled and said:
             problems.append(f"data.kind=none means that there are no labels, so {', '.join(said)} has no meaning")
+        if self.kind == "number" and said:
+            problems.append(f"data.kind=number has no classes, so {', '.join(said)} has no meaning")
         if problems:
             raise ConfigError(problems)
 
@@ -92,6 +96,31 @@ def own_task(name: str, values: Sequence[str], settings: LabelSettings, where: s
     return GradeTask(name, tuple(names), referable_from=settings.referable_from), target
 
 
+def number_task(name: str, column: str, values: Sequence[str], where: str) -> tuple[Task, Mapping[str, float]]:
+    """Return the task of a column of numbers, and the target of each value.
+
+    Args:
+        name: Name of the data set.
+        column: Name of the column, which is what the number is called.
+        values: The different values, as texts.
+        where: File and column, for messages.
+
+    Raises:
+        DataError: If some are no finite numbers, or all are the same.
+    """
+    different = sorted(set(values))
+    wrong = [value for value in different if not _is_finite(value)]
+    if wrong:
+        raise DataError(
+            f"{where} holds {few(wrong)} among the numbers of data.kind=number; mend them, or leave these cells empty"
+        )
+    if len({float(value) for value in different}) < 2:
+        what = f"one value only, {different[0]}" if different else "no values"
+        raise DataError(f"{where} holds {what}; a number can be learned where there are two at least")
+    check_class_names([column], where)
+    return NumberTask(name, (column,)), {value: float(value) for value in different}
+
+
 def check_class_names(names: Sequence[str], where: str) -> None:
     """Refuse names of classes that a checkpoint or a table could not hold."""
     wrong = [name for name in names if not CLASS_NAME.fullmatch(name) or not is_utf8(name)]
@@ -120,7 +149,8 @@ def _ordered(values: list[str], settings: LabelSettings, where: str) -> list[str
     if not numbers:
         if len(values) > 2 and all(_is_number(value) for value in values):
             raise DataError(
-                f"{where} holds numbers that are no grades ({few(values)}); grades are whole numbers from 0"
+                f"{where} holds numbers that are no grades ({few(values)}); grades are whole numbers from 0, and "
+                "data.kind=number learns values on a scale"
             )
         yes = [value for value in values if value.lower() in _YES]
         return values if len(values) != 2 or len(yes) != 1 else [next(v for v in values if v != yes[0]), yes[0]]
@@ -128,7 +158,10 @@ def _ordered(values: list[str], settings: LabelSettings, where: str) -> list[str
         return sorted(numbers, key=int)
     highest = max(map(int, numbers))
     if highest >= _MOST_GRADES:
-        raise DataError(f"{where} holds the grade {highest}; grades count from 0, with at most {_MOST_GRADES}")
+        raise DataError(
+            f"{where} holds the grade {highest}; grades count from 0, with at most {_MOST_GRADES}; "
+            "data.kind=number learns values on a scale"
+        )
     return [str(grade) for grade in range(highest + 1)]
 
 
@@ -138,3 +171,7 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_finite(text: str) -> bool:
+    return _is_number(text) and math.isfinite(float(text))

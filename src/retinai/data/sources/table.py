@@ -16,7 +16,7 @@ import pandas as pd
 from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_files import read_labels
 from retinai.data.sources.label_table import as_targets, few
-from retinai.data.sources.own_labels import LabelSettings, check_class_names, own_task
+from retinai.data.sources.own_labels import LabelSettings, check_class_names, number_task, own_task
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError, UserError
 from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular
@@ -24,6 +24,7 @@ from retinai.metrics.ranking import ranking_areas
 from retinai.tasks.binary import BinaryTask
 from retinai.tasks.known import UNLABELLED
 from retinai.tasks.multilabel import MultilabelTask
+from retinai.tasks.number import NumberTask
 from retinai.tasks.task import Task
 
 NAMES = ("id", "path", "target", "patient", "eye", "split")
@@ -80,15 +81,16 @@ class TableSource(Source):
         cells = [self._cells(column) for column in self._targets]
         if not self._settings.labelled:
             self.task: Task = UNLABELLED
+        elif self._several and self._settings.kind == "number":
+            raise ConfigError(["data.kind=number learns one column; name one with data.columns.target="])
         elif self._several:
             check_class_names(self._targets, f"{self.file}: data.columns.target")
             self.task = MultilabelTask(name, tuple(self._targets))
-            self._target_of = {"0": 0, "1": 1}
+            self._target_of: dict[str, Any] = {"0": 0, "1": 1}
             self._check_labels(cells)
         else:
             values = [value for value in cells[0] if value != ""]
-            self._check_alike(values)
-            self.task, found = own_task(name, values, self._settings, f"{self.file}: column {self._targets[0]}")
+            self.task, found = self._task_of(values)
             self._target_of = dict(found)
 
     @cached_property
@@ -114,6 +116,15 @@ class TableSource(Source):
 
     def _cells(self, column: str) -> list[str]:
         return [_plain(cell) for cell in self._table[column]]
+
+    def _task_of(self, values: list[str]) -> tuple[Task, Mapping[str, Any]]:
+        """Return the task that the values of the target column make, and the target of each."""
+        column = self._targets[0]
+        where = f"{self.file}: column {column}"
+        if self._settings.kind == "number":
+            return number_task(self.name, column, values, where)
+        self._check_alike(values)
+        return own_task(self.name, values, self._settings, where)
 
     def _check_alike(self, values: list[str]) -> None:
         """Refuse a column that names the photographs instead of their classes."""
@@ -216,17 +227,21 @@ class TableSource(Source):
             )
 
     def _tell_leaks(self, targets: list[Any]) -> None:
-        """Note each column that tells a yes-or-no target by itself: it may hold the outcome."""
-        if not isinstance(self.task, BinaryTask):
+        """Note each column that tells a yes-or-no target, or a number, by itself: it may hold the outcome."""
+        if isinstance(self.task, BinaryTask):
+            tells, how = _separates, "AUROC 1.0"
+        elif isinstance(self.task, NumberTask):
+            tells, how = _ranks, "rank correlation 1.0"
+        else:
             return
         own = {self._column("patient"), *self._targets}
         for column in self.columns():
             texts = [_plain(cell) for cell in self._table[column]]
             known = [(text, t) for text, t in zip(texts, targets, strict=True) if text and t is not None]
-            if column not in own and len(known) > 10 and _separates(known):
+            if column not in own and len(known) > 10 and tells(known):
                 self.notes.append(
-                    f"column {column} tells the target of every photograph by itself (AUROC 1.0): it may be the "
-                    "outcome under another name"
+                    f"column {column} tells the target of every photograph by itself ({how}): it may be the outcome "
+                    "under another name"
                 )
 
 
@@ -249,6 +264,18 @@ def _separates(known: list[tuple[str, int]]) -> bool:
             return False
     area = float(ranking_areas(scores, targets == 1, np.ones((1, len(targets)), dtype=np.float32))[0][0])
     return area in (0.0, 1.0)
+
+
+def _ranks(known: list[tuple[str, float]]) -> bool:
+    """Whether numbers are in the order of the targets, or in the opposite one."""
+    try:
+        scores = pd.Series([float(text) for text, _ in known])
+    except ValueError:
+        return False
+    targets = pd.Series([target for _, target in known])
+    if scores.nunique() < 2 or targets.nunique() < 2:
+        return False
+    return bool(abs(scores.rank().corr(targets.rank())) > 1 - 1e-9)
 
 
 def _plain(cell: Any) -> str:

@@ -116,14 +116,16 @@ def test_loose_files_get_a_number_each(run: Path, synthetic_aptos: Path, tmp_pat
         ("explain", ["run_dir={out}"], "draws maps of classes"),
         ("stress", ["run_dir={out}"], "counts changed decisions"),
         ("benchmark", ["run_dir={out}"], "measures grades and labels"),
-        ("predict", ["out={out}", "images=.", "format=kaggle"], "gives a photograph a number"),
+        ("predict", ["out={out}", "images={figures}", "format=kaggle"], "gives a photograph a number"),
     ],
 )
 def test_what_is_about_classes_refuses_it(
     run: Path, name: str, words: list[str], told: str, tmp_path: Path, places: list[str], command: Command,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    given = [word.format(out=tmp_path / "out") for word in words] + (places if name != "predict" else [])
+    given = [word.format(out=tmp_path / "out", figures=run / "figures") for word in words] + (
+        places if name != "predict" else []
+    )
     assert command(name, f"ckpt={run / 'checkpoints' / 'best.ckpt'}", *given) == 2
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
 

@@ -68,7 +68,7 @@ def report_page(
         config: The run's configuration as YAML.
         sections: More sections, below the figures.
     """
-    first = next(iter(metrics["per_class"].values()), {})
+    first: Mapping[str, Any] = next(iter(metrics["per_class"].values()), {})
     columns = {key: label for key, label in _CLASS_COLUMNS.items() if key in first}
     return render(
         "report.html.j2",

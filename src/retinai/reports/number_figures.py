@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -10,7 +12,7 @@ from retinai.prediction.predictions import Predictions
 from retinai.reports.figures import readable
 from retinai.reports.style import COLOURS, FAINT, new_figure
 
-_DOTS = {"s": 16, "alpha": 0.6, "linewidths": 0}
+_DOTS: dict[str, Any] = {"s": 16, "alpha": 0.6, "linewidths": 0}
 
 
 def agreement_figure(predictions: Predictions) -> Figure:
@@ -29,7 +31,7 @@ def agreement_figure(predictions: Predictions) -> Figure:
     for key, name in (("bias", "bias"), ("agreement_low", "95 % limits"), ("agreement_high", "")):
         value = float(found[key][0])
         if np.isfinite(value):
-            style = {"linestyle": "-" if key == "bias" else "--", "color": COLOURS[1], "linewidth": 1.2}
+            style: dict[str, Any] = {"linestyle": "-" if key == "bias" else "--", "color": COLOURS[1], "linewidth": 1.2}
             axes.axhline(value, label=name or None, **style)
             axes.annotate(
                 f"{value:.3g}", (1.0, value), xycoords=("axes fraction", "data"), xytext=(-3, 3),

@@ -150,7 +150,6 @@ class Columns(Section):
 
 
 class _Own(Data):
-    kind: Literal["auto", "binary", "grade", "none"] = UNSET
     classes: _Classes | None = UNSET
     referable_from: Annotated[int, Field(ge=1, le=49)] | None = UNSET
     prevalence: OpenShare | None = UNSET
@@ -169,6 +168,7 @@ class Folder(_Own):
     """`data=folder`."""
 
     builds: ClassVar[tuple[str, ...]] = ("retinai.data.sources.folder.FolderDataModule",)
+    kind: Literal["auto", "binary", "grade", "none"] = UNSET
     patient_pattern: Text | None = UNSET
 
 

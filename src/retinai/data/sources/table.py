@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -228,6 +228,7 @@ class TableSource(Source):
 
     def _tell_leaks(self, targets: list[Any]) -> None:
         """Note each column that tells a yes-or-no target, or a number, by itself: it may hold the outcome."""
+        tells: Callable[[list[tuple[str, Any]]], bool]
         if isinstance(self.task, BinaryTask):
             tells, how = _separates, "AUROC 1.0"
         elif isinstance(self.task, NumberTask):

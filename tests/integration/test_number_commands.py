@@ -116,7 +116,7 @@ def test_loose_files_get_a_number_each(run: Path, synthetic_aptos: Path, tmp_pat
         ("explain", ["run_dir={out}"], "draws maps of classes"),
         ("stress", ["run_dir={out}"], "counts changed decisions"),
         ("benchmark", ["run_dir={out}"], "measures grades and labels"),
-        ("predict", ["out={out}", "images={figures}", "format=kaggle"], "gives a photograph a number"),
+        ("predict", ["out={out}.csv", "images={figures}", "format=kaggle"], "gives a photograph a number"),
     ],
 )
 def test_what_is_about_classes_refuses_it(

@@ -61,8 +61,13 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
         # Another file may have come to its place since: opening never waits for a pipe, and it is looked at again.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as stream:
-            _check_regular(os.fstat(handle), max_bytes)
-            data = stream.read(max_bytes + 1)
+            state = os.fstat(handle)
+            _check_regular(state, max_bytes)
+            # Python takes memory for as much as is asked for and gives back what is left over: with max_bytes that
+            # takes longer than reading a photograph.
+            data = stream.read(state.st_size + 1)
+            if len(data) > state.st_size:
+                data += stream.read(max_bytes + 1 - len(data))
     except FileNotFoundError:
         raise UnreadableError("no such file") from None
     except OSError as error:

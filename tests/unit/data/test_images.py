@@ -141,6 +141,19 @@ def test_bad_files_have_one_clear_reason_and_the_terminal_stays_quiet(tmp_path, 
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("row", [0, 1, 16])
+@pytest.mark.parametrize(("lit", "black"), [(59, True), (60, False), (121, False)])  # a thousandth of 200 x 300 are 60
+def test_a_photograph_is_black_where_less_than_a_thousandth_is_lit(tmp_path, row, lit, black):
+    pixels = np.full((200, 300, 3), 15, np.uint8)
+    pixels[row, :lit, 1] = 16
+    Image.fromarray(pixels).save(tmp_path / "dark.png")
+    if black:
+        with pytest.raises(BadImageError, match="all black"):
+            read_photograph(tmp_path / "dark.png")
+    else:
+        assert np.array_equal(read_photograph(tmp_path / "dark.png"), pixels)
+
+
 def test_a_bomb_takes_no_memory(tmp_path):
     resource = pytest.importorskip("resource")
     (tmp_path / "bomb.png").write_bytes(bomb())

@@ -113,9 +113,11 @@ def _largest_hull(lit: np.ndarray) -> np.ndarray | None:
     count, labels = cv2.connectedComponents(opened, connectivity=4, ltype=cv2.CV_16U)
     if count < 2:
         return None
-    areas = np.bincount(labels.ravel(), minlength=count)
-    largest = 1 + int(np.argmax(areas[1:]))
-    if areas[largest] < _LEAST_AREA * lit.size:
+    region = opened
+    if count > 2:
+        largest = 1 + int(np.argmax(np.bincount(labels.ravel(), minlength=count)[1:]))
+        region = (labels == largest).astype(np.uint8)
+    if cv2.countNonZero(region) < _LEAST_AREA * lit.size:
         return None
-    contours, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return cv2.convexHull(np.concatenate(contours))[:, 0]

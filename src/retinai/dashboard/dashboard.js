@@ -114,6 +114,9 @@ function parallel(runs, metric) {
   });
   const scores = measured.map((run) => value(run, metric));
   dimensions.push({ label: D.labels[metric] || metric, values: scores });
+  // Characters between two axes; the margins hold half of the outer labels.
+  const room = Math.max(8, Math.floor(($("parallel").clientWidth - 170) / Math.max(1, dimensions.length - 1) / 6.5));
+  for (const one of dimensions) if (one.label.length > room) one.label = short(one.label === D.labels[metric] ? metric : one.label.split(".").pop(), room);
   const canvas = document.createElement("canvas");
   if (!(canvas.getContext("webgl") || canvas.getContext("experimental-webgl"))) {
     $("parallel").textContent = "This panel needs WebGL, which this browser does not offer; the table below holds the same values.";
@@ -121,7 +124,7 @@ function parallel(runs, metric) {
   }
   draw("parallel", [{ type: "parcoords", dimensions, line: { color: scores, colorscale: "Viridis", reversescale: lower.has(metric) },
     labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 }, rangefont: { color: css("--soft"), size: 9 } }],
-    { height: 340, margin: { l: 90, r: 60, t: 45, b: 25 } });
+    { height: 340, margin: { l: 90, r: 80, t: 45, b: 25 } });
 }
 
 function classes(runs, metric) {

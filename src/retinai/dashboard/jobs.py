@@ -32,25 +32,28 @@ def jobs_without_run(place: Path, problems: list[str]) -> dict[Path, dict[str, A
             continue
         states = job_states(file.parent, sweep, ask_queue(sweep))
         # What all jobs share is known from any that has a run.
-        choices: Mapping[str, Any] = next(
-            (state.record["choices"] for state in states if state.record.get("choices")), {}
+        known: Mapping[str, Any] = next(
+            (state.record for state in states if isinstance(state.record.get("choices"), Mapping)), {}
         )
         for state in states:
             folder = file.parent / state.job.folder
             if not (folder / RECORD).exists():
-                found[folder.resolve()] = _record(folder, state, choices)
+                found[folder.resolve()] = _record(folder, state, known)
     return found
 
 
-def _record(folder: Path, state: JobState, choices: Mapping[str, Any]) -> dict[str, Any]:
+def _record(folder: Path, state: JobState, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a job without a run, given that of another job of its sweep."""
     words = dict(word.lstrip("+").split("=", 1) for word in state.job.overrides if "=" in word)
-    repetition = {name: int(words[key]) for key, name in _REPETITION.items() if words.get(key, "").isdecimal()}
+    own = {name: int(words[key]) for key, name in _REPETITION.items() if words.get(key, "").isdecimal()}
+    shared = {name: known.get(name) for key, name in _REPETITION.items() if key not in words}
     return {
         "folder": str(folder),
         "status": state.status,
         "reason": state.reason,
         "started": str(state.told.get("changed") or ""),
         "words": state.job.overrides,
-        "choices": {group: words.get(group, option) for group, option in choices.items()},
-        **repetition,
+        "choices": {group: words.get(group, option) for group, option in known.get("choices", {}).items()},
+        **shared,
+        **own,
     }

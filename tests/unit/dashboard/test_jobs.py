@@ -28,6 +28,14 @@ def test_failed_and_waiting_jobs_have_their_row(tmp_path: Path) -> None:
     assert found["2"]["link"] == ""
 
 
+def test_a_seed_that_all_jobs_share_is_that_of_a_job_without_a_run(tmp_path: Path) -> None:
+    jobs = [SweepJob(number=n, folder=str(n), overrides=[f"loss={loss}"]) for n, loss in enumerate(("focal", "corn"))]
+    write_run(tmp_path / "0", qwk=0.5, words=("loss=focal",), seed=3)
+    write_sweep(tmp_path, SweepRecord(name="sweep", created="2026-01-31T12:00:00+00:00", words=[], jobs=jobs))
+    note_state(tmp_path, 1, status="failed", reason="the disk is full")
+    assert collect([tmp_path], tmp_path / "page").varying == ["loss"]
+
+
 def test_a_damaged_record_of_a_sweep_is_told(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     (tmp_path / "sweep.json").write_text("{}")

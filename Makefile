@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Two files of tests at a time, the long ones (tests/integration) first; a file keeps its fixtures to itself.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding clean
+.PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding benchmark-many clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
@@ -33,6 +33,10 @@ benchmark-student: .venv/.installed-dev
 # Native JPEGs from the file to the grade, into docs/speed.md: make benchmark-decoding NATIVE=FOLDER
 benchmark-decoding: .venv/.installed-dev
 	$(BIN)/python benchmarks/decoding.py "native=$(NATIVE)" docs=true
+
+# Many small photographs on Ray beside the plain command, into docs/many_photographs.md
+benchmark-many: .venv/.installed-dev
+	$(BIN)/python benchmarks/many_photographs.py docs=true
 
 benchmark-llava: .venv/.installed-dev
 	$(BIN)/python benchmarks/llava.py

@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Two files of tests at a time, the long ones (tests/integration) first; a file keeps its fixtures to itself.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Three files of tests at a time: on two cores, some wait for SLURM, a browser or a disk. A file keeps its fixtures.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding benchmark-many clean
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
 from small_network import SMALL_NETWORK
+from xdist.scheduler import LoadFileScheduling
 
 from retinai import log
 
@@ -20,7 +23,7 @@ _ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": "1",  # networks are tiny, and the files of tests run side by side
     "OMP_WAIT_POLICY": "passive",
 }
 # The user's own settings must not decide a test.
@@ -37,7 +40,9 @@ os.environ.update(_ENVIRONMENT)
 _FAST = ("config", "unit/data", "unit/lesions", "unit/losses", "unit/metrics", "unit/prediction", "unit/reports",
          "unit/run", "unit/tasks", "unit/topology")  # fmt: skip
 _SLOW_FILES = ("test_run_report.py", "test_topology_branch.py", "test_topology_module.py", "test_compose_and_checks.py",
-               "test_file_index.py", "test_parallel_signals.py", "test_decoding.py", "test_odir.py")  # fmt: skip
+               "test_file_index.py", "test_parallel_signals.py", "test_decoding.py", "test_odir.py", "test_choices.py",
+               "test_swept_options.py", "test_encoding.py", "test_idrid.py", "test_idrid_labels.py", "test_joint.py",
+               "test_graded_sets.py", "test_fsdp.py")  # fmt: skip
 _SLOW_FIXTURES = {"run_cli", "idrid_root", "idrid_cache"}
 
 
@@ -64,16 +69,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.fast)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give a process whole files of tests, and one process all that need SLURM, which only one can hold at a time."""
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "slurm" if Path(file).name.startswith("test_slurm_") else file
+
+    return ByFile(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_composition() -> Iterator[None]:
+    """Let Hydra compose a command once: it does so before, too, to read `hydra.mode`, which no test sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep tests offline, without a display, on two threads, and apart from the user's settings."""
+    """Keep tests offline, without a display, on one thread, and apart from the user's settings."""
     for key, value in _ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     for key in _UNSET:
         monkeypatch.delenv(key, raising=False)
     log.set_up()  # as the command line does
     if "torch" in sys.modules:  # a test that does not need torch does not pay for its import
-        sys.modules["torch"].set_num_threads(2)
+        sys.modules["torch"].set_num_threads(1)
     yield
     os.environ.pop("WANDB_DATA_DIR", None)  # a run sets it for its own folder
 

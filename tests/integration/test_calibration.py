@@ -27,7 +27,7 @@ Command = Callable[..., int]
 _KILLED_RUN = """
 import os, pathlib, signal
 import torch
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 import retinai.modules.checkpoint as checkpoint
 store = checkpoint.store_calibration
 def killed(*args):

@@ -27,7 +27,7 @@ def killed(self, batch, batch_idx):
 LlavaGrader.training_step = killed
 
 import torch
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 from retinai.cli import main
 main()
 """

@@ -45,7 +45,7 @@ else:
     setattr(Classifier, name, killed)
 
 import torch
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 from retinai.cli import main
 main()
 """

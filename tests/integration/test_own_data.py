@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 from small_network import SMALL_NETWORK
 
 Command = Callable[..., int]
@@ -48,8 +49,15 @@ def test_a_binary_outcome_with_several_photographs_per_person(
     person = dict(zip(labels["id_code"], table["subject"], strict=True))
     assert split.assign(person=split["id"].map(person)).groupby("person")["split"].nunique().max() == 1
     words = [f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"run_dir={tmp_path / 'again'}", "num_workers=0", *places]
-    assert command("evaluate", *words) == 0
-    assert json.loads((tmp_path / "again" / "metrics.json").read_text())["auroc"] == metrics["auroc"]
+    assert command("evaluate", *words, "level=patient", "pooling=noisy_or") == 0
+    again = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert again["auroc"] == metrics["auroc"]
+    # By persons too: one has the event where any photograph shows it, and 1 - prod(1 - p).
+    by_person = pd.read_csv(run / "predictions.csv").assign(person=lambda rows: rows["id"].map(person))
+    pooled = by_person.groupby("person").agg(event=("target", "max"), p=("p_yes", lambda p: 1 - (1 - p).prod()))
+    found = again["per_patient"]
+    assert (found["n"], found["pooling"]) == (len(pooled), "noisy_or")
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(pooled["event"], pooled["p"]))
     # Embeddings and probes of the same table: its other columns are targets too.
     embedded = [
         *data,
@@ -62,6 +70,7 @@ def test_a_binary_outcome_with_several_photographs_per_person(
     probe = [*data, f"embeddings={tmp_path / 'e.npz'}", "target=age", f"run_dir={tmp_path / 'probe'}", *places]
     assert command("probe", *probe) == 0
     assert {"mae", "r2", "agreement_low"} <= set(json.loads((tmp_path / "probe" / "metrics.json").read_text()))
+    assert "Bland-Altman" in (tmp_path / "probe" / "report.html").read_text()
 
 
 def test_folders_of_classes(labels: pd.DataFrame, synthetic_aptos: Path, tmp_path: Path, command: Command) -> None:

@@ -18,10 +18,9 @@ from retinai.embeddings.few_shots import draw_patients
 from retinai.embeddings.files import Embeddings
 from retinai.embeddings.parts import Part
 from retinai.embeddings.targets import Target
-from retinai.metrics.bootstrap import bootstrap_weights, interval
-from retinai.metrics.number import number_metrics
 from retinai.prediction.metrics import compute_metrics, measure
 from retinai.prediction.predictions import Predictions
+from retinai.tasks.number import NumberTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,33 +62,23 @@ class Outcome:
     few_shots: list[dict[str, Any]] = field(default_factory=list)
 
     def predictions(self) -> Predictions:
-        """Return the class probabilities as predictions of the test part."""
-        task, test = self.job.target.task, self.job.test
-        assert task is not None
-        return Predictions(task, test.ids, test.paths, test.patients, test.targets, self.predicted, "argmax")
+        """Return class probabilities, or numbers, as predictions of the test part."""
+        target, test = self.job.target, self.job.test
+        task = target.task or NumberTask(target.name, (target.name,))
+        given = self.predicted.reshape(len(test.ids), task.num_classes)
+        return Predictions(task, test.ids, test.paths, test.patients, test.targets, given, task.decision_rules[0])
 
     def table(self) -> pd.DataFrame:
         """Return the content of predictions.csv."""
-        if self.job.target.task is not None:
-            return self.predictions().to_frame()
-        test = self.job.test
-        columns = {"id": test.ids, "path": test.paths, "target": test.targets, "prediction": self.predicted}
-        return pd.DataFrame({**columns, "patient": test.patients})
+        return self.predictions().to_frame()
 
     def metrics(self, resamples: int, seed: int) -> dict[str, Any]:
         """Return the content of metrics.json."""
-        if self.job.target.task is not None:
-            return compute_metrics(self.predictions(), resamples, seed)
-        test = self.job.test
-        values = number_metrics(test.targets, self.predicted, bootstrap_weights(test.patients, resamples, seed))
-        counts = {"n": len(test.ids), "patients": len(set(test.patients)), "resamples": resamples, "seed": seed}
-        return {name: interval(draws) for name, draws in values.items()} | counts
+        return compute_metrics(self.predictions(), resamples, seed)
 
     def scores(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the score under each row of weights, shape (R,)."""
-        if self.job.target.task is None:
-            return number_metrics(self.job.test.targets, self.predicted, weights)["r2"]
-        found: NDArray[np.float64] = measure(self.predictions(), weights)["auroc"]
+        found: NDArray[np.float64] = measure(self.predictions(), weights)[self.job.score]
         return found
 
 

@@ -90,8 +90,7 @@ def _write_one(
     seed: int,
     alone: bool,
 ) -> dict[str, Any]:
-    task = outcome.job.target.task
-    if alone and task is not None:
+    if alone:
         facts = details | {"backbone": info["backbone"], "weights": info["weights"], "pooling": info["pooling"]}
         facts |= {"probe": f"{outcome.fitted.setting}={outcome.fitted.value:g} by {outcome.fitted.folds} inner folds"}
         title = f"Probe of {outcome.job.target.name} on embeddings of {info['backbone']}, test split"

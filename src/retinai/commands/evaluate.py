@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
     from retinai.modules.grading import GradingModule
     from retinai.prediction.predictions import Predictions
+    from retinai.quality import Quality
     from retinai.reports.parts import ReportPart
 
 RECORD = "evaluation.json"
@@ -49,23 +51,27 @@ def run(cfg: DictConfig) -> None:
     predictions = predict_split(module, datamodule, str(cfg.split), accelerator=str(cfg.accelerator))
     if thresholds is not None:
         predictions = replace(predictions, decided=labels_from(predictions.probabilities, thresholds))
+    qualities = None
+    if cfg.quality:
+        predictions, qualities = _judged(cfg, predictions)
     folder = folder or make_unique(_default_folder(cfg, str(datamodule.name)))
-    _write(folder, cfg, module, datamodule, predictions, [*datamodule.notes, *notes])
+    parts = _parts(folder, cfg, module, predictions, qualities)
+    _write(folder, cfg, module, datamodule, predictions, parts, [*datamodule.notes, *notes])
     logger.info(f"run folder: {folder}")
 
 
 def _of_checkpoint(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
     """Return a checkpoint's module, the data, set up, and sentences about them."""
-    from retinai.modules.load import load_module
+    from retinai.ensembles.opening import checkpoint_paths, ensemble_notes, open_grader_for_data
     from retinai.run.checkpoint_data import open_data
 
-    module = load_module(Path(cfg.ckpt))
+    module = open_grader_for_data(cfg.ckpt, None if cfg.data is None else str(cfg.data.name))
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))
     _thresholds(cfg, module)  # refused before any data is read
-    datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
+    datamodule, notes = open_data(cfg, module, checkpoint_paths(cfg.ckpt)[0])
     datamodule.setup()
-    return module, datamodule, notes
+    return module, datamodule, [*notes, *ensemble_notes(module, cfg.ckpt)]
 
 
 def _of_prompts(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
@@ -80,8 +86,10 @@ def _of_prompts(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[
 
 def _of_weights(module: GradingModule, data: str) -> list[str]:
     from retinai.encoders.registry import weight_notes
+    from retinai.ensembles.opening import members_of
 
-    return weight_notes(module.hparams.get("backbone") or {}, data)
+    told = (weight_notes(member.hparams.get("backbone") or {}, data) for member in members_of(module))
+    return list(dict.fromkeys(note for notes in told for note in notes))
 
 
 def _thresholds(cfg: DictConfig, module: GradingModule) -> Any:
@@ -105,11 +113,20 @@ def _check_folder(cfg: DictConfig) -> Path | None:
 
 
 def _home(cfg: DictConfig) -> Path:
-    """Return the run folder of the checkpoint, or the folder of results by these prompts."""
-    from retinai.run.checkpoint_data import run_folder_of
+    """Return the run folder of the checkpoint, or the folder of results of several or by these prompts."""
     from retinai.zero_shot.evaluation import place_of
 
-    return place_of(cfg) if cfg.ckpt is None else run_folder_of(Path(cfg.ckpt))
+    if cfg.ckpt is None:
+        return place_of(cfg)
+    folders = _run_folders(cfg)
+    return folders[0] if len(folders) == 1 else Path(str(cfg.paths.outputs)) / "ensembles"
+
+
+def _run_folders(cfg: DictConfig) -> list[Path]:
+    from retinai.ensembles.opening import checkpoint_paths
+    from retinai.run.checkpoint_data import run_folder_of
+
+    return [run_folder_of(path) for path in checkpoint_paths(cfg.ckpt)]
 
 
 def _default_folder(cfg: DictConfig, data: str) -> Path:
@@ -122,6 +139,7 @@ def _write(
     module: GradingModule,
     datamodule: FundusDataModule,
     predictions: Predictions,
+    parts: Sequence[ReportPart],
     notes: list[str],
 ) -> None:
     """Write the evaluation, or for unlabelled photographs the predictions alone, and print the table."""
@@ -136,9 +154,6 @@ def _write(
         logger.info(f"{len(predictions)} photographs predicted; they have no labels, so nothing was measured")
         return
     title = f"{details['backbone']} on {datamodule.name}, {cfg.split} split"
-    parts = list(module.report_parts(predictions))
-    if cfg.level == "patient":
-        parts.append(_patients(folder, cfg, predictions.calibrated(module.calibration)))
     metrics = write_evaluation(
         folder,
         predictions,
@@ -154,10 +169,40 @@ def _write(
     _track(folder, cfg, details, predictions.calibrated(module.calibration), metrics)
 
 
+def _judged(cfg: DictConfig, predictions: Predictions) -> tuple[Predictions, list[Quality | None]]:
+    """Return the predictions with the columns of quality, and the verdicts."""
+    from retinai.quality.files import VerdictStore, count_verdicts
+    from retinai.reports.quality import with_quality_columns
+
+    workers = "auto" if cfg.num_workers is None else cfg.num_workers
+    qualities = VerdictStore(str(cfg.paths.cache), workers).qualities(predictions.paths)
+    logger.info(f"quality: {count_verdicts(qualities)}")
+    return with_quality_columns(predictions, qualities), qualities
+
+
+def _parts(
+    folder: Path,
+    cfg: DictConfig,
+    module: GradingModule,
+    predictions: Predictions,
+    qualities: Sequence[Quality | None] | None,
+) -> list[ReportPart]:
+    """Return what is told beside metrics of the task; nothing of photographs without labels."""
+    from retinai.reports.quality import quality_part
+
+    if predictions.targets is None:
+        return []
+    parts = list(module.report_parts(predictions))
+    if cfg.level == "patient":
+        parts.append(_patients(folder, cfg, predictions.calibrated(module.calibration)))
+    return parts if qualities is None else [*parts, quality_part(predictions, qualities)]
+
+
 def _track(
     folder: Path, cfg: DictConfig, details: dict[str, Any], predictions: Predictions, metrics: dict[str, Any]
 ) -> None:
     """Tell W&B, in the group of the run that was measured."""
+    from retinai.ensembles.opening import checkpoint_paths
     from retinai.run.factories import plain
     from retinai.tracking.lineage import Item, checkpoint_item, data_item
     from retinai.tracking.measurement import Measurement, tell
@@ -167,8 +212,9 @@ def _track(
 
         facts = {key: details[key] for key in _TOLD}
         numbers = tables.summary(metrics)
-        checkpoint = [] if cfg.ckpt is None else [checkpoint_item(Path(cfg.ckpt))]
-        what = f"{details['backbone']}-{details['prompts']}" if not checkpoint else checkpoint[0].content["sha256"][:8]
+        checkpoints = [] if cfg.ckpt is None else [checkpoint_item(path) for path in checkpoint_paths(cfg.ckpt)]
+        digests = "-".join(item.content["sha256"][:8] for item in checkpoints[:3])
+        what = digests or f"{details['backbone']}-{details['prompts']}"
         name = f"evaluation-{what}-{details['data_fingerprint'][:8]}-{cfg.split}"
         return Measurement(
             "evaluate",
@@ -176,11 +222,11 @@ def _track(
             facts,
             numbers,
             lambda options: tables.of_evaluation(predictions, metrics, options),
-            taken=[data_item(str(details["data"]), str(details["data_fingerprint"])), *checkpoint],
+            taken=[data_item(str(details["data"]), str(details["data_fingerprint"])), *checkpoints],
             given=[Item("evaluation", name, facts | numbers)],
         )
 
-    tell(plain(cfg.logger), measured, [_home(cfg)])
+    tell(plain(cfg.logger), measured, [_home(cfg)] if cfg.ckpt is None else _run_folders(cfg))
 
 
 def _patients(folder: Path, cfg: DictConfig, predictions: Predictions) -> ReportPart:
@@ -193,6 +239,14 @@ def _patients(folder: Path, cfg: DictConfig, predictions: Predictions) -> Report
     return part
 
 
+def _named(cfg: DictConfig) -> str | list[str] | None:
+    """Return the file of the checkpoint, or those of several."""
+    from retinai.ensembles.opening import checkpoint_paths
+
+    paths = [] if cfg.ckpt is None else [str(path) for path in checkpoint_paths(cfg.ckpt)]
+    return paths if len(paths) > 1 else next(iter(paths), None)
+
+
 def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModule) -> dict[str, Any]:
     from retinai import __version__
     from retinai.run.recording import git_revision, package_versions
@@ -201,9 +255,9 @@ def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModul
         "data": datamodule.name,
         "split": str(cfg.split),
         "model": module.model_name,
-        "backbone": str((module.hparams.get("backbone") or {}).get("name", module.model_name)),
+        "backbone": module.backbone_name,
         "trained_on": (module.data_config or {}).get("name"),
-        "checkpoint": None if cfg.ckpt is None else str(cfg.ckpt),
+        "checkpoint": _named(cfg),
         "prompts": None if cfg.ckpt is not None else str(cfg.prompts.name),
         "preprocessing": module.preprocessing.to_dict(),
         "decision_rule": module.decision_rule,

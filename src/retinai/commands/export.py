@@ -29,11 +29,11 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: If the format does not suit the checkpoint or the machine, or the result is not accurate enough.
     """
+    from retinai.ensembles.opening import open_grader_for_data
     from retinai.export.formats import exporters_of
-    from retinai.modules.load import load_module
 
     out = check_out(cfg.out)
-    module = load_module(cfg.ckpt)
+    module = open_grader_for_data(cfg.ckpt, None if cfg.data is None else str(cfg.data.name))
     if not module.task.has_probabilities:
         raise UserError(
             f"{cfg.ckpt} gives {module.task.answer} per photograph, and exported folders hold class probabilities; use "
@@ -53,26 +53,28 @@ def run(cfg: DictConfig) -> None:
 
 def _track(cfg: DictConfig, model: str, out: Path) -> None:
     """Tell W&B, in the group of the run that trained the checkpoint; its files go into that run's folder."""
+    from retinai.ensembles.opening import checkpoint_paths
     from retinai.files import read_json
     from retinai.run.checkpoint_data import run_folder_of
     from retinai.run.factories import plain
     from retinai.tracking.lineage import checkpoint_item, exported_item
     from retinai.tracking.measurement import Measurement, flat, tell
 
-    run = run_folder_of(Path(cfg.ckpt))
+    checkpoints = checkpoint_paths(cfg.ckpt)
+    runs = [run_folder_of(path) for path in checkpoints]
 
     def measured() -> Measurement:
         manifest = read_json(out / _MANIFEST) if (out / _MANIFEST).exists() else {}
         return Measurement(
             "export",
-            run,
+            runs[0],
             {"model": model, "format": str(cfg.format), "precision": str(cfg.precision), "split": str(cfg.split)},
             flat(manifest.get("check") or {}, "export/check"),
-            taken=[checkpoint_item(Path(cfg.ckpt))],
+            taken=[checkpoint_item(path) for path in checkpoints],
             given=[exported_item(out)],
         )
 
-    tell(plain(cfg.logger), measured, [run])
+    tell(plain(cfg.logger), measured, runs)
 
 
 def check_out(out: Any) -> Path:
@@ -95,6 +97,11 @@ def check_precision(format: str, precision: str, exporters: Mapping[str, Exporte
     """
     precisions = exporters[format].precisions
     if precision not in precisions:
+        if not any(precision in exporter.precisions for exporter in exporters.values()):
+            raise UserError(
+                f"precision={precision} is not for several checkpoints in one folder; choose precision="
+                f"{' or '.join(precisions)}, or export one checkpoint"
+            )
         others = " or ".join(name for name, exporter in exporters.items() if precision in exporter.precisions)
         raise UserError(
             f"format={format} has no {precision} on a CPU; choose precision={' or '.join(precisions)}"

@@ -91,24 +91,25 @@ def run_on_ray(cfg: DictConfig) -> None:
 
 def add_quality(table: pd.DataFrame, paths: list[str], workers: int | str) -> None:
     """Add the columns `quality` and `quality_reason`, missing where a file could not be read, and tell the counts."""
-    from retinai.quality.files import judge_files
+    from retinai.quality.files import count_verdicts, judge_files
 
     found = judge_files(paths, workers, "judging quality")
     place = list(table.columns).index("error")
     table.insert(place, "quality", [quality and quality.verdict for quality in found])
     table.insert(place + 1, "quality_reason", [quality and (quality.reason or None) for quality in found])
-    counts = table["quality"].value_counts()
-    logger.info("quality: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in ("good", "usable", "reject")))
+    logger.info(f"quality: {count_verdicts(found)}")
 
 
 def _with_checkpoint(
     cfg: DictConfig, photographs: Photographs, options: dict[str, Any]
 ) -> tuple[pd.DataFrame, Task, str]:
-    from retinai.modules.load import load_module
+    from retinai.ensembles.opening import ensemble_notes, open_grader
     from retinai.prediction.files import predict_files
     from retinai.prediction.layouts import choose_layout
+    from retinai.run.console import print_notes
 
-    module = load_module(cfg.ckpt)
+    module = open_grader(cfg.ckpt)
+    print_notes(ensemble_notes(module, cfg.ckpt))
     layout = choose_layout(str(cfg.format), module.task, photographs)
     thresholds = _thresholds(cfg, module)
     table = predict_files(module, photographs, **options, accelerator=str(cfg.accelerator), thresholds=thresholds)

@@ -97,12 +97,13 @@ def prepare_cache(cfg: DictConfig) -> None:
     cache = PreparedCache(cfg.paths.cache, datamodule.preprocessing)
     records = cache.prepare(table["path"].tolist(), workers=cfg.workers)
     topology = prepare_topology(cfg, datamodule, table, records, folder)
+    quality = judge_photographs(cfg, table, records, folder)
     groups = find_duplicates(records, near=datamodule.curation.near_duplicates)
     problems = find_problems(table, records)
     write_findings(folder, datamodule, table, records, groups, problems)
     for sentence in cache.notes:
         note(sentence)
-    show(problems, groups, table, [*cache_lines(cache), *topology], folder)
+    show(problems, groups, table, [*cache_lines(cache), *topology, *quality], folder)
     if len(problems) and datamodule.curation.on_bad_image == "error":
         raise _refusal(problems, table, folder)
 
@@ -146,6 +147,32 @@ def prepare_topology(
         draw_topology(folder / "figures" / "topology.png", examples, cache.settings)
     count, size = cache.size()
     return [f"topology: {count} photographs, {size / 1e6:.1f} MB, in {cache.folder}"]
+
+
+def judge_photographs(
+    cfg: DictConfig, table: pd.DataFrame, records: Mapping[str, FileRecord], folder: Path
+) -> list[str]:
+    """Judge the quality of all good files into `quality.csv`: a row per photograph, the worst first.
+
+    Returns:
+        What to print; empty with `quality=false`.
+    """
+    import pandas as pd
+
+    from retinai.files import write_csv
+    from retinai.quality.files import NO_FIELD_OF_VIEW, VerdictStore, count_verdicts
+
+    if not cfg.quality:
+        return []
+    good = table[[not records[path].reason for path in table["path"]]]
+    qualities = VerdictStore(str(cfg.paths.cache), cfg.workers).qualities(good["path"].tolist())
+    rows = [
+        (name, path, "", NO_FIELD_OF_VIEW, None) if one is None else (name, path, one.verdict, one.reason, one.score)
+        for name, path, one in zip(good["id"], good["path"], qualities, strict=True)
+    ]
+    found = pd.DataFrame(rows, columns=["id", "path", "quality", "quality_reason", "score"])
+    write_csv(folder / "quality.csv", found.sort_values("score", ascending=False, na_position="first"))
+    return [f"quality: {count_verdicts(qualities)} (quality.csv; data.quality= trains on the better ones)"]
 
 
 def cache_lines(cache: PreparedCache) -> list[str]:

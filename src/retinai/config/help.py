@@ -18,6 +18,7 @@ _EXAMPLES: dict[str, list[str]] = {
     "evaluate": [
         "retinai evaluate ckpt=RUN/checkpoints/best.ckpt",
         "retinai evaluate ckpt=RUN/checkpoints/best.ckpt data=idrid data.root=/data/idrid split=test",
+        "retinai evaluate ckpt=[RUN1/checkpoints/best.ckpt,RUN2/checkpoints/best.ckpt] data=idrid data.root=/idrid",
         "retinai evaluate backbone=openclip_vit_b16 prompts=dr_grades data=idrid data.root=/data/idrid",
     ],
     "predict": [

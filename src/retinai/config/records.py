@@ -145,6 +145,14 @@ class CheckedOnRecord(OpenRecord):
     cpu: CpuRecord | None = None
 
 
+class MemberRecord(OpenRecord):
+    """One network of an exported ensemble."""
+
+    backbone: Name
+    checkpoint_sha256: Sha256
+    temperature: Annotated[float, Field(gt=0, le=1000)] | None
+
+
 class ManifestRecord(OpenRecord):
     """`model.json`."""
 
@@ -162,6 +170,7 @@ class ManifestRecord(OpenRecord):
     files: dict[FileName, Sha256]
     checked_on: CheckedOnRecord | None = None
     int8_reduce_range: bool | None = None
+    members: Annotated[list[MemberRecord], Field(min_length=2, max_length=64)] | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> ManifestRecord:

@@ -17,6 +17,7 @@ import pandas as pd
 from retinai.data.curation import split_files, splits
 from retinai.data.curation.curation import Curation
 from retinai.data.curation.known_split import KnownSplit
+from retinai.data.curation.quality_filter import Judge
 from retinai.data.loading.dataset import FundusDataset
 from retinai.data.loading.fields import FieldContext, SampleField, by_name
 from retinai.data.loading.loader import EpochLoader, make_loader
@@ -70,6 +71,7 @@ class FundusDataModule(lightning.LightningDataModule):
         self._bound: dict[str, SampleField] = {}
         self._ready = False
         self._known_split: KnownSplit | None = None
+        self._judge: Judge | None = None
 
     @property
     def task(self) -> Task:
@@ -132,6 +134,7 @@ class FundusDataModule(lightning.LightningDataModule):
             settings=self.curation,
             seed=self.seed,
             known=self._known_split,
+            judge=self._judge,
             notes=self.notes,
         )
         self.table = self._curation.curate(table)
@@ -170,6 +173,12 @@ class FundusDataModule(lightning.LightningDataModule):
         if self._ready:
             raise RuntimeError("the split was made already")
         self._known_split = known
+
+    def use_judge(self, judge: Judge) -> None:
+        """Let somebody judge the quality of photographs, for `quality=`; comes before `setup`."""
+        if self._ready:
+            raise RuntimeError("the split was made already")
+        self._judge = judge
 
     def known_split(self) -> KnownSplit:
         """Return the part of every photograph, also of those left out, as a checkpoint keeps it."""

@@ -24,6 +24,8 @@ class CurationSettings:
         split_seed: Seed of splits and folds, to keep them while `seed` changes; None: `seed`.
         split_file: A file of `write_splits` to follow instead.
         limit: A stratified subset of so many photographs per split.
+        quality: Which photographs are trained on: `good`, or `usable` (good and usable); None: all. The other parts
+            keep theirs, so that results stay comparable. Verdicts come from `FundusDataModule.use_judge`.
         on_bad_image: `error` lists all unreadable photographs; `skip` leaves them out and says so.
         extra_train: A folder of `retinai synthesize from=`, or several, whose photographs join the training part.
         near_duplicates: Also treat nearly identical photographs as one, not only identical files.
@@ -40,6 +42,7 @@ class CurationSettings:
     split_file: str | Path | None = None
     limit: int | None = None
     on_bad_image: str = "error"
+    quality: str | None = None
     near_duplicates: bool = True
     extra_train: str | Path | Sequence[str | Path] | None = None
 

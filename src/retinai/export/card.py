@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def write_card(file: Path, facts: dict[str, Any]) -> None:
         "## Compared with its checkpoint",
         _check(facts),
         "## Operating points",
-        _points(facts["calibration"]),
+        _points(facts["calibration"], facts.get("members") or []),
         "## Use",
         'pip install "retinai[runtime]", then:',
         "```\nretinai predict model=THIS_FOLDER images=PHOTOGRAPHS out=grades.csv\n```",
@@ -90,7 +91,13 @@ def _check(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _points(calibration: dict[str, Any] | None) -> str:
+def _points(calibration: dict[str, Any] | None, members: Sequence[dict[str, Any]]) -> str:
+    if calibration is None and members:
+        known = [f"{one['temperature']:.3f}" if one["temperature"] else "none" for one in members]
+        return (
+            f"None. The probabilities are the mean of {len(members)} networks, each scaled by its own temperature "
+            f"({', '.join(known)}); `members` gives those of each, and the table their entropy and mutual information."
+        )
     if calibration is None:
         return "None: the checkpoint was not calibrated, so its probabilities are those of the network."
     lines = [f"Probabilities are scaled by the temperature {calibration['temperature']:.3f}."]

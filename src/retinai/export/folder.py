@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from retinai.errors import UserError
 from retinai.export.card import write_card
 from retinai.export.check import Tolerance, compare, tell_comparison
-from retinai.export.graph import PixelsToProbabilities
+from retinai.export.graph import Graph, make_graph
 from retinai.export.quantise import calibration_inputs
 from retinai.files import write_json
 from retinai.log import logger
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.data.datamodule import FundusDataModule
+    from retinai.ensembles.module import EnsembleGrader
     from retinai.modules.classifier import Classifier
+    from retinai.modules.grading import GradingModule
 
 # Writes the network's files into a folder and returns the name of the first. The inputs are those that int8 ranges
 # are measured on; None leaves the network unquantised.
-NetworkWriter = Callable[[PixelsToProbabilities, Path, Iterator[dict[str, Any]] | None], str]
+NetworkWriter = Callable[[Graph, Path, Iterator[dict[str, Any]] | None], str]
 _CARD = "card.md"
 
 
-def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkWriter) -> None:
+def write_folder(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, write: NetworkWriter) -> None:
     """Export a module, grade a split with both, and keep the folder if they agree.
 
     Args:
@@ -44,20 +46,23 @@ def write_folder(cfg: DictConfig, module: Classifier, out: Path, write: NetworkW
             more than the tolerance; nothing is left then.
     """
     from retinai.encoders.registry import weight_notes
+    from retinai.ensembles.opening import checkpoint_paths, ensemble_notes, members_of
     from retinai.run.checkpoint_data import open_data
     from retinai.run.console import print_notes
 
-    datamodule, notes = open_data(cfg, module, Path(cfg.ckpt))
+    datamodule, notes = open_data(cfg, module, checkpoint_paths(cfg.ckpt)[0])
     datamodule.setup()
     datamodule.split_table(cfg.split)
-    began = weight_notes(module.hparams.get("backbone") or {}, str(datamodule.name))
-    print_notes([*datamodule.notes, *notes, *began])
+    told = [weight_notes(m.hparams.get("backbone") or {}, str(datamodule.name)) for m in members_of(module)]
+    began = dict.fromkeys(note for notes_of_one in told for note in notes_of_one)
+    print_notes([*datamodule.notes, *notes, *ensemble_notes(module, cfg.ckpt), *began])
     calibration = None
     if cfg.precision == "int8":
         calibration = calibration_inputs(datamodule, module.photograph_fields(), int(cfg.int8_photographs))
     with whole_folder(out) as folder:
-        network = write(PixelsToProbabilities(module).eval(), folder, calibration)
-        facts = _facts(cfg, module, datamodule, network)
+        graph = make_graph(module)
+        network = write(graph, folder, calibration)
+        facts = _facts(cfg, graph, datamodule, network)
         _write_manifest(folder, facts)
         comparison = compare(folder, module, datamodule, str(cfg.split))
         tell_comparison(comparison)
@@ -89,28 +94,30 @@ def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
 def _facts(
     cfg: DictConfig,
-    module: Classifier,
+    graph: Graph,
     datamodule: FundusDataModule,
     network: str,
 ) -> dict[str, Any]:
     """Return what `model.json` says before the check."""
     from retinai import __version__
     from retinai.encoders.registry import weight_facts
+    from retinai.ensembles.opening import checkpoint_paths, members_of
     from retinai.modules.checkpoint import plain
     from retinai.run.recording import git_revision
 
-    inputs = PixelsToProbabilities(module).example()
+    module, members = graph.module, members_of(graph.module)
     shapes = {
         name: {"type": str(value.dtype).removeprefix("torch."), "shape": ["batch", *value.shape[1:]]}
-        for name, value in inputs.items()
+        for name, value in graph.example().items()
     }
+    digests = [hash_file(path) for path in checkpoint_paths(cfg.ckpt)]
     return {
         "format": FORMAT,
         "engine": str(cfg.format),
         "precision": str(cfg.precision),
         "network": network,
         "inputs": shapes,
-        "outputs": {"probability": {"type": "float32", "shape": ["batch", module.task.num_classes]}},
+        "outputs": {n: {"type": "float32", "shape": ["batch", *shape]} for n, shape in graph.outputs.items()},
         "task": module.task.to_dict(),
         "preprocessing": plain(module.preprocessing.to_dict()),
         "decision_rule": module.decision_rule,
@@ -119,7 +126,7 @@ def _facts(
         "model": module.model_name,
         "backbone": module.backbone_name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "weights": weight_facts(module.hparams.get("backbone") or {}),
+        "weights": weight_facts(members[0].hparams.get("backbone") or {}),
         "trained_on": str((module.data_config or {}).get("name", "unknown")),
         "int8_photographs": int(cfg.int8_photographs) if cfg.precision == "int8" else None,
         "int8_reduce_range": bool(cfg.int8_reduce_range) if cfg.precision == "int8" else None,
@@ -129,12 +136,25 @@ def _facts(
             "data_fingerprint": datamodule.fingerprint,
             "cpu": this_cpu().to_dict(),
         },
-        "checkpoint_sha256": hash_file(cfg.ckpt),
+        "checkpoint_sha256": digests[0],
+        **({"members": _members(members, digests)} if len(members) > 1 else {}),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "retinai": __version__,
         "git_revision": git_revision(),
         "versions": _versions(),
     }
+
+
+def _members(members: Sequence[GradingModule], digests: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what `model.json` says of each network of an ensemble."""
+    return [
+        {
+            "backbone": member.backbone_name,
+            "checkpoint_sha256": digest,
+            "temperature": None if member.calibration is None else float(member.calibration["temperature"]),
+        }
+        for member, digest in zip(members, digests, strict=True)
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinai.ensembles.module import EnsembleGrader
 from retinai.modules.exporter import Exporter
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ GRAPH_EXPORTERS: dict[str, Exporter] = {
 }
 
 
+# Quantising several networks in one graph was not measured, so it is not offered.
+ENSEMBLE_EXPORTERS = {name: Exporter(one.write, ("fp32",)) for name, one in GRAPH_EXPORTERS.items()}
+
+
 def exporters_of(module: GradingModule) -> dict[str, Exporter]:
     """Return what a module can be exported to, by format."""
+    if isinstance(module, EnsembleGrader):
+        return ENSEMBLE_EXPORTERS if all(member.is_tensor_graph for member in module.members) else {}
     return {**(GRAPH_EXPORTERS if module.is_tensor_graph else {}), **module.exporters()}

@@ -1,21 +1,52 @@
-"""The exported graph: prepared pixels in, class probabilities out."""
+"""The exported graph: prepared pixels in, class probabilities out, of one network or of several."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from retinai.data.photographs.normalise import scale_and_shift
 from retinai.encoders.lora import merged
-from retinai.runtime.folder import PHOTOGRAPH
+from retinai.ensembles.module import EnsembleGrader
+from retinai.export.scaling import scaled
+from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY
 
 if TYPE_CHECKING:
+    from retinai.data.loading.fields import SampleField
     from retinai.modules.classifier import Classifier
 
 
-class PixelsToProbabilities(nn.Module):
+class Graph(nn.Module):
+    """What can be written: inputs and outputs by name.
+
+    Attributes:
+        module: What it was made of.
+        fields: What it reads beside the photograph, in order.
+        outputs: Name and shape of each output, the batch left out.
+    """
+
+    module: Any
+    fields: list[SampleField]
+    outputs: dict[str, tuple[int, ...]]
+
+    def example(self, batch: int = 2) -> dict[str, Tensor]:
+        """Return inputs of the right shapes, by name; two photographs, since one may be traced as a constant."""
+        side = self.module.preprocessing.input_size
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
+        shapes = {field.name: field.shape or () for field in self.fields}
+        return {PHOTOGRAPH: pixels} | {n: torch.rand(batch, *s, generator=generator) for n, s in shapes.items()}
+
+
+def make_graph(module: Classifier | EnsembleGrader) -> Graph:
+    """Return the graph of a trained grader, in evaluation mode."""
+    graph = MeanOfNetworks(module) if isinstance(module, EnsembleGrader) else PixelsToProbabilities(module)
+    return graph.eval()
+
+
+class PixelsToProbabilities(Graph):
     """Normalisation, network, and what the loss makes of the logits, in one graph.
 
     The pixels stay bytes with the channels last until they are inside: a quarter of the memory to move, and nobody
@@ -35,6 +66,7 @@ class PixelsToProbabilities(nn.Module):
         module.network.use_memory_format(torch.contiguous_format)  # strides of another order become steps of the graph
         self.module = module
         self.fields = module.photograph_fields()
+        self.outputs = {PROBABILITY: (module.task.num_classes,)}
         scale, shift = scale_and_shift(module.preprocessing)
         self.register_buffer("scale", torch.from_numpy(scale).view(1, 3, 1, 1))
         self.register_buffer("shift", torch.from_numpy(shift).view(1, 3, 1, 1))
@@ -54,10 +86,33 @@ class PixelsToProbabilities(nn.Module):
         probabilities = self.module.criterion.probabilities(self.module(seen, *more)).float()
         return probabilities.unflatten(0, (len(views), -1)).mean(dim=0) if len(views) > 1 else probabilities
 
-    def example(self, batch: int = 2) -> dict[str, Tensor]:
-        """Return inputs of the right shapes, by name; two photographs, since one may be traced as a constant."""
-        side = self.module.preprocessing.input_size
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=generator)
-        shapes = {field.name: field.shape or () for field in self.fields}
-        return {PHOTOGRAPH: pixels} | {n: torch.rand(batch, *s, generator=generator) for n, s in shapes.items()}
+
+class MeanOfNetworks(Graph):
+    """The networks of an ensemble in one graph: the mean of their calibrated probabilities, and those of each.
+
+    Args:
+        module: The ensemble, in evaluation mode.
+    """
+
+    def __init__(self, module: EnsembleGrader) -> None:
+        super().__init__()
+        self.module = module
+        self.networks = nn.ModuleList(PixelsToProbabilities(member) for member in module.members)
+        self.fields = module.photograph_fields()
+        classes = module.task.num_classes
+        self.outputs = {PROBABILITY: (classes,), MEMBERS: (len(module.members), classes)}
+
+    def forward(self, photograph: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities, float32: their mean (B, C), and those of each of M members (B, M, C).
+
+        Args:
+            photograph: Prepared pixels, uint8, (B, S, S, 3).
+            values: What any member reads beside them, float32 (B, ...), in the order of `fields`.
+        """
+        given = {field.name: value for field, value in zip(self.fields, values, strict=True)}
+        each = []
+        for network, member in zip(self.networks, self.module.members, strict=True):
+            own = [given[field.name] for field in network.fields]
+            each.append(scaled(network(photograph, *own), member.calibration))
+        members = torch.stack(each, dim=1)
+        return members.mean(dim=1), members

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import MissingExtraError, UserError
-from retinai.export.graph import PixelsToProbabilities
-from retinai.runtime.folder import PROBABILITY
+from retinai.export.graph import Graph
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from retinai.ensembles.module import EnsembleGrader
     from retinai.modules.classifier import Classifier
 
 OPSET = 20  # ONNX Runtime of this year and of the two before it
 _NETWORK = "network.onnx"
 
 
-def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
+def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path) -> None:
     """Write a folder for ONNX Runtime.
 
     Args:
@@ -42,7 +42,7 @@ def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
 
     require_packages("onnx", "onnxscript", "onnxruntime")
 
-    def write(graph: PixelsToProbabilities, folder: Path, calibration: Iterator[dict[str, Any]] | None) -> str:
+    def write(graph: Graph, folder: Path, calibration: Iterator[dict[str, Any]] | None) -> str:
         if calibration is None:
             write_graph(graph, folder / _NETWORK)
         else:
@@ -66,7 +66,7 @@ def require_packages(*names: str) -> None:
             raise MissingExtraError(name, "export")
 
 
-def write_graph(graph: PixelsToProbabilities, file: Path) -> None:
+def write_graph(graph: Graph, file: Path) -> None:
     """Write the graph as one ONNX file with a dynamic batch.
 
     Args:
@@ -88,7 +88,7 @@ def write_graph(graph: PixelsToProbabilities, file: Path) -> None:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=[PROBABILITY],
+                output_names=list(graph.outputs),
                 dynamic_shapes=({0: batch}, *([tuple({0: batch} for _ in graph.fields)] if graph.fields else [])),
                 custom_translation_table={torch.ops.aten.erf.default: _error_function},
                 verbose=False,

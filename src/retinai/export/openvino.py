@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
-from retinai.export.graph import PixelsToProbabilities
+from retinai.export.graph import Graph
 from retinai.export.onnx import refusal, require_packages, write_graph
-from retinai.runtime.folder import PROBABILITY
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from retinai.ensembles.module import EnsembleGrader
     from retinai.modules.classifier import Classifier
 
 _NETWORK = "network.xml"
 
 
-def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
+def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path) -> None:
     """Write a folder for OpenVINO.
 
     Args:
@@ -37,7 +37,7 @@ def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
 
     require_packages("onnx", "onnxscript", "openvino", *(["nncf"] if cfg.precision == "int8" else []))
 
-    def write(graph: PixelsToProbabilities, folder: Path, calibration: Iterator[dict[str, Any]] | None) -> str:
+    def write(graph: Graph, folder: Path, calibration: Iterator[dict[str, Any]] | None) -> str:
         import openvino
 
         model = convert(graph, folder)
@@ -52,7 +52,7 @@ def export(cfg: DictConfig, module: Classifier, out: Path) -> None:
     write_folder(cfg, module, out, write)
 
 
-def convert(graph: PixelsToProbabilities, folder: Path) -> Any:
+def convert(graph: Graph, folder: Path) -> Any:
     """Return the graph as an `openvino.Model`, simplified.
 
     Args:
@@ -78,7 +78,7 @@ def convert(graph: PixelsToProbabilities, folder: Path) -> Any:
     inputs = [port.any_name for port in model.inputs]
     _simplify(model)
     # Where an operation falls away, what it read or gave takes over its name as well.
-    for port, name in zip([*model.inputs, *model.outputs], [*inputs, PROBABILITY], strict=True):
+    for port, name in zip([*model.inputs, *model.outputs], [*inputs, *graph.outputs], strict=True):
         port.get_tensor().set_names({name})
     return model
 

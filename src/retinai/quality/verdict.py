@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retinai.data.photographs.field_of_view import FieldOfView
 from retinai.quality.features import NAMES, quality_features
 
+MODEL_FILE = Path(__file__).parent / "model.json"
 VERDICTS = ("good", "usable", "reject")
 NO_RETINA = "no_retina"
 # What is wrong -> the reason in words.
@@ -94,7 +95,7 @@ def judge_features(features: NDArray[np.float64]) -> Quality:
 @functools.cache
 def _model() -> _Model:
     """Read what `experiments/photograph_quality/fit.py` wrote."""
-    content = json.loads((Path(__file__).parent / "model.json").read_text(encoding="utf-8"))
+    content = json.loads(MODEL_FILE.read_text(encoding="utf-8"))
     if tuple(content["features"]) != NAMES:
         raise ValueError("quality/model.json was fitted on other features; fit it again")
     return _Model(

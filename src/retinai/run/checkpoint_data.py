@@ -132,7 +132,7 @@ def _training_split(
     if "data.split_file" in typed:
         told = "the photographs are split anew, as data.split_file=null asks"
         return None, [] if cfg.data.split_file else [told]
-    known = _known_split(module, checkpoint)
+    known = known_split_of(module, checkpoint)
     if known is None:
         return None, [
             f"it is not known which photographs {checkpoint} was trained on (neither it nor its run folder holds a "
@@ -147,7 +147,7 @@ def _training_split(
     return known, [f"{', '.join(idle)}: not used, since the split of the training is followed (data.split_file=null)"]
 
 
-def _known_split(module: GradingModule, checkpoint: Path) -> KnownSplit | None:
+def known_split_of(module: GradingModule, checkpoint: Path) -> KnownSplit | None:
     """Return the split that the checkpoint holds; its run folder's where it holds none; None where neither does."""
     file = run_folder_of(checkpoint) / "split.csv"
     if module.split is not None:

@@ -103,7 +103,12 @@ def make_datamodule(cfg: DictConfig, preprocessing: Preprocessing | None = None)
             extra[key] = plain(cfg[key])
     if cfg.get("seed") is not None:
         extra["seed"] = int(cfg.seed)
-    return build(data, FundusDataModule, trusted=True, **extra, fields=fields)
+    datamodule = build(data, FundusDataModule, trusted=True, **extra, fields=fields)
+    if data.get("quality") is not None:
+        from retinai.quality.files import VerdictStore
+
+        datamodule.use_judge(VerdictStore(str(cfg.paths.cache)))
+    return datamodule
 
 
 # What a module's constructor may ask for besides its section (`BaseModule.given`).

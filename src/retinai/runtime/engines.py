@@ -10,7 +10,7 @@ import numpy as np
 
 from retinai.config.machine import available_cores
 from retinai.errors import MissingExtraError, UserError
-from retinai.runtime.folder import PHOTOGRAPH, PROBABILITY
+from retinai.runtime.folder import PHOTOGRAPH
 from retinai.runtime.signal_stack import kept_signal_stack
 
 # Name -> `type` (as numpy calls it) and `shape`; the first side is `batch` where it may be of any length.
@@ -20,8 +20,8 @@ Tensors = dict[str, dict[str, Any]]
 class Engine(Protocol):
     """A loaded network."""
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return class probabilities, float32, (B, C).
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return every output by name, float32: `probability` (B, C), of several networks also `members` (B, M, C).
 
         Args:
             inputs: `photograph`, prepared pixels, uint8, (B, S, S, 3), RGB, C-contiguous; and float32 (B, ...) for
@@ -82,9 +82,10 @@ class OnnxEngine:
                 f"ONNX Runtime cannot load {file}: {_first_line(error)}; copy the folder again, or export it anew"
             ) from error
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return class probabilities, see `Engine`."""
-        return self.session.run([PROBABILITY], dict(inputs))[0]
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return every output, see `Engine`."""
+        names = [node.name for node in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
     def inputs(self) -> Tensors:
         """Return the inputs, see `Engine`."""
@@ -129,10 +130,11 @@ class OpenVinoEngine:
                 f"OpenVINO cannot load {file}: {_first_line(error)}; copy the folder again, or export it anew"
             ) from error
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return class probabilities, see `Engine`."""
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return every output, see `Engine`."""
         request = self._request(1 if len(inputs[PHOTOGRAPH]) == 1 else None)
-        return np.array(request.infer(dict(inputs), share_inputs=True)[PROBABILITY])
+        found = request.infer(dict(inputs), share_inputs=True)
+        return {port.any_name: np.array(found[port.any_name]) for port in self._model.outputs}
 
     def inputs(self) -> Tensors:
         """Return the inputs, see `Engine`."""

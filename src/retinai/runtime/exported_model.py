@@ -15,9 +15,10 @@ from retinai.errors import UserError
 from retinai.prediction.photographs import Photographs, find_photographs, name_photographs
 from retinai.prediction.reading import Reading
 from retinai.prediction.table import prediction_table
+from retinai.prediction.uncertainty import COLUMNS, disagreement
 from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
-from retinai.runtime.folder import PHOTOGRAPH, ModelFolder, read_folder
+from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY, ModelFolder, read_folder
 from retinai.runtime.graph_check import check_graph
 from retinai.runtime.reading import read_all
 from retinai.tasks.task import Task
@@ -92,7 +93,8 @@ class ExportedModel:
 
         Returns:
             One row per photograph in the order given: `id`, `path`, `prediction` (a grade, or label names joined by
-            `|`), `p_<class>` per class, `error` (empty, or why it could not be graded; the rest is then missing).
+            `|`), `p_<class>` per class, of several networks `entropy` and `mutual_information` (in nats), `error`
+            (empty, or why it could not be graded; the rest is then missing).
 
         Raises:
             UserError: If nothing is found, or an option makes no sense.
@@ -144,14 +146,23 @@ class ExportedModel:
         Returns:
             The table of `predict`.
         """
-        probabilities = np.full((len(photographs.paths), self.task.num_classes), np.nan)
-        reasons = [""] * len(photographs.paths)
+        count = len(photographs.paths)
+        probabilities = np.full((count, self.task.num_classes), np.nan)
+        unsure = {name: np.full(count, np.nan) for name in COLUMNS} if self.folder.members > 1 else {}
+        reasons = [""] * count
         for batch in _batches(readings, batch_size, reasons):
             rows = [reading.index for reading in batch]
-            probabilities[rows] = self._probabilities_of(batch)
-        return prediction_table(
+            found = self._run(self._inputs(batch))
+            probabilities[rows] = found[PROBABILITY]
+            told = disagreement(found[MEMBERS], self.task.distribution) if unsure else {}
+            for name, values in told.items():
+                unsure[name][rows] = values
+        table = prediction_table(
             self.task, self.decision_rule, photographs, probabilities, reasons, self.calibration, thresholds
         )
+        for name, values in unsure.items():
+            table.insert(list(table.columns).index("error"), name, values)
+        return table
 
     def probabilities(self, photographs: np.ndarray, values: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """Return class probabilities of prepared photographs, float64, (B, C).
@@ -163,7 +174,11 @@ class ExportedModel:
         Raises:
             UserError: If names, shapes or types are not those of the network.
         """
-        given = {PHOTOGRAPH: np.ascontiguousarray(photographs), **(values or {})}
+        return self._run({PHOTOGRAPH: photographs, **(values or {})})[PROBABILITY]
+
+    def _run(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what the network gives of prepared photographs, float64, by output, see `probabilities`."""
+        given = {**given, PHOTOGRAPH: np.ascontiguousarray(given[PHOTOGRAPH])}
         for name in sorted(given.keys() ^ self.folder.inputs.keys()):
             asked = "needs" if name in self.folder.inputs else "does not read"
             raise UserError(f"the network {asked} {name!r}; it reads {', '.join(self.folder.inputs)}")
@@ -175,12 +190,13 @@ class ExportedModel:
                     f"{what} of type {array.dtype} and shape {array.shape} are not prepared ones: "
                     f"{facts['type']} (B, {', '.join(map(str, sides))})"
                 )
-        return self._engine.run(given).astype(np.float64)
+        return {name: found.astype(np.float64) for name, found in self._engine.run(given).items()}
 
-    def _probabilities_of(self, batch: Sequence[Reading]) -> np.ndarray:
+    def _inputs(self, batch: Sequence[Reading]) -> dict[str, np.ndarray]:
+        """Return the network's inputs for photographs that were read, by name."""
         pixels = np.stack([reading.pixels for reading in batch if reading.pixels is not None])
         fields = self.folder.fields
-        return self.probabilities(pixels, {f.name: f.collate([r.values[f.name] for r in batch]) for f in fields})
+        return {PHOTOGRAPH: pixels, **{f.name: f.collate([r.values[f.name] for r in batch]) for f in fields}}
 
 
 def _sources(images: Images) -> tuple[Photographs, Sequence[np.ndarray] | None]:

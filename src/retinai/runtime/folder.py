@@ -22,6 +22,8 @@ FORMAT = 3  # 2: `decision_rule`, and a list of fields; 3: fields without names 
 MANIFEST = "model.json"
 # The names of the graph's first input and of its output; each further input is named after its field.
 PHOTOGRAPH, PROBABILITY = "photograph", "probability"
+# The second output of several networks in one graph: the probabilities of each.
+MEMBERS = "members"
 _DIGEST = "sha256"
 _LONGEST = 1_000_000  # bytes of model.json; a usual one has some thousand
 
@@ -42,6 +44,7 @@ class ModelFolder:
         calibration: `{"temperature", "scaling", "operating_points", "thresholds"}` as the checkpoint held it, or None.
         checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.
         reduced: Whether its int8 weights keep to 7 bits.
+        members: How many networks answer as one; 1 for a single one.
         facts: Everything in `model.json`, as plain values.
     """
 
@@ -56,6 +59,7 @@ class ModelFolder:
     calibration: dict[str, Any] | None
     checked_on: Cpu | None
     reduced: bool
+    members: int
     facts: dict[str, Any]
 
     @property
@@ -67,8 +71,12 @@ class ModelFolder:
 
     @property
     def outputs(self) -> dict[str, dict[str, Any]]:
-        """Name, type and shape of the output that the network has to have."""
-        return {PROBABILITY: {"type": "float32", "shape": ["batch", self.task.num_classes]}}
+        """Name, type and shape of each output that the network has to have."""
+        classes = self.task.num_classes
+        found = {PROBABILITY: {"type": "float32", "shape": ["batch", classes]}}
+        if self.members > 1:
+            found[MEMBERS] = {"type": "float32", "shape": ["batch", self.members, classes]}
+        return found
 
 
 def read_folder(folder: str | Path) -> ModelFolder:
@@ -150,6 +158,7 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         calibration=facts["calibration"],
         checked_on=Cpu.from_dict((facts.get("checked_on") or {}).get("cpu")),
         reduced=facts.get("int8_reduce_range") is True,
+        members=len(facts.get("members") or [None]),
         facts=dict(facts),
     )
     folder.task.check_decision_rule(folder.decision_rule)

@@ -8,7 +8,7 @@ import numpy as np
 
 from retinai.errors import UserError
 from retinai.runtime.engines import Engine
-from retinai.runtime.folder import PHOTOGRAPH, ModelFolder
+from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY, ModelFolder
 
 
 def check_graph(engine: Engine, folder: ModelFolder) -> None:
@@ -33,8 +33,9 @@ def check_graph(engine: Engine, folder: ModelFolder) -> None:
         given = engine.run(_made_up(folder))
     except Exception as error:  # each engine has exception classes of its own
         raise _misfit(folder, f"it does not run ({' '.join(str(error).split())[:200]})") from error
-    fault = folder.task.probability_fault(given)
-    if fault:
+    members = given.get(MEMBERS, given[PROBABILITY][:, None])
+    faults = (folder.task.probability_fault(one) for one in (given[PROBABILITY], *members.swapaxes(0, 1)))
+    if fault := next(filter(None, faults), None):
         raise _misfit(folder, fault)
 
 

@@ -49,6 +49,7 @@ class Data(BuiltSection):
     split_file: Path | None = UNSET
     limit: Annotated[int, Field(ge=2, le=10**9)] | None = UNSET
     on_bad_image: Literal["error", "skip"] = UNSET
+    quality: Literal["good", "usable"] | None = UNSET
     near_duplicates: bool = UNSET
     extra_train: Path | Annotated[list[Path], Field(min_length=1)] | None = UNSET
     # Keys that `fields` knows by name switch these on and off.
@@ -175,7 +176,7 @@ class Folder(_Own):
 # What is said once for all sources.
 _OF_ALL = (
     "batch_size", "num_workers", "folds", "fold", "val_fraction", "test_fraction", "split_seed", "split_file", "limit",
-    "on_bad_image", "near_duplicates", "extra_train", "preprocess",
+    "on_bad_image", "quality", "near_duplicates", "extra_train", "preprocess",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from retinai.data.curation import split_files, splits
 from retinai.data.curation.known_split import KnownSplit
+from retinai.data.curation.quality_filter import Judge, filtered_out
 from retinai.data.settings import CurationSettings
 from retinai.data.sources.label_table import few
 from retinai.errors import DataError
@@ -32,6 +33,7 @@ class Curation:
         settings: Which rows are used, and how they come to their parts.
         seed: Seed of the split where `settings` gives none.
         known: The split of a training, to follow as far as it goes.
+        judge: Judges the quality of photographs, where `settings` asks for it.
 
     Attributes:
         notes: Sentences about what was found and done.
@@ -46,6 +48,7 @@ class Curation:
     settings: CurationSettings
     seed: int = 0
     known: KnownSplit | None = None
+    judge: Judge | None = None
     notes: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +90,8 @@ class Curation:
         if self.settings.limit is None:
             table = self._split(table, duplicates)
             table = self._drop_leaks(table, duplicates)
+        if self.settings.quality is not None and self.known is None:  # else the training's own choice is followed
+            table = self._drop_bad_quality(table)
         for folder in self.settings.extra_folders if self.known is None else []:
             table = self._with_extra(table, folder)
         return table.reset_index(drop=True)
@@ -137,6 +142,12 @@ class Curation:
             )
         self.notes.append(f"{len(shown)} unusable photographs left out: {few(shown)}")
         return self._drop(table, table["path"].isin(list(reasons)).to_numpy(), "unusable")
+
+    def _drop_bad_quality(self, table: pd.DataFrame) -> pd.DataFrame:
+        out, notes = filtered_out(table, str(self.settings.quality), self.judge)
+        self.notes += notes
+        self.reasons |= out
+        return table[~table["id"].isin(list(out))].reset_index(drop=True)
 
     def left_out(self) -> pd.DataFrame:
         """Return the rows of the owner's table that are not used, with the reason in `note`."""

@@ -15,13 +15,13 @@ from retinai.config.sections.base import (
     Text,
     Workers,
 )
-from retinai.config.sections.commands.command import BatchSize, Command
+from retinai.config.sections.commands.command import BatchSize, Checkpoints, Command
 
 
 class Evaluate(Command):
     """`retinai evaluate`."""
 
-    ckpt: Path | None = UNSET
+    ckpt: Checkpoints | None = UNSET
     split: Literal["train", "val", "test", "predict"] = UNSET
     run_dir: Path | None = UNSET
     overwrite: bool = UNSET
@@ -31,6 +31,7 @@ class Evaluate(Command):
     grading: Literal["score", "generate"] | None = UNSET
     thresholds: Literal["half", "validation"] = UNSET
     level: Literal["photograph", "patient"] = UNSET
+    quality: bool = UNSET
     pooling: Literal["max", "mean", "noisy_or"] = UNSET
 
     @classmethod
@@ -43,7 +44,7 @@ class Evaluate(Command):
 class Predict(Command):
     """`retinai predict`."""
 
-    ckpt: Path | None = UNSET
+    ckpt: Checkpoints | None = UNSET
     images: Path = UNSET
     out: Path = UNSET
     overwrite: bool = UNSET

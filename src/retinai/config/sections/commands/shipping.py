@@ -15,7 +15,7 @@ from retinai.config.sections.base import (
     Seed,
     Workers,
 )
-from retinai.config.sections.commands.command import BatchSize, Command
+from retinai.config.sections.commands.command import BatchSize, Checkpoints, Command
 
 _Engine = Literal["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"]
 _Baseline = Literal["resnet101", "efficientnet_b5", "convnext_small", "resnext101"]
@@ -25,7 +25,7 @@ class Export(Command):
     """`retinai export`."""
 
     reasons: ClassVar[dict[str, str]] = {"split=predict": "that part has no labels to compare on"}
-    ckpt: Path = UNSET
+    ckpt: Checkpoints = UNSET
     out: Path = UNSET
     format: Literal["onnx", "openvino", "hf"] = UNSET
     precision: Literal["fp32", "bf16", "int8"] = UNSET

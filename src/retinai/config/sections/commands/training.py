@@ -38,6 +38,7 @@ class Prepare(Command):
     overwrite: bool = UNSET
     run_dir: Path | None = UNSET
     workers: Processes = UNSET
+    quality: bool = UNSET
 
 
 class Fetch(Command):

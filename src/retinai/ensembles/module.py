@@ -1,0 +1,127 @@
+"""Several trained graders that answer as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from retinai.data.loading.fields import SampleField
+from retinai.modules.grading import GradingModule
+from retinai.prediction.calibration.temperature import calibrated_probabilities
+from retinai.prediction.steps import PROBABILITY, PredictionStep
+from retinai.prediction.uncertainty import disagreement
+
+
+class EnsembleGrader(GradingModule):
+    """The mean of the calibrated probabilities of its members.
+
+    Each member's probabilities are scaled by its own temperature, where it has one, before the mean is taken; the
+    decision is that of the mean. What a member gives besides probabilities (masks, sentences) is left out. It has no
+    calibration of its own, and so no operating points and no sets. Built by `of`.
+
+    Args:
+        task: `Task.to_dict()` of all members.
+        preprocessing: `Preprocessing.to_dict()` of all members.
+        loss: The `loss` section of a member, which says how probabilities become decisions.
+        class_counts: Of that member.
+        num_samples: Of that member.
+        seed: Of that member.
+
+    Source: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+        NeurIPS 2017.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: dict[str, Any],
+        preprocessing: dict[str, Any],
+        loss: dict[str, Any],
+        class_counts: Sequence[int],
+        num_samples: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            task=task, preprocessing=preprocessing, loss=loss, class_counts=class_counts, num_samples=num_samples,
+            seed=seed, optimizer={}, scheduler={}, name="ensemble",
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, members: Sequence[GradingModule]) -> EnsembleGrader:
+        """Return the ensemble of trained modules in evaluation mode.
+
+        Args:
+            members: At least one, of one task, one preprocessing and one decision rule
+                (see `retinai.ensembles.opening.check_members`).
+        """
+        first = members[0]
+        ensemble = cls(
+            task=first.task.to_dict(),
+            preprocessing=first.preprocessing.to_dict(),
+            loss=dict(first.hparams["loss"]),
+            class_counts=first.class_counts,
+            num_samples=first.hparams.get("num_samples"),
+            seed=first.seed,
+        )
+        ensemble.network.extend(members)
+        ensemble.largest_batch = min((m.largest_batch for m in members if m.largest_batch is not None), default=None)
+        return ensemble.eval()
+
+    def build_network(self) -> nn.Module:
+        """Return the list that `of` fills."""
+        return nn.ModuleList()
+
+    @property
+    def members(self) -> list[GradingModule]:
+        """The graders, in the order given."""
+        return list(self.network)
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbones of the members, each with how often it occurs, such as `resnet18 x 3`."""
+        names = [member.backbone_name for member in self.members]
+        return " + ".join(f"{name} x {names.count(name)}" for name in dict.fromkeys(names))
+
+    def fields(self) -> list[SampleField]:
+        """Return what any member reads beside photographs, each field once."""
+        return _once(field for member in self.members for field in member.fields())
+
+    def photograph_fields(self) -> list[SampleField]:
+        """Return what loose files need of `fields`."""
+        return _once(field for member in self.members for field in member.photograph_fields())
+
+    def prediction_steps(self) -> list[PredictionStep]:
+        """Return the mean of the members and their disagreement."""
+        return [MeanOfMembers()]
+
+    def photograph_steps(self) -> list[PredictionStep]:
+        """Return the same for loose files."""
+        return [MeanOfMembers()]
+
+
+class MeanOfMembers(PredictionStep):
+    """`probability` (B, C), the mean of the members; `entropy` and `mutual_information` (B,), in nats."""
+
+    name = "members"
+
+    def run(self, module: EnsembleGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+        """Run every member on the batch."""
+        each = np.stack([_calibrated(member, batch) for member in module.members], axis=1)
+        unsure = disagreement(each, module.task.distribution)
+        results = {PROBABILITY: each.mean(axis=1), **unsure}
+        return {name: torch.from_numpy(values) for name, values in results.items()}
+
+
+def _calibrated(member: GradingModule, batch: Mapping[str, Any]) -> np.ndarray:
+    """Return the probabilities of a member as it shows them, float64, (B, C)."""
+    probabilities = member.predict_probabilities(*member.network_inputs(batch)).double().cpu().numpy()
+    return calibrated_probabilities(probabilities, member.calibration)
+
+
+def _once(fields: Any) -> list[SampleField]:
+    """Return the fields, the first of each name."""
+    return list({field.name: field for field in reversed(list(fields))}.values())[::-1]

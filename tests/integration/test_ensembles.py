@@ -81,7 +81,7 @@ def test_loose_photographs_get_the_mean_and_the_disagreement(
     alone = [graded(command, photographs, tmp_path / f"{i}.csv", f"ckpt={path}") for i, path in enumerate(members)]
     capsys.readouterr()
     table = graded(command, photographs, tmp_path / "both.csv", listed(members))
-    assert "2 checkpoints answer as one" in capsys.readouterr().out
+    assert "2 checkpoints answer as one" in capsys.readouterr().err
     check_rows(table, alone)
     one = graded(command, photographs, tmp_path / "one.csv", listed(members[:1]))
     pd.testing.assert_frame_equal(one, alone[0])
@@ -139,7 +139,7 @@ def test_a_split_is_followed_as_far_as_no_member_was_trained(
     followed = f"data.split_file={tmp_path / 'split.csv'}"
     data = ["data=aptos", f"data.root={synthetic_aptos}", followed]
     assert command("evaluate", listed(members), *data, *place, "overwrite=true") == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     tested = int((splits[0] == "test").sum())
     assert f"{tested} of the {tested} photographs of this part were trained or chosen on" in " ".join(said.split())
 

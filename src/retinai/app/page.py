@@ -57,7 +57,9 @@ class Page:
             with gr.Row():
                 operator = gr.Textbox(label=t("operator"), elem_id="operator", visible=self._asks_name, max_length=100)
                 reference = gr.Textbox(label=t("reference"), elem_id="reference", max_length=100)
-            heat = gr.Checkbox(label=t("heat"), elem_id="heat")
+            with gr.Row():
+                heat = gr.Checkbox(label=t("heat"), elem_id="heat")
+                outline = gr.Checkbox(label=t("outline"), elem_id="outline", visible=self.service.draws)
             with gr.Row():
                 grade = gr.Button(t("grade"), variant="primary", elem_id="grade")
                 printer = gr.Button(t("print"), interactive=False, elem_id="print")
@@ -65,11 +67,11 @@ class Page:
             meaning = gr.HTML(rendering.meaning(t, self.service.model.task.classes))
             found = gr.State([])
             print_out = gr.Textbox(visible="hidden", elem_id="print-out")
-            labels = [banner, guide, *uploads, operator, reference, heat, grade, printer, meaning]
+            labels = [banner, guide, *uploads, operator, reference, heat, outline, grade, printer, meaning]
             shown = [result, print_out, printer]
             private: dict[str, Any] = {"api_visibility": "private"}
             grade.click(
-                self.on_grade, [*uploads, language, operator, heat], [*shown, found, *uploads],
+                self.on_grade, [*uploads, language, operator, heat, outline], [*shown, found, *uploads],
                 concurrency_limit=1, concurrency_id="grade", **private,
             )  # fmt: skip
             language.change(self.on_language, [language, found], [*labels, *shown], **private)
@@ -91,13 +93,21 @@ class Page:
         """Return all that the page says in another language."""
         t = load_texts(code)
         uploads = [gr.File(label=t("upload", eye=t(eye))) for eye in EYES]
-        boxes = [gr.Textbox(label=t("operator")), gr.Textbox(label=t("reference")), gr.Checkbox(label=t("heat"))]
+        texts = [gr.Textbox(label=t("operator")), gr.Textbox(label=t("reference"))]
+        boxes = [gr.Checkbox(label=t("heat")), gr.Checkbox(label=t("outline"))]
         buttons = [gr.Button(t("grade")), gr.Button(t("print"))]
         meaning = rendering.meaning(t, self.service.model.task.classes)
-        return [_banner(t), self._guide(t), *uploads, *boxes, *buttons, meaning, *self._shown(found, t)]
+        return [_banner(t), self._guide(t), *uploads, *texts, *boxes, *buttons, meaning, *self._shown(found, t)]
 
     def on_grade(
-        self, right: str | None, left: str | None, code: str, operator: str, heat: bool, request: gr.Request
+        self,
+        right: str | None,
+        left: str | None,
+        code: str,
+        operator: str,
+        heat: bool,
+        outline: bool,
+        request: gr.Request,
     ) -> list[Any]:
         """Grade what was uploaded, and remove it; what was shown before is replaced, whosoever it was."""
         t = load_texts(code)
@@ -106,18 +116,18 @@ class Page:
             raise gr.Error(t("nothing"), print_exception=False)
         name = str(request.username or operator or "")
         try:
-            found = [self._grade(path, eye, name, heat) for eye, path in given]
+            found = [self._grade(path, eye, name, heat, outline) for eye, path in given]
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return [*self._shown(found, t), found, None, None]
 
-    def _grade(self, path: Path, eye: str, operator: str, heat: bool) -> EyeResult:
+    def _grade(self, path: Path, eye: str, operator: str, heat: bool, outline: bool) -> EyeResult:
         try:
             data = path.read_bytes()
             path.unlink()
         except FileNotFoundError:
             return EyeResult(eye, "", (), {}, "recheck", (Reason("gone"),), 0)
-        return self.service.grade(data, eye, operator, "page", explain=heat)
+        return self.service.grade(data, eye, operator, "page", explain=heat, outline=outline)
 
     def _shown(self, found: list[EyeResult], t: Texts) -> list[Any]:
         if not found:

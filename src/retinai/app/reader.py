@@ -19,6 +19,7 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 
 _READY = b"ready"
+_Settings = tuple[Preprocessing, tuple[SampleField, ...], Preprocessing | None]
 _MEMORY = 4 * 2**30  # bytes of address space; the largest photograph allowed needs less than one
 
 
@@ -34,13 +35,19 @@ class Readers:
         fields: What the network reads beside it.
         time_limit: Seconds that one upload may take.
         count: Number of processes.
+        masks: How a photograph becomes the input of the network of masks; None where the model has none.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, fields: Sequence[SampleField], time_limit: float, count: int = 2
+        self,
+        preprocessing: Preprocessing,
+        fields: Sequence[SampleField],
+        time_limit: float,
+        count: int = 2,
+        masks: Preprocessing | None = None,
     ) -> None:
         self._free: queue.Queue[_Reader] = queue.Queue()
-        self._all = [_Reader(preprocessing, tuple(fields), time_limit) for _ in range(count)]
+        self._all = [_Reader((preprocessing, tuple(fields), masks), time_limit) for _ in range(count)]
         for reader in self._all:
             self._free.put(reader)
 
@@ -69,8 +76,8 @@ class Readers:
 class _Reader:
     """One process, started anew whenever it had to be ended."""
 
-    def __init__(self, preprocessing: Preprocessing, fields: tuple[SampleField, ...], time_limit: float) -> None:
-        self._settings = (preprocessing, fields)
+    def __init__(self, settings: _Settings, time_limit: float) -> None:
+        self._settings = settings
         self._limit = time_limit
         self._turn = threading.Lock()
         self._closed = False
@@ -113,7 +120,12 @@ class _Reader:
         self._connection.close()
 
 
-def _serve(connection: Connection, preprocessing: Preprocessing, fields: tuple[SampleField, ...]) -> None:
+def _serve(
+    connection: Connection,
+    preprocessing: Preprocessing,
+    fields: tuple[SampleField, ...],
+    masks: Preprocessing | None,
+) -> None:
     """Answer uploads until the parent is gone, which ends the pipe."""
     import signal
 
@@ -129,7 +141,7 @@ def _serve(connection: Connection, preprocessing: Preprocessing, fields: tuple[S
         except (EOFError, OSError):  # the parent is gone, however it went
             return
         try:
-            connection.send_bytes(read_upload(data, preprocessing, fields).to_bytes())
+            connection.send_bytes(read_upload(data, preprocessing, fields, masks).to_bytes())
         except (MemoryError, OSError):
             return  # told as an upload that needs too much, or nobody is left to be told
 

@@ -121,6 +121,9 @@ def _eye(result: EyeResult, service: Service, t: Texts) -> dict[str, Any]:
         "name": eye_name(result.eye, t),
         "picture": inline(result.preview),
         "heat": inline(result.heat),
+        "outlines": [
+            {"key": name, "name": t.mask_name(name), "regions": regions} for name, regions in result.outlines.items()
+        ],
         "action": result.action,
         "grade": class_names(result.classes, t),
         "reasons": [reason_text(reason, t) for reason in result.reasons],

@@ -77,6 +77,8 @@ class EyeResult:
         quality: `good`, `usable` or `reject`; empty where it could not be judged.
         patient: SHA-256 of the patient's ID where the file says it, as DICOM files do; else empty.
         heat: What the grade rests on as a JPEG; empty where nobody asked.
+        outlines: Of each mask of the model points of polygons over the preview, see `retinai.app.outlines`; empty
+            where nobody asked.
         action: One of `ACTIONS`.
         reasons: Why, the weightiest first.
         milliseconds: From the bytes to this result.
@@ -95,6 +97,7 @@ class EyeResult:
     quality: str = ""
     patient: str = ""
     heat: bytes = field(default=b"", repr=False)
+    outlines: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def graded(self) -> bool:

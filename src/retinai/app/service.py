@@ -64,7 +64,14 @@ class Service:
         """Level, quantile and number of photographs of the model's sets of grades; None where it has none."""
         return (self.model.calibration or {}).get("sets")
 
-    def grade(self, data: bytes, eye: str, operator: str, origin: str, explain: bool = False) -> EyeResult:
+    @property
+    def draws(self) -> bool:
+        """Whether the model draws masks."""
+        return self.model.folder.masks is not None
+
+    def grade(
+        self, data: bytes, eye: str, operator: str, origin: str, explain: bool = False, outline: bool = False
+    ) -> EyeResult:
         """Grade one upload; what cannot be graded has its reason in the result.
 
         Args:
@@ -73,13 +80,14 @@ class Service:
             operator: Who asked.
             origin: `page` or `api`.
             explain: Draw what the grade rests on, too.
+            outline: Outline what the masks of the model show, where it draws any.
 
         Raises:
             UserError: If the record cannot be written: then nothing is told that is not in it.
         """
         began = time.perf_counter()
         photograph = hashlib.sha256(data).hexdigest()
-        result = self._result(data, eye, photograph, began, explain)
+        result = self._result(data, eye, photograph, began, explain, outline)
         if self.audit is not None:
             self.audit.write(result, self.digest, operator, origin, data)
         return result
@@ -88,7 +96,7 @@ class Service:
         """End the processes that read."""
         self._readers.close()
 
-    def _result(self, data: bytes, eye: str, photograph: str, began: float, explain: bool) -> EyeResult:
+    def _result(self, data: bytes, eye: str, photograph: str, began: float, explain: bool, outline: bool) -> EyeResult:
         from retinai.app.reader import TooSlowError
 
         def without(reason: Reason, preview: bytes = b"") -> EyeResult:
@@ -108,10 +116,22 @@ class Service:
         if upload.quality is not None and upload.quality.fault == NO_RETINA:
             return without(Reason("not_retina"), upload.preview)
         found = self._graded(upload, eye, photograph, began)
-        if not (explain and found.graded):
-            return found
-        heat = self._heat(upload.reading)
-        return replace(found, heat=heat, milliseconds=_since(began))
+        if found.graded and outline:
+            found = replace(found, outlines=self._outlines(upload), milliseconds=_since(began))
+        if found.graded and explain:
+            found = replace(found, heat=self._heat(upload.reading), milliseconds=_since(began))
+        return found
+
+    def _outlines(self, upload: Upload) -> Mapping[str, tuple[str, ...]]:
+        """Return the outlines of the masks; nothing where the model draws none."""
+        from retinai.app.outlines import outlines
+
+        facts = self.model.folder.masks
+        if facts is None or upload.square is None or upload.place is None:
+            return {}
+        with self._turn:
+            planes = self.model.masks.planes(upload.square)
+        return outlines(planes, {name: facts.threshold(name) for name in facts.names}, upload.place)
 
     def _heat(self, reading: Reading) -> bytes:
         """Return what a grade rests on as a JPEG."""

@@ -64,5 +64,6 @@ def open_service(cfg: DictConfig) -> Service:
     rule = ReferralRule.of_words(list(cfg.refer_if), model.calibration)
     keep = None if cfg.keep_photographs is None else Path(str(cfg.keep_photographs)).expanduser()
     audit = None if cfg.audit is None else AuditLog(Path(str(cfg.audit)).expanduser(), keep)
-    readers = Readers(model.preprocessing, model.folder.fields, float(cfg.time_limit))
+    masks = None if model.folder.masks is None else model.folder.masks.preprocessing
+    readers = Readers(model.preprocessing, model.folder.fields, float(cfg.time_limit), masks=masks)
     return Service(model, readers, guideline, rule, audit, int(cfg.max_megabytes) * 2**20)

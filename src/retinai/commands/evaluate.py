@@ -65,7 +65,7 @@ def _of_checkpoint(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, li
     from retinai.ensembles.opening import checkpoint_paths, ensemble_notes, open_grader_for_data
     from retinai.run.checkpoint_data import open_data
 
-    module = open_grader_for_data(cfg.ckpt, None if cfg.data is None else str(cfg.data.name))
+    module = open_grader_for_data(cfg.ckpt, None if cfg.get("data") is None else str(cfg.data.name))
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))
     _thresholds(cfg, module)  # refused before any data is read

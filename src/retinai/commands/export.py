@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.export.formats import exporters_of
 
     out = check_out(cfg.out)
-    module = open_grader_for_data(cfg.ckpt, None if cfg.data is None else str(cfg.data.name))
+    module = open_grader_for_data(cfg.ckpt, None if cfg.get("data") is None else str(cfg.data.name))
     if not module.task.has_probabilities:
         raise UserError(
             f"{cfg.ckpt} gives {module.task.answer} per photograph, and exported folders hold class probabilities; use "

@@ -153,6 +153,23 @@ class MemberRecord(OpenRecord):
     temperature: Annotated[float, Field(gt=0, le=1000)] | None
 
 
+class MasksRecord(OpenRecord):
+    """The second network of an exported folder, which draws masks."""
+
+    network: Annotated[FileName, Field(pattern=r"\.onnx$")]
+    names: list[Name] = Field(min_length=1, max_length=32)
+    thresholds: dict[Name, Share]
+    input_size: int = Field(ge=16, le=4096)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> MasksRecord:
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("two masks have one name")
+        if unknown := sorted(set(self.thresholds) - set(self.names)):
+            raise ValueError(f"a threshold is of mask {unknown[0]!r}, which is not drawn")
+        return self
+
+
 class ManifestRecord(OpenRecord):
     """`model.json`."""
 
@@ -171,6 +188,7 @@ class ManifestRecord(OpenRecord):
     checked_on: CheckedOnRecord | None = None
     int8_reduce_range: bool | None = None
     members: Annotated[list[MemberRecord], Field(min_length=2, max_length=64)] | None = None
+    masks: MasksRecord | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> ManifestRecord:
@@ -178,6 +196,7 @@ class ManifestRecord(OpenRecord):
         needed = [f"{stem}.onnx"] if self.engine == "onnx" else [f"{stem}.xml", f"{stem}.bin"]
         if self.network != needed[0]:
             raise ValueError(f"network {self.network!r} is no file for engine {self.engine!r}")
+        needed += [] if self.masks is None else [self.masks.network]
         missing = [name for name in needed if name not in self.files]
         if missing:
             raise ValueError(f"the network's file {missing[0]!r} is not in the list of files")

@@ -27,6 +27,7 @@ def write_card(file: Path, facts: dict[str, Any]) -> None:
         "## What it does",
         _purpose(facts),
         *_weights(facts.get("weights")),
+        *_masks(facts.get("masks")),
         "## Compared with its checkpoint",
         _check(facts),
         "## Operating points",
@@ -68,6 +69,19 @@ def _weights(known: dict[str, Any] | None) -> list[str]:
         f"- pre-trained on: {', '.join(known['pretrained_on'])}",
     ]
     return ["## Weights that it began from", "\n".join(lines)]
+
+
+def _masks(known: dict[str, Any] | None) -> list[str]:
+    """Return the section on the network that draws masks; nothing where there is none."""
+    if known is None:
+        return []
+    names = ", ".join(name.replace("_", " ") for name in known["names"])
+    return [
+        "## Masks",
+        f"A second network, `{known['network']}`, draws {names} at {known['input_size']} pixels, in float32. They show "
+        "what it takes for lesions; how often it is right, the evaluation of the checkpoint says. In Python: "
+        "`ExportedModel(FOLDER).masks.read(FILE)`.",
+    ]
 
 
 def _beside(facts: dict[str, Any]) -> list[str]:

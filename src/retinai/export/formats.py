@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from retinai.modules.grading import GradingModule
 
 
-def _write_onnx(cfg: Any, module: Any, out: Path) -> None:
+def _write_onnx(cfg: Any, module: Any, out: Path, more: Any = None) -> None:
     from retinai.export.onnx import export
 
-    export(cfg, module, out)
+    export(cfg, module, out, more)
 
 
-def _write_openvino(cfg: Any, module: Any, out: Path) -> None:
+def _write_openvino(cfg: Any, module: Any, out: Path, more: Any = None) -> None:
     from retinai.export.openvino import export
 
-    export(cfg, module, out)
+    export(cfg, module, out, more)
 
 
 GRAPH_EXPORTERS: dict[str, Exporter] = {

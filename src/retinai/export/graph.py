@@ -94,10 +94,13 @@ class MeanOfNetworks(Graph):
         module: The ensemble, in evaluation mode.
     """
 
+    networks: Any
+
     def __init__(self, module: EnsembleGrader) -> None:
         super().__init__()
         self.module = module
-        self.networks = nn.ModuleList(PixelsToProbabilities(member) for member in module.members)
+        members: list[Any] = module.members
+        self.networks = nn.ModuleList(PixelsToProbabilities(member) for member in members)
         self.fields = module.photograph_fields()
         classes = module.task.num_classes
         self.outputs = {PROBABILITY: (classes,), MEMBERS: (len(module.members), classes)}

@@ -16,22 +16,25 @@ from retinai.errors import MissingExtraError, UserError
 from retinai.export.graph import Graph
 
 if TYPE_CHECKING:
+    import torch
     from omegaconf import DictConfig
 
     from retinai.ensembles.module import EnsembleGrader
+    from retinai.export.folder import MoreFiles
     from retinai.modules.classifier import Classifier
 
 OPSET = 20  # ONNX Runtime of this year and of the two before it
 _NETWORK = "network.onnx"
 
 
-def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path) -> None:
+def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, more: MoreFiles | None = None) -> None:
     """Write a folder for ONNX Runtime.
 
     Args:
         cfg: The composed configuration of `conf/export.yaml`.
         module: The checkpoint's module.
         out: The folder.
+        more: Writes what else belongs into the folder.
 
     Raises:
         MissingExtraError: If a package of the extra `export` is missing.
@@ -52,7 +55,7 @@ def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path) -> N
             whole.unlink()
         return _NETWORK
 
-    write_folder(cfg, module, out, write)
+    write_folder(cfg, module, out, write, more)
 
 
 def require_packages(*names: str) -> None:
@@ -76,20 +79,34 @@ def write_graph(graph: Graph, file: Path) -> None:
     Raises:
         UserError: If ONNX has no form for an operator of the network; names it.
     """
+    write_network(graph, graph.example(), list(graph.outputs), file)
+
+
+def write_network(network: torch.nn.Module, inputs: dict[str, Any], outputs: list[str], file: Path) -> None:
+    """Write a network as one ONNX file with a dynamic batch.
+
+    Args:
+        network: In evaluation mode; takes the inputs in order, the first alone and the others as `*values`.
+        inputs: Examples by name, of two photographs.
+        outputs: Names.
+        file: The file to write.
+
+    Raises:
+        UserError: If ONNX has no form for an operator of the network; names it.
+    """
     import torch
 
-    inputs = graph.example()
-    batch = torch.export.Dim("batch")
+    batch, beside = torch.export.Dim("batch"), list(inputs)[1:]
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                graph,
+                network,
                 tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=list(graph.outputs),
-                dynamic_shapes=({0: batch}, *([tuple({0: batch} for _ in graph.fields)] if graph.fields else [])),
+                output_names=outputs,
+                dynamic_shapes=({0: batch}, *([tuple({0: batch} for _ in beside)] if beside else [])),
                 custom_translation_table={torch.ops.aten.erf.default: _error_function},
                 verbose=False,
             )

@@ -24,6 +24,7 @@ from retinai.lesions.fields import FindingsField
 from retinai.lesions.pixel_metrics import MASK_NAMES
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.modules.classifier import Classifier
+from retinai.modules.exporter import Exporter
 from retinai.modules.stages import Calibrate, Stage
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PredictionStep, Probabilities
@@ -211,6 +212,12 @@ class LesionGrader(Classifier):
     def prediction_steps(self) -> list[PredictionStep]:
         """Return the grade, and what the masks say."""
         return [Probabilities(), MaskReading()]
+
+    def exporters(self) -> dict[str, Exporter]:
+        """Return the formats of any network, with the masks as a second network in the folder."""
+        from retinai.lesion_segmentation.exporting import exporters_with_masks
+
+        return exporters_with_masks()
 
     def report_parts(self, predictions: Predictions) -> list[ReportPart]:
         """Return how far predicted masks are the drawn ones."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,9 +12,9 @@ class Exporter:
 
     Args:
         write: Takes the composed configuration of `conf/export.yaml`, the module and the folder to write, which
-            appears whole or not at all.
+            appears whole or not at all; those of graphs take also what writes more files into it.
         precisions: What `precision=` may be.
     """
 
-    write: Callable[[Any, Any, Path], None]
+    write: Callable[..., None]
     precisions: tuple[str, ...]

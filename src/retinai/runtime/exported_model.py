@@ -20,6 +20,7 @@ from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
 from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY, ModelFolder, read_folder
 from retinai.runtime.graph_check import check_graph
+from retinai.runtime.masks import ExportedMasks
 from retinai.runtime.reading import read_all
 from retinai.tasks.task import Task
 
@@ -51,6 +52,8 @@ class ExportedModel:
         self.notes = cpu_notes(self.folder.precision, self.folder.checked_on, self.folder.reduced)
         for note in self.notes:
             warnings.warn(note, CpuWarning, stacklevel=2)
+        self._threads = threads
+        self._masks: ExportedMasks | None = None
         self._engine = open_engine(self.folder.engine, file, self.folder.precision, threads)
         check_graph(self._engine, self.folder)
 
@@ -73,6 +76,22 @@ class ExportedModel:
     def calibration(self) -> dict[str, Any] | None:
         """Temperature and operating points as they were exported, or None."""
         return self.folder.calibration
+
+    @property
+    def masks(self) -> ExportedMasks:
+        """What draws lesions and the optic disc; loaded when it is first asked for.
+
+        Raises:
+            UserError: If the folder holds none, or its network is another one than it says.
+        """
+        folder = self.folder
+        if folder.masks is None:
+            raise UserError(
+                f"{folder.path} draws no masks; export a checkpoint of model=lesions, whose folder holds masks.onnx"
+            )
+        if self._masks is None:
+            self._masks = ExportedMasks(folder.path, folder.masks, folder.engine, self._threads)
+        return self._masks
 
     def predict(
         self,

@@ -24,8 +24,43 @@ MANIFEST = "model.json"
 PHOTOGRAPH, PROBABILITY = "photograph", "probability"
 # The second output of several networks in one graph: the probabilities of each.
 MEMBERS = "members"
+# The output of the second network, which draws masks.
+MASKS = "masks"
 _DIGEST = "sha256"
 _LONGEST = 1_000_000  # bytes of model.json; a usual one has some thousand
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What `model.json` says of the second network.
+
+    Args:
+        network: Name of its file in the folder; always ONNX, which both engines read.
+        names: What is drawn, in the order of the planes.
+        thresholds: From which probability on a pixel belongs to a mask, by name.
+        preprocessing: How a photograph becomes its input: as for the grade, on a larger square.
+    """
+
+    network: str
+    names: tuple[str, ...]
+    thresholds: Mapping[str, float]
+    preprocessing: Preprocessing
+
+    def threshold(self, name: str) -> float:
+        """Return the threshold of a mask; 0.5 where none was chosen."""
+        return float(self.thresholds.get(name, 0.5))
+
+    @property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Name, type and shape of the input that the network has to have."""
+        side = self.preprocessing.input_size
+        return {PHOTOGRAPH: {"type": "uint8", "shape": ["batch", side, side, 3]}}
+
+    @property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """Name, type and shape of the output that the network has to have."""
+        side = self.preprocessing.input_size
+        return {MASKS: {"type": "float32", "shape": ["batch", len(self.names), side, side]}}
 
 
 @dataclass(frozen=True)
@@ -45,6 +80,7 @@ class ModelFolder:
         checked_on: The CPU on which it was compared with its checkpoint; None in folders that do not say.
         reduced: Whether its int8 weights keep to 7 bits.
         members: How many networks answer as one; 1 for a single one.
+        masks: Of a second network that draws masks; None in folders without one.
         facts: Everything in `model.json`, as plain values.
     """
 
@@ -60,6 +96,7 @@ class ModelFolder:
     checked_on: Cpu | None
     reduced: bool
     members: int
+    masks: MaskFacts | None
     facts: dict[str, Any]
 
     @property
@@ -159,6 +196,7 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         checked_on=Cpu.from_dict((facts.get("checked_on") or {}).get("cpu")),
         reduced=facts.get("int8_reduce_range") is True,
         members=len(facts.get("members") or [None]),
+        masks=_masks(facts),
         facts=dict(facts),
     )
     folder.task.check_decision_rule(folder.decision_rule)
@@ -173,6 +211,14 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
                 f"{part} are {facts[part]}, and what it says of task and preprocessing asks for {expected}"
             )
     return folder
+
+
+def _masks(facts: Mapping[str, Any]) -> MaskFacts | None:
+    known = facts.get("masks")
+    if known is None:
+        return None
+    preprocessing = Preprocessing.from_dict({**facts["preprocessing"], "input_size": known["input_size"]})
+    return MaskFacts(known["network"], tuple(known["names"]), dict(known["thresholds"]), preprocessing)
 
 
 def _fields(sections: Sequence[Mapping[str, Any]]) -> tuple[SampleField, ...]:

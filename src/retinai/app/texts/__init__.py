@@ -45,6 +45,10 @@ class Texts:
         """Return what a class is called; a class that the file does not know keeps its name."""
         return str(self.content["classes"].get(name, name))
 
+    def mask_name(self, name: str) -> str:
+        """Return what a mask is called; one that the file does not know keeps its name."""
+        return str(self.content["masks"].get(name, name.replace("_", " ")))
+
     def meaning(self, name: str) -> str:
         """Return what a class means; empty for one that the file does not know."""
         return str(self.content["meaning"].get(name, ""))

@@ -114,7 +114,9 @@ def _points(calibration: dict[str, Any] | None, members: Sequence[dict[str, Any]
         )
     if calibration is None:
         return "None: the checkpoint was not calibrated, so its probabilities are those of the network."
-    lines = [f"Probabilities are scaled by the temperature {calibration['temperature']:.3f}."]
+    scaled = f"Probabilities are scaled by the temperature {calibration['temperature']:.3f}."
+    own = "Probabilities are the network's own: no temperature showed a gain by cross-validation."
+    lines = [own if calibration["temperature"] == 1 else scaled]
     points = calibration.get("operating_points") or {}
     if points:
         lines += ["", "| referable from this probability | sensitivity | specificity | |", "|---|---|---|---|"]

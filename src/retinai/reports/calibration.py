@@ -28,6 +28,9 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
     said = [
         f"The probabilities of this report are scaled with temperature {temperature:.2f} ({effect} than the network's "
         "own), fitted on the validation split. The scaling changes no decision."
+        if temperature != 1
+        else "The probabilities of this report are the network's own: on the validation split no temperature showed a "
+        "gain by cross-validation."
     ]
     rows = [
         [label, with_interval(results[key]["before"]), with_interval(results[key]["after"])]

@@ -31,7 +31,7 @@ def test_only_training_photographs_are_left_out(wanted: str, out: dict[str, str]
 
 
 def test_none_left_and_nobody_who_judges_are_told() -> None:
-    with pytest.raises(DataError, match="leaves none of the 1 training photographs .reject, too dark: 1"):
+    with pytest.raises(DataError, match=r"leaves none of the 1 training photographs \(reject, too dark: 1"):
         filtered_out(TABLE.iloc[2:], "usable", judge)
     with pytest.raises(ConfigError, match="use_judge"):
         filtered_out(TABLE, "usable", None)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, divide, interval
+from retinai.prediction.calibration.cross_validation import cross_validated_gain
 from retinai.prediction.calibration.label_thresholds import choose_label_thresholds
 from retinai.prediction.calibration.operating_points import (
     choose_bounded_point,
@@ -35,23 +36,24 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
         predictions: Of the validation split, as the network gives them, with targets.
 
     Returns:
-        What travels in the checkpoint, plain values: `temperature`; `scaling`, what it was fitted for
-        (see `prediction.calibration.temperature.scale`); `n` photographs;
-        `nll` and `calibration_error` `before` and `after`, on these photographs; `operating_points`
-        (empty for tasks without referral); of several labels also `thresholds` by label; for ordered grades `sets` (see
-        `prediction.calibration.sets`). None where
-        there is too little to fit on. And a sentence for everything that could not be fitted.
+        What travels in the checkpoint, plain values: `temperature`, 1 where cross-validation does not show a gain;
+        `cross_validation`, what that rests on (see `cross_validated_gain`) with the `fitted` temperature; `scaling`,
+        what it was fitted for (see `prediction.calibration.temperature.scale`); `n` photographs; `nll` and
+        `calibration_error` `before` and `after`, on these photographs; `operating_points` (empty for tasks without
+        referral); of several labels also `thresholds` by label; for ordered grades `sets` (see
+        `prediction.calibration.sets`). None where there is too little to fit on. And a sentence for everything that
+        could not be fitted.
     """
     task, targets = predictions.task, predictions.labelled
     if len(predictions) < MINIMUM or len(np.unique(targets)) < 2:
         what = "photographs of one class" if len(predictions) >= MINIMUM else f"photographs (fewer than {MINIMUM})"
         return None, [f"no temperature, no operating points: the validation split has only {len(predictions)} {what}"]
     scaling = task.scalings[predictions.decision_rule]
-    temperature = fit_temperature(predictions.probabilities, targets, scaling)
-    notes = []
-    if not BOUNDS[0] * 1.1 < temperature < BOUNDS[1] / 1.1:
-        notes.append(f"the temperature {temperature:.2f} lies at the end of its range, so it says little")
+    fitted = fit_temperature(predictions.probabilities, targets, scaling)
+    checked = cross_validated_gain(predictions)
+    temperature, notes = _decide(fitted, checked, len(predictions))
     calibration: dict[str, Any] = {"temperature": temperature, "scaling": scaling, "n": len(predictions)}
+    calibration["cross_validation"] = {"fitted": fitted, **checked}
     after = predictions.calibrated(calibration)
     ones = np.ones((1, len(predictions)), dtype=np.float32)
     pairs = (("before", predictions), ("after", after))
@@ -70,6 +72,20 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
     if "ordered" in task.target_types:
         calibration["sets"] = fit_sets(predictions.probabilities, targets, predictions.decision_rule)
     return calibration, notes
+
+
+def _decide(fitted: float, checked: Mapping[str, Any], count: int) -> tuple[float, list[str]]:
+    """Return the temperature that is used, and sentences: 1 where cross-validation does not show a gain."""
+    if checked["shown"]:
+        if BOUNDS[0] * 1.1 < fitted < BOUNDS[1] / 1.1:
+            return fitted, []
+        return fitted, [f"the temperature {fitted:.2f} lies at the end of its range, so it says little"]
+    if checked["gain"] is None:
+        return 1.0, ["the temperature stays at 1: all validation photographs are of one patient, so no gain can show"]
+    return 1.0, [
+        f"the temperature stays at 1: cross-validated on {count} validation photographs, {fitted:.2f} lowers the "
+        f"negative log-likelihood by {checked['gain']:.4f} (standard error {checked['error']:.4f}), which shows no gain"
+    ]
 
 
 def calibration_results(

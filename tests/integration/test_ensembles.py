@@ -118,6 +118,12 @@ def test_a_part_that_no_member_was_trained_on_is_measured(
     np.testing.assert_allclose(table.filter(like="p_"), mean, atol=1e-6)
     np.testing.assert_allclose(table["entropy"], whole, atol=1e-6)
     np.testing.assert_allclose(table["mutual_information"], information, atol=1e-6)
+    told = json.loads((found / "metrics.json").read_text())["uncertainty"]
+    wrong = (table["target"] != table["prediction"]).to_numpy()[np.argsort(whole, kind="stable")]
+    risks = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+    assert told["error_rate"]["value"] == pytest.approx(wrong.mean())
+    assert told["entropy"]["aurc"]["value"] == pytest.approx(risks.mean(), abs=1e-6)
+    assert told["entropy"]["accuracy_of_80_percent"]["value"] == pytest.approx(1 - risks[int(0.8 * len(wrong)) - 1])
     record = json.loads((found / "evaluation.json").read_text())
     assert record["checkpoint"] == [str(path) for path in members] and record["backbone"].endswith(" x 2")
 

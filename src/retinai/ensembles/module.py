@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from retinai.data.loading.fields import SampleField
+from retinai.ensembles.report import uncertainty_part
 from retinai.modules.grading import GradingModule
 from retinai.prediction.calibration.temperature import calibrated_probabilities
+from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PROBABILITY, PredictionStep
 from retinai.prediction.uncertainty import disagreement
+from retinai.reports.parts import ReportPart
 
 
 class EnsembleGrader(GradingModule):
@@ -97,6 +100,10 @@ class EnsembleGrader(GradingModule):
     def prediction_steps(self) -> list[PredictionStep]:
         """Return the mean of the members and their disagreement."""
         return [MeanOfMembers()]
+
+    def report_parts(self, predictions: Predictions) -> list[ReportPart]:
+        """Return how well the members' doubt tells right decisions from wrong ones."""
+        return [uncertainty_part(predictions)]
 
     def photograph_steps(self) -> list[PredictionStep]:
         """Return the same for loose files."""

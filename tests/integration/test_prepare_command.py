@@ -111,7 +111,7 @@ def test_contrast_options_and_the_default_folder(synthetic_idrid, tmp_path, monk
     run_here("data=idrid", f"data.root={synthetic_idrid}", *options, cwd=tmp_path, monkeypatch=monkeypatch)
     folder = tmp_path / capsys.readouterr().out.splitlines()[-1].removeprefix("run folder: ")
     assert folder.parent == tmp_path / "outputs" / "idrid" / "prepare"
-    assert sorted(p.name for p in folder.iterdir()) == ["duplicates.csv", "figures", "problems.csv"]
+    assert sorted(p.name for p in folder.iterdir()) == ["duplicates.csv", "figures", "problems.csv", "quality.csv"]
     settings = Preprocessing(64, (0.5,) * 3, (0.5,) * 3, ben_graham=True, clahe=True)
     path = next(synthetic_idrid.glob("B. Disease Grading/1. Original Images/*/*.jpg"))
     cache = PreparedCache(tmp_path / "outputs" / "cache", settings)

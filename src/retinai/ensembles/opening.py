@@ -97,7 +97,7 @@ def check_members(paths: Sequence[Path], members: Sequence[GradingModule]) -> No
             raise CheckpointError(f"ckpt= names the same checkpoint twice: {same} and {path}; leave one of them out")
         if not member.states_probabilities:
             raise CheckpointError(
-                f"{path} gives grades without probabilities, which cannot be averaged; choose another checkpoint"
+                f"{path} gives answers without probabilities, so there is nothing to average; choose another checkpoint"
             )
         remedy = "the checkpoints of ckpt=[...] must be of one task"
         check_same_task(member.task, f"checkpoint {path}", first.task, f"checkpoint {paths[0]}", remedy)

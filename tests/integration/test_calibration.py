@@ -62,7 +62,9 @@ def test_training_keeps_a_calibration_and_every_command_uses_it(run: Path, comma
     best = run / "checkpoints" / "best.ckpt"
     calibration = torch.load(best, weights_only=True)["retinai"]["calibration"]
     module = load_module(best)
-    assert module.calibration == calibration and calibration["temperature"] != 1
+    checked = calibration["cross_validation"]
+    assert module.calibration == calibration
+    assert calibration["temperature"] == (checked["fitted"] if checked["shown"] else 1) and checked["fitted"] != 1
     assert calibration["n"] >= 20 and set(calibration["operating_points"]) >= {"sensitivity_90", "youden"}
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["calibration"]["temperature"] == calibration["temperature"]
@@ -94,6 +96,11 @@ def test_training_keeps_a_calibration_and_every_command_uses_it(run: Path, comma
     assert (raw["prediction"] == tested["prediction"]).all()
     soft = scale(raw.filter(like="p_").to_numpy(), calibration["temperature"], "cumulative")
     np.testing.assert_allclose(soft, tested.filter(like="p_"), atol=1e-5)
+    assert store_calibration(plain, {**calibration, "temperature": 1.7})  # whatever these few photographs gave
+    assert command("predict", f"ckpt={plain}", *loose[1:], "overwrite=true") == 0
+    softer = pd.read_csv(out, dtype={"id": str}).set_index("id").loc[tested.index]
+    expected = scale(raw.filter(like="p_").to_numpy(), 1.7, "cumulative")
+    np.testing.assert_allclose(softer.filter(like="p_"), expected, atol=1e-5)
 
 
 def test_a_run_killed_while_it_calibrates_ends_the_same(run: Path, synthetic_aptos: Path, command: Command) -> None:

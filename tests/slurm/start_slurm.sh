@@ -7,7 +7,7 @@
 # One node with this machine's processors and memory, no accounting, no cgroups, so that it also runs in a container.
 # RETINAI_TEST_SLURM_NODES=2 makes it two nodes, faked by two slurmd of this machine: `fake1` and `fake2`, one processor
 # each, whose names nobody resolves. RETINAI_TEST_SLURM_NODES=hipergator makes it one node that says it has 16 processors
-# and two GPUs, in a partition of HiPerGator's name: jobs may ask for GPUs, and get none.
+# and a GPU, in a partition of HiPerGator's name: jobs may ask for GPUs, and get none.
 # A job of the partition `urgent` takes the place of those of `all`, which get SIGTERM, 5 s, and the queue again.
 # Everything lies in $RETINAI_TEST_SLURM (default /tmp/retinai-slurm) but munge's own folders.
 set -euo pipefail
@@ -58,10 +58,10 @@ END
   fi
   echo "SlurmdParameters=config_overrides" >>"$SLURM_CONF" # nodes that are not as the machine is
   if [[ $nodes == hipergator ]]; then
-    echo "Name=gpu Type=l4 Count=2" >"$place/gres.conf"
+    echo "Name=gpu Type=l4 File=/dev/null" >"$place/gres.conf" # SLURM counts the files
     cat >>"$SLURM_CONF" <<END
 GresTypes=gpu
-NodeName=$host CPUs=16 RealMemory=64000 Gres=gpu:l4:2 State=UNKNOWN
+NodeName=$host CPUs=16 RealMemory=64000 Gres=gpu:l4:1 State=UNKNOWN
 PartitionName=hpg-turin Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5
 END
     return
@@ -114,5 +114,6 @@ for _ in $(seq 60); do
   if answers; then echo "$SLURM_CONF"; exit; fi
   sleep 0.5
 done
+stop
 echo "SLURM does not answer; see $place/slurmctld.log and $place/slurmd.*.log" >&2
 exit 1

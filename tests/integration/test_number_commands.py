@@ -138,6 +138,7 @@ def test_what_is_about_classes_refuses_it(
         (["loss=number", "loss.loss=huber"], "valid: smooth_l1, mse, l1"),
         (["loss=number", "model=vae"], "a VAE learns classes"),
         (["loss=number", "consistency=rotation"], "is about classes"),
+        (["loss=number", "sampler=weighted"], "sampler=weighted evens out classes"),
     ],
 )
 def test_training_refuses_what_does_not_suit_a_number(

@@ -95,6 +95,12 @@ class GradingModule(BaseModule):
                 f"data={datamodule.name} asks for {datamodule.task.answer} per photograph, which {cls.__name__} cannot "
                 "learn; model=classifier loss=number can"
             )
+        sampler = datamodule.loading.sampler
+        chosen = sampler if isinstance(sampler, str) else sampler.get("name")
+        if chosen == "weighted" and not datamodule.task.has_probabilities:
+            raise DataError(
+                f"sampler=weighted evens out classes, and data={datamodule.name} has none; use sampler=shuffle"
+            )
         datamodule.check_training()
 
     def prepare_training(self, datamodule: FundusDataModule) -> list[str]:

@@ -29,6 +29,19 @@ class DataError(UserError):
     """A fault in a data set: a missing root, a wrong table, a label out of range."""
 
 
+class DataFileError(DataError):
+    """A file of a data set that is missing or damaged.
+
+    Args:
+        what: Which, and what is wrong with it.
+        mend: How it is mended where the owner gave the data set; a drawn one tells another way.
+    """
+
+    def __init__(self, what: str, mend: str) -> None:
+        self.what = what
+        super().__init__(f"{what}; {mend}")
+
+
 class CheckpointError(UserError):
     """A checkpoint that cannot be used: truncated, hostile, or of another task or network."""
 

@@ -111,6 +111,19 @@ def make_unique(folder: Path) -> Path:
     raise UserError(f"no free folder name beside {folder}; name a folder yourself")
 
 
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders that are empty, from the deepest on; the first one that is not ends it.
+
+    Args:
+        folders: A folder and those above it, the deepest first.
+    """
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
 @contextmanager
 def whole_folder(out: Path, key: str = "out") -> Iterator[Path]:
     """Yield a new folder beside `out` that takes its place when all went well and is removed on any error.

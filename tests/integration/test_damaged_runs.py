@@ -81,7 +81,8 @@ FILES: list[tuple[str, Any, str]] = [
     *((f"run.json {name}", *case) for name, case in RECORDS.items()),
     ("metrics.json cut", lambda content: content[:40], "not readable as JSON"),
     ("metrics.json list", b"[]", "no JSON object"),
-    ("metrics.json missing", ..., "has not finished"),
+    ("metrics.json missing", ..., "metrics.json is missing, though the run was tested"),
+    ("metrics.json a link to itself", LOOP, "oo many levels of symbolic links"),
     ("metrics.json n", edit(n="many"), "n is no whole number"),
     ("metrics.json no photographs", edit(n=0), "n is no whole number above 0"),
     ("metrics.json decision rule", edit(decision_rule="dice"), "decision rule is unknown"),
@@ -150,6 +151,34 @@ def test_report_compares_the_others(
     capsys.readouterr()
     assert command("report", *words, f"against={bad}", "overwrite=true") == 2
     assert "cannot be compared with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"status": "finished", "model": "token_reconstruction"}, "has finished without test predictions"),
+        ({"status": "finished", "model": "token_reconstruction"}, "token_reconstruction makes none"),
+        ({"status": "failed"}, "has not finished (failed)"),
+        ({}, "has not finished (its status is not known)"),
+    ],
+)
+def test_a_run_without_test_predictions_is_told_as_what_it_is(
+    record: dict[str, str], told: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    assert command("report", tmp_path / "run", f"out={tmp_path / 'out'}") == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "told"), [("file", "is no folder"), ("none", "does not exist")])
+def test_a_root_that_holds_no_runs_is_told_as_what_it_is(
+    name: str, told: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert command("runs", f"root={tmp_path / name}") == 2
+    assert f"root={tmp_path / name} {told}" in capsys.readouterr().err
 
 
 def test_a_report_of_damaged_runs_alone_is_refused(

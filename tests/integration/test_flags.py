@@ -11,16 +11,32 @@ import pytest
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_multirun_is_asked_for_anywhere(
-    tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str], place: int
-) -> None:
+    tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str], place: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """And only `train -m` makes a sweep of it: nothing is left of the others but what they said."""
     roots = [tmp_path / name for name in ("one", "other")]
     for root in roots:
         (root / "run").mkdir(parents=True)
         (root / "run" / "run.json").write_text(json.dumps({"status": "finished", "started": "2026-01-01T00:00:00"}))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     words = [f"root={roots[0]},{roots[1]}", "limit=1"]
     assert command("runs", *words[:place], "-m", *words[place:]) == 0
     said = capsys.readouterr().out
     assert all(str(root / "run") in said for root in roots), said
+    assert not list((tmp_path / "here").iterdir())
+    assert command("runs", "-m", f"root={roots[0]},{tmp_path / 'none'}") == 2
+    assert command("runs", "-m", f"root={roots[0]},{roots[1]}", "no_such_key=1") == 2
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("word", ["hydra/launcher=slurm", "hydra/launcher=hipergator", "hydra/sweeper=optuna"])
+def test_only_trainings_are_handed_to_a_cluster_or_searched(
+    word: str, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("runs", "-m", f"root={tmp_path},{tmp_path}", word) == 2
+    assert f"{word} is for sweeps of retinai train" in capsys.readouterr().err
 
 
 def test_a_flag_with_a_value_keeps_it(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,6 +191,7 @@ def test_data_sets_of_one_task_keep_their_labels(
         (["data=[aptos,odri]"], "odri"),
         (["data=[aptos,odir]"], "the folder of aptos is not known; set data.sources.aptos.root=FOLDER"),
         (["data.sources.aptos.root=/nowhere"], "/nowhere"),
+        (["data.sources.aptos.root=."], "train.csv does not exist; check data.sources.aptos.root and"),
     ],
     ids=lambda v: "_".join(v) if isinstance(v, list) else None,
 )

@@ -63,6 +63,34 @@ def test_a_number_of_the_environment_that_is_none_is_told(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["seed=1,2", "sweep=try"],
+     ["optimizer.lr=interval(1e-4,1e-2)", "study=try", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]],
+    ids=["sweep", "study"],
+)  # fmt: skip
+def test_what_slurm_refuses_leaves_nothing_behind(
+    words: list[str], tmp_path: Path, synthetic_aptos: Path, command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A program that refuses as SLURM does stands for a cluster."""
+    for name, script in {
+        "sbatch": "echo 'sbatch: error: invalid partition specified: p9' >&2; exit 1",
+        "srun": "",
+    }.items():
+        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    monkeypatch.setenv("RETINAI_SLURM_PARTITION", "p9")
+    words = ["data=aptos", f"data.root={synthetic_aptos}", "trainer=cpu", "logger=none", *words]
+    words += [f"paths.outputs={tmp_path / 'new' / 'outputs'}", "hydra/launcher=slurm"]
+    words += ["hydra.launcher.check_shared=false"]
+    assert command("train", "-m", *words) == 2
+    assert "invalid partition specified: p9; check hydra.launcher.partition=p9" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 MOUNTS = """overlay / overlay rw 0 0
 nfs:/blue /blue nfs4 rw 0 0
 tmpfs /blue/my\\040scratch tmpfs rw 0 0

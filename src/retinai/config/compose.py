@@ -12,6 +12,7 @@ from typing import Protocol
 from omegaconf import DictConfig
 
 from retinai.config.joined_data import spread_data
+from retinai.config.multirun import without_traces
 from retinai.config.paths import conf_dir, group_options, study_dirs
 from retinai.config.swept_options import how_to_share, options_of
 from retinai.config.unreadable import what_is_unreadable
@@ -59,7 +60,7 @@ def launch(job: Launched, arguments: list[str]) -> None:
     _refuse_odd_options(command, arguments)
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
     try:
-        with _argv(command, arguments), _full_errors():
+        with without_traces(command, arguments) as words, _argv(command, words), _full_errors():
             entry()
     except UserError:
         raise

@@ -25,7 +25,7 @@ from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.settings import CurationSettings, LoadingSettings
 from retinai.data.sources.label_table import SPLITS, check_files, check_paths, check_table
 from retinai.data.sources.source import Source
-from retinai.errors import ConfigError, DataError
+from retinai.errors import ConfigError, DataError, DataFileError
 from retinai.tasks.task import Task
 
 
@@ -124,6 +124,18 @@ class FundusDataModule(lightning.LightningDataModule):
         """
         if self._ready:
             return
+        try:
+            self._curate()
+        except DataFileError as error:
+            raise self.source.explained(error) from error
+        shared = splits.shared_patients(self.table)
+        if shared:
+            self.notes.append(f"{shared} patients occur in more than one of train, val and test")
+        self._ready = True
+        self._bind([*self.source.fields(), *self._fields.values()])
+
+    def _curate(self) -> None:
+        """Read and check the labels, look at the files, and make the parts."""
         table = self.checked_table()
         check_files(table, self.root)
         self._curation = Curation(
@@ -140,11 +152,6 @@ class FundusDataModule(lightning.LightningDataModule):
         self.table = self._curation.curate(table)
         self.class_counts = self._curation.class_counts(self.table)
         self.fingerprint = self._curation.fingerprint(self.table)
-        shared = splits.shared_patients(self.table)
-        if shared:
-            self.notes.append(f"{shared} patients occur in more than one of train, val and test")
-        self._ready = True
-        self._bind([*self.source.fields(), *self._fields.values()])
 
     def check_training(self) -> None:
         """Refuse a training part that lacks a class; what is only predicted or measured may lack some.

@@ -54,7 +54,7 @@ def _mask_fields() -> list[SampleField]:
 
 def _vessels(settings: VesselSettings) -> Family:
     def fields() -> list[SampleField]:
-        return [VesselField(settings.method, settings.weights, settings.masks)]
+        return [VesselField(**settings.to_dict(), keys=settings.keys)]
 
     def masks(carried: Mapping[str, Any]) -> Masks:
         return regions(np.asarray(carried[VesselField.name]))

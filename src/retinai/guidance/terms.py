@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
 
 _LEAST = 1e-6  # keeps logarithms finite, and with a negative weight the term too
+_KEYS = ("guidance.method", "guidance.masks")
 _KINDS = {"vessels": (ARTERY, VEIN, BOTH), "arteries": (ARTERY, BOTH), "veins": (VEIN, BOTH)}
 
 
@@ -98,7 +99,7 @@ class VesselGuidance(RegionGuidance):
             raise ConfigError([f"guidance.region={region} is unknown; valid: {', '.join(_KINDS)}"])
         if region != "vessels" and method in ("sato", "wnet_vessels"):
             raise ConfigError([f"guidance.method={method} does not tell {region} apart; use wnet or folder"])
-        self.region, self.settings = region, (method, str(weights), masks)
+        self.region, self.settings = region, (method, str(weights), masks, _KEYS)
 
     def fields(self) -> list[SampleField]:
         """Return the class maps of the vessels, for training photographs."""

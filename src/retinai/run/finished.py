@@ -74,9 +74,9 @@ def _load(folder: Path) -> Run:
     Raises:
         UserError: If it has not finished, or a file is missing or damaged; says which and why.
     """
-    if not (folder / "metrics.json").exists():
-        raise UserError("no metrics.json: the run has not finished; leave it out, or resume it")
     record = read_record(folder) if is_there(folder / RECORD) else read_json(folder / _RECORDS[1])
+    if not is_there(folder / "metrics.json"):
+        raise UserError(_why_untested(folder, record))
     metrics = read_json(folder / "metrics.json")
     labels = all_metric_labels()
     problems = metric_problems({key: metrics[key] for key in labels if key in metrics})
@@ -85,6 +85,22 @@ def _load(folder: Path) -> Run:
     if problems:
         raise UserError(f"metrics.json is not readable: {', '.join(problems[:3])}")
     return Run(folder, record, metrics, _read_predictions(folder, metrics), _group_key(folder, record, metrics))
+
+
+def _why_untested(folder: Path, record: dict[str, Any]) -> str:
+    """Return why a run has no `metrics.json`, and what can be done."""
+    if not is_there(folder / RECORD):
+        return "metrics.json is missing; evaluate again, or leave it out"
+    status = record.get("status") or "its status is not known"
+    if status != "finished":
+        return f"the run has not finished ({status}); leave it out, or resume it"
+    if record.get("metrics"):
+        return "metrics.json is missing, though the run was tested; leave it out, or measure it with retinai evaluate"
+    model = record.get("model") or "its model"
+    return (
+        f"the run has finished without test predictions (by test=false, or {model} makes none, such as a pre-training "
+        "or a generator); leave it out, or measure a grader's checkpoint with retinai evaluate"
+    )
 
 
 def _read_predictions(folder: Path, metrics: dict[str, Any]) -> Predictions:

@@ -82,11 +82,14 @@ def find_runs(root: str | Path) -> list[dict[str, Any]]:
         root: Folder that is searched, such as `outputs`.
 
     Raises:
-        UserError: If the folder does not exist.
+        UserError: If it is no folder, or does not exist.
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"{root} does not exist; runs are looked for below it (root=, or paths.outputs=)")
+        what = "is no folder" if is_there(root) else "does not exist"
+        raise UserError(
+            f"root={root} {what}; name the folder below which runs are looked for (root=, or paths.outputs=)"
+        )
     runs = [_read_or_say_why(path) for path in find_files(root, [RECORD])]
     return sorted(runs, key=lambda run: str(run.get("started") or ""), reverse=True)
 

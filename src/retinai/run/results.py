@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retinai.places import make_unique
+from retinai.places import make_unique, remove_empty
 from retinai.run.lock import held
 
 
@@ -42,7 +42,7 @@ def results_folder(folder: Path, holder: str, unique: bool, key: str = "run_dir"
                 raise
     except BaseException:
         if before is None:
-            _remove_empty([folder, *absent])
+            remove_empty([folder, *absent])
         raise
 
 
@@ -53,12 +53,3 @@ def _remove_new(folder: Path, before: set[Path]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders that are empty, from the deepest on; the first one that is not ends it."""
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

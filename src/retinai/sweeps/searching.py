@@ -24,10 +24,19 @@ from retinai.sweeps.plan import check_jobs, only_places, refuse_swept_settings, 
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import SWEEP, SweepJob, SweepRecord, now, read_sweep, write_sweep
 from retinai.sweeps.report import write_report
+from retinai.sweeps.slurm import RefusedSubmissionError
 from retinai.sweeps.space import as_texts, read_space, words_of
 from retinai.sweeps.states import FAILED, FINISHED, JobState, job_states, note_state
 from retinai.sweeps.study import PRUNED_AT, check_journal, open_study
-from retinai.sweeps.sweeper import Launcher, Sweeping, added_words, choose_folder, hand_over, quoted
+from retinai.sweeps.sweeper import (
+    Launcher,
+    Sweeping,
+    added_words,
+    choose_folder,
+    hand_over,
+    leave_nothing,
+    quoted,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -153,6 +162,7 @@ def search(given: Sweeping, section: Mapping[str, Any], words: list[str]) -> flo
     check_journal(folder, len(record.jobs))
     if known is None:
         _check_one(given, folder, space, fixed)
+    absent = [place for place in folder.parents if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "study"):
         write_sweep(folder, record)
@@ -161,9 +171,14 @@ def search(given: Sweeping, section: Mapping[str, Any], words: list[str]) -> flo
         if settings.several and settings.prune:
             note("several objectives: no trial is stopped early, since Optuna compares epochs by one value only")
         this = Search(given, settings, folder, record, space, fixed, study, launcher)
-        _go_on(this)
-        while (left := settings.n_trials - len(record.jobs)) > 0:
-            _run(this, [_new_job(this) for _ in range(min(settings.n_jobs, left))])
+        try:
+            _go_on(this)
+            while (left := settings.n_trials - len(record.jobs)) > 0:
+                _run(this, [_new_job(this) for _ in range(min(settings.n_jobs, left))])
+        except RefusedSubmissionError:
+            if known is None and not record.submissions:
+                leave_nothing(folder, absent)
+            raise
     return _tell_end(this)
 
 

@@ -40,6 +40,10 @@ class Submitted:
     queue_id: str
 
 
+class RefusedSubmissionError(UserError):
+    """SLURM took none of the jobs."""
+
+
 # Keys that are numbers, with the variables that set them.
 _NUMBERS = {
     "cpus_per_task": "RETINAI_SLURM_CPUS", "mem_gb": "RETINAI_SLURM_MEM_GB", "timeout_min": "RETINAI_SLURM_MINUTES",
@@ -56,7 +60,7 @@ def submit(launcher: Any, params: Mapping[str, Any], calls: Sequence[tuple[Any, 
         calls: The arguments of each job.
 
     Raises:
-        UserError: If SLURM refuses; in its words and ours.
+        RefusedSubmissionError: If SLURM refuses; in its words and ours.
     """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -73,7 +77,7 @@ def submit(launcher: Any, params: Mapping[str, Any], calls: Sequence[tuple[Any, 
         executor.update_parameters(**named)
         jobs = executor.map_array(launcher, *zip(*calls, strict=True))
     except (FailedJobError, FailedSubmissionError, ValueError) as error:
-        raise UserError(refusal(str(error), params)) from error
+        raise RefusedSubmissionError(refusal(str(error), params)) from error
     return [Submitted(str(job.job_id)) for job in jobs]
 
 

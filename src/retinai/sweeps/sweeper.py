@@ -14,7 +14,7 @@ from retinai.config.machine import check_machine
 from retinai.errors import UserError
 from retinai.files import place_fault
 from retinai.log import logger
-from retinai.places import check_folder
+from retinai.places import check_folder, remove_empty
 from retinai.run.lock import LOCK, locked
 from retinai.run.records import RECORD
 from retinai.sweeps.job import SweptJob
@@ -24,6 +24,7 @@ from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import FOLDER, SWEEP, Submission, SweepJob, SweepRecord, now, read_sweep, write_sweep
 from retinai.sweeps.slurm import Submitted
 from retinai.sweeps.states import FAILED, FINISHED, PRUNED, UNDONE, JobState, job_states
+from retinai.sweeps.study import JOURNAL
 
 
 class Launcher(Protocol):
@@ -96,6 +97,7 @@ def sweep(given: Sweeping, words: list[str]) -> None:
     launcher = given.launcher(SweptJob(given.task, folder, again))
     if hasattr(launcher, "check"):
         launcher.check(folder)
+    absent = [place for place in folder.parents if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "sweep"):
         if not (again and known is not None):
@@ -105,7 +107,7 @@ def sweep(given: Sweeping, words: list[str]) -> None:
             ids, errors = hand_over(launcher, given.config, folder, record, wanted) if wanted else ({}, {})
         except UserError:
             if known is None:
-                _leave_nothing(folder)
+                leave_nothing(folder, absent)
             raise
     if ids:
         tell_submitted(folder, ids)
@@ -157,12 +159,19 @@ def hand_over(
     return ids, {number: error for number, error in given.items() if isinstance(error, BaseException)}
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Remove the record of a sweep that no launcher took."""
-    (folder / SWEEP).unlink(missing_ok=True)
+def leave_nothing(folder: Path, absent: list[Path]) -> None:
+    """Remove the record of a new sweep or study that no launcher took.
+
+    Args:
+        folder: Its folder.
+        absent: Folders above that were made for it, the deepest first.
+    """
+    for name in (SWEEP, JOURNAL):
+        (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "slurm", ignore_errors=True)
     if {path.name for path in folder.iterdir()} <= {LOCK}:
         shutil.rmtree(folder)
+        remove_empty(absent)
 
 
 def choose_folder(config: DictConfig) -> Path:

@@ -16,7 +16,7 @@ from retinai.data.sources.idrid import IdridSource
 from retinai.data.sources.messidor2 import Messidor2Source
 from retinai.data.sources.odir import OdirSource
 from retinai.data.sources.source import Source
-from retinai.errors import ConfigError, UserError
+from retinai.errors import ConfigError, DataError, DataFileError, UserError
 from retinai.places import remove_leftovers
 
 # The source that reads a layout, and its options for it.
@@ -60,6 +60,7 @@ class SyntheticSource(Source):
         if layout not in _READERS:
             raise ConfigError([f"data.layout={layout!r} is unknown (valid: {', '.join(_READERS)})"])
         self.layout, self.n, self.size, self.cohort_seed = layout, n, size, cohort_seed
+        self._drawn: Path | None = None
         self.task = self._reader().task
 
     def _reader(self) -> Source:
@@ -73,12 +74,29 @@ class SyntheticSource(Source):
     def read_table(self) -> pd.DataFrame:
         """Write the cohort if it is not there, and return its table."""
         if not self.given_root:
-            self.given_root = str(cohort_folder(self.cache_dir, self.layout, self.n, self.size, self.cohort_seed))
+            self._drawn = cohort_folder(self.cache_dir, self.layout, self.n, self.size, self.cohort_seed)
+            self.given_root = str(self._drawn)
         reader = self._reader()
-        table = reader.read_table()
+        try:
+            table = reader.read_table()
+        except DataFileError:
+            raise
+        except DataError as error:  # what was drawn was right; the owner's table may be wrong
+            if self._drawn is None:
+                raise
+            raise DataFileError(str(error), "") from error
         self.label_file = reader.label_file
         self.notes += reader.notes
         return table
+
+    def explained(self, error: DataFileError) -> DataError:
+        """Return what is told of a missing or damaged file: a cohort in the cache folder can be drawn again."""
+        if self._drawn is None:
+            return error
+        return DataError(
+            f"the cohort that was drawn before is no longer whole: {error.what}; remove {self._drawn}, and the same "
+            "command draws it again"
+        )
 
 
 class SyntheticDataModule(SourceDataModule):

@@ -30,6 +30,7 @@ class VesselField(SampleField):
         method: `wnet`, `wnet_vessels`, `sato` or `folder`, see `VesselSettings`.
         weights: Folder of the weights.
         masks: Folder of the masks.
+        keys: The keys that give method and masks, to name in messages.
 
     Raises:
         UserError: If weights or masks are not there.
@@ -37,8 +38,14 @@ class VesselField(SampleField):
 
     name = "vessels"
 
-    def __init__(self, method: str = "wnet", weights: str = "weights", masks: str | None = None) -> None:
-        self.settings = VesselSettings(method, str(weights), masks)
+    def __init__(
+        self,
+        method: str = "wnet",
+        weights: str = "weights",
+        masks: str | None = None,
+        keys: tuple[str, str] = ("data.fields.vessels.method", "data.fields.vessels.masks"),
+    ) -> None:
+        self.settings = VesselSettings(method, str(weights), masks, keys)
         self.method_key = open_method(self.settings).key  # what is missing is told before anything is read
         self.cache: VesselCache | None = None
 
@@ -53,8 +60,8 @@ class VesselField(SampleField):
         absent = [] if find is None else [path for path in data.paths.values() if find(path) is None]
         if absent:
             raise DataError(
-                f"{len(absent)} of {len(data.paths)} photographs have no mask in {self.settings.masks} (first: "
-                f"{Path(absent[0]).name}); give masks of all of them"
+                f"{len(absent)} of {len(data.paths)} photographs have no mask in {self.settings.keys[1]}="
+                f"{self.settings.masks} (first: {Path(absent[0]).name}); give masks of all of them"
             )
         return self.with_cache(data.cache_dir, data.preprocessing)
 
@@ -150,6 +157,6 @@ def vessel_regions(
         BadImageError: If the photograph cannot be read.
         UserError: If weights or masks are not there, or cannot be used.
     """
-    field = VesselField(**settings.to_dict())
+    field = VesselField(**settings.to_dict(), keys=settings.keys)
     bound = field if cache_dir is None else field.with_cache(cache_dir, preprocessing)
     return regions(bound.load(FieldSample(str(path), str(path), preprocessing)))

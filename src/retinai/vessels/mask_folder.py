@@ -31,6 +31,7 @@ class FolderVessels:
 
     Args:
         folder: The folder, or the one of a tool's results above it.
+        chosen_by: The key that gave it, to name in messages.
 
     Raises:
         UserError: If it is no folder.
@@ -38,10 +39,10 @@ class FolderVessels:
 
     key = "folder"
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, chosen_by: str = "masks") -> None:
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
-            raise UserError(f"masks={self.folder} is no folder; give the one that holds the vessel masks")
+            raise UserError(f"{chosen_by}={self.folder} is no folder; give the one that holds the vessel masks")
 
     def segment(self, photograph: np.ndarray, view: FieldOfView, path: str) -> np.ndarray:
         """Return the class map of a photograph, see `VesselMethod.segment`.

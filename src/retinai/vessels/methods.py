@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -49,6 +49,7 @@ class VesselSettings:
             filter, no weights), or `folder` (masks of other tools).
         weights: Of `wnet` and `wnet_vessels`: the folder of the weights, `paths.weights`.
         masks: Of `folder`: the folder of the masks.
+        keys: The keys that give method and masks, to name in messages.
 
     Raises:
         ConfigError: If the method is unknown, or `masks` does not go with it.
@@ -57,12 +58,15 @@ class VesselSettings:
     method: str = "wnet"
     weights: str = "weights"
     masks: str | None = None
+    keys: tuple[str, str] = field(default=("vessels", "masks"), compare=False)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ConfigError([f"the method of vessels {self.method!r} is unknown; valid: {', '.join(METHODS)}"])
+            raise ConfigError([f"{self.keys[0]}={self.method} is unknown; valid: {', '.join(METHODS)}"])
         if (self.method == "folder") != (self.masks is not None):
-            raise ConfigError(["masks= names the folder of vessels=folder; give both of them or neither"])
+            raise ConfigError(
+                [f"{self.keys[1]}= names the folder of {self.keys[0]}=folder; give both of them or neither"]
+            )
 
     @property
     def uses_network(self) -> bool:
@@ -71,7 +75,7 @@ class VesselSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "keys"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VesselSettings:
@@ -98,7 +102,8 @@ def open_method(settings: VesselSettings, device: str = "cpu") -> VesselMethod:
         from retinai.vessels.published import ARTERIES_VEINS, VESSELS
         from retinai.vessels.wnet import WNetVessels
 
-        return WNetVessels(ARTERIES_VEINS if settings.method == "wnet" else VESSELS, settings.weights, device)
+        network = ARTERIES_VEINS if settings.method == "wnet" else VESSELS
+        return WNetVessels(network, settings.weights, device, settings.keys[0])
     if settings.method == "sato":
         from retinai.vessels.sato import SatoVessels
 
@@ -106,4 +111,4 @@ def open_method(settings: VesselSettings, device: str = "cpu") -> VesselMethod:
     from retinai.vessels.mask_folder import FolderVessels
 
     assert settings.masks is not None
-    return FolderVessels(settings.masks)
+    return FolderVessels(settings.masks, settings.keys[1])

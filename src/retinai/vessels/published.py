@@ -41,12 +41,13 @@ VESSELS = PublishedNetwork("wnet_drive", 1, (8, 16, 32), 68_482)
 ARTERIES_VEINS = PublishedNetwork("big_wnet_drive_av", 4, (8, 16, 32, 64), 279_464)
 
 
-def find_weights(network: PublishedNetwork, folder: str | Path) -> Path:
+def find_weights(network: PublishedNetwork, folder: str | Path, chosen_by: str = "vessels") -> Path:
     """Return the file of a network's weights.
 
     Args:
         network: The network.
         folder: `paths.weights`.
+        chosen_by: The key that chooses how vessels are found, to name in messages.
 
     Raises:
         UserError: If it is not there; says which files are looked for, where they are had, and their licence.
@@ -59,7 +60,7 @@ def find_weights(network: PublishedNetwork, folder: str | Path) -> Path:
     raise UserError(
         f"the weights of {network.name} are not in paths.weights={folder}: get experiments/{network.name}/"
         f"model_checkpoint.pth of {network.home} (licence {LICENCE}) and put it there as {second} (or, as safetensors, "
-        f"{first}); or do without weights: vessels=sato"
+        f"{first}); or do without weights: {chosen_by}=sato"
     )
 
 

@@ -31,15 +31,18 @@ class WNetVessels:
         network: Which one; `classify_kinds` or `classify_vessels` reads its probabilities.
         weights: Folder of the weights, `paths.weights`.
         device: Where the network runs, such as `cpu` or `cuda`.
+        chosen_by: The key that chooses how vessels are found, to name in messages.
 
     Raises:
         UserError: If weights are not there, or not those of this network.
     """
 
-    def __init__(self, network: PublishedNetwork, weights: str | Path, device: str = "cpu") -> None:
+    def __init__(
+        self, network: PublishedNetwork, weights: str | Path, device: str = "cpu", chosen_by: str = "vessels"
+    ) -> None:
         self.device = device
         self.classify = classify_vessels if network.classes == 1 else classify_kinds
-        self.net = load_network(network, find_weights(network, weights)).to(device)
+        self.net = load_network(network, find_weights(network, weights, chosen_by)).to(device)
         state = self.net.state_dict()
         self.key = f"{network.name}-{_VERSION}-{hash_tensors(state, state)[:12]}"
 

@@ -101,6 +101,12 @@ class VesselGuidance(EntropyGuidance):
     weights: Path = UNSET
     masks: Path | None = UNSET
 
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield that masks of other tools are named where they are not taken, or the other way round."""
+        if values.get("method") is not None and (values["method"] == "folder") != (values.get("masks") is not None):
+            yield "guidance.masks= names the folder of guidance.method=folder; give both of them or neither"
+
 
 class LesionGuidance(EntropyGuidance):
     """How much of them lies on drawn lesions."""

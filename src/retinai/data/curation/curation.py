@@ -17,7 +17,7 @@ from retinai.data.curation.known_split import KnownSplit
 from retinai.data.curation.quality_filter import Judge, filtered_out
 from retinai.data.settings import CurationSettings
 from retinai.data.sources.label_table import few
-from retinai.errors import DataError
+from retinai.errors import DataError, DataFileError
 from retinai.tasks.task import Task
 
 
@@ -131,14 +131,15 @@ class Curation:
             return table
         shown = [f"{os.path.relpath(path, self.root)} ({reason})" for path, reason in sorted(reasons.items())]
         if self.settings.on_bad_image == "error":
-            raise DataError(
-                f"{len(shown)} photographs of {self.name} cannot be used: {'; '.join(shown)}; "
-                "mend or remove them, or leave them out with data.on_bad_image=skip"
+            raise DataFileError(
+                f"{len(shown)} photographs of {self.name} cannot be used: {'; '.join(shown)}",
+                "mend or remove them, or leave them out with data.on_bad_image=skip",
             )
         if wanted["path"].isin(list(reasons)).all():
-            raise DataError(
+            raise DataFileError(
                 f"none of the {len(wanted)} photographs of {self.name} can be used, so that data.on_bad_image=skip "
-                f"leaves nothing: {few(shown)}; check data.root={self.root}"
+                f"leaves nothing: {few(shown)}",
+                f"check data.root={self.root}",
             )
         self.notes.append(f"{len(shown)} unusable photographs left out: {few(shown)}")
         return self._drop(table, table["path"].isin(list(reasons)).to_numpy(), "unusable")

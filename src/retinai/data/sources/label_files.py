@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from retinai.data.sources.label_table import few
-from retinai.errors import DataError
+from retinai.errors import DataError, DataFileError
 from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular
 from retinai.tasks.task import Task
 
@@ -92,12 +92,14 @@ def _read_rows(path: Path) -> list[_Row]:
         data = read_regular(path, MAX_TEXT_BYTES)
     except UnreadableError as error:
         if error.reason == "no such file":
-            raise DataError(
-                f"the label file {path} does not exist; check data.root and the layout in docs/data.md"
+            raise DataFileError(
+                f"the label file {path} does not exist", "check data.root and the layout in docs/data.md"
             ) from error
-        raise DataError(f"the label file {path} cannot be used: {error.reason}; put the right file there") from error
+        raise DataFileError(
+            f"the label file {path} cannot be used: {error.reason}", "put the right file there"
+        ) from error
     if not data:
-        raise DataError(f"the label file {path} is empty; fetch it again")
+        raise DataFileError(f"the label file {path} is empty", "fetch it again")
     if path.suffix.lower() == ".xlsx":
         return _workbook_rows(path, data)
     try:
@@ -107,7 +109,9 @@ def _read_rows(path: Path) -> list[_Row]:
         reason = f"line {line} is not UTF-8 text"
     except (csv.Error, ValueError) as error:
         reason = str(error)
-    raise DataError(f"the label file {path} cannot be read ({reason}); fetch it again, or save it as CSV in UTF-8")
+    raise DataFileError(
+        f"the label file {path} cannot be read ({reason})", "fetch it again, or save it as CSV in UTF-8"
+    )
 
 
 def _csv_rows(data: bytes) -> list[_Row]:

@@ -15,7 +15,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from retinai.errors import DataError
+from retinai.errors import DataError, DataFileError
 from retinai.files import place_fault
 from retinai.tasks.task import Task
 
@@ -145,9 +145,9 @@ def check_files(table: pd.DataFrame, root: Path) -> None:
         if name not in listed[folder]:
             missing.append(os.path.relpath(path, root))
     if missing:
-        raise DataError(
-            f"{len(missing)} of {len(table)} photographs are missing under {root}: {few(missing)}; "
-            "check that the images are unpacked as docs/data.md shows"
+        raise DataFileError(
+            f"{len(missing)} of {len(table)} photographs are missing under {root}: {few(missing)}",
+            "check that the images are unpacked as docs/data.md shows",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from retinai.data.datamodule import FundusDataModule, SourceDataModule
 from retinai.data.settings import CurationSettings
 from retinai.data.sources.label_table import as_targets
 from retinai.data.sources.source import Source
-from retinai.errors import ConfigError
+from retinai.errors import ConfigError, DataError
 from retinai.tasks.known import UNLABELLED
 
 # Decided once for all, by the data set that joins the others.
@@ -86,7 +87,10 @@ class SeveralSource(Source):
         """Return the rows of all, each with its part."""
         tables = []
         for one, part in self._parts.items():
-            part.setup()
+            try:
+                part.setup()
+            except DataError as error:
+                raise DataError(self._with_own_keys(one, str(error))) from error
             self.notes += [f"{one}: {note}" for note in part.notes]
             table = part.table
             names = [f"{one}/{name}" for name in table["id"]]
@@ -97,6 +101,11 @@ class SeveralSource(Source):
             tasks = ", ".join(f"{one} {part.task.name}" for one, part in self._parts.items())
             self.notes.append(f"the data sets ask different things ({tasks}), so their labels are left away")
         return pd.concat(tables, ignore_index=True)
+
+    def _with_own_keys(self, one: str, said: str) -> str:
+        """Return what is said of a data set with the keys that it has here: `data.root` is `data.sources.ONE.root`."""
+        keys = "|".join(re.escape(key) for key in self._sections[one])
+        return re.sub(rf"(?<![\w./-])data\.(?=(?:{keys})\b)", f"data.sources.{one}.", said)
 
     def annotations(self) -> dict[str, dict[str, str]]:
         """Return the masks of all."""

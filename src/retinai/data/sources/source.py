@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from retinai.csv_cells import is_utf8, to_cell
-from retinai.errors import DataError
+from retinai.errors import DataError, DataFileError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +82,10 @@ class Source(ABC):
             table: Rows of its label table.
         """
         return {self.name: len(table)}
+
+    def explained(self, error: DataFileError) -> DataError:
+        """Return what is told of a missing or damaged file of this data set."""
+        return error
 
     def fields(self) -> list[SampleField]:
         """Return what the samples of this data set carry, whatever module reads them."""

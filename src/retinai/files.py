@@ -79,6 +79,16 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
     return data
 
 
+def check_regular(path: str | Path) -> None:
+    """Refuse a pipe or a device, which may never end, without opening it; links are followed.
+
+    Raises:
+        UnreadableError: If it is no regular file.
+        OSError: If there is none.
+    """
+    _check_regular(os.stat(path), 2**63)  # noqa: PTH116 (links are followed, and nothing is opened)
+
+
 def _check_regular(state: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(state.st_mode):
         kind = next((name for test, name in _KINDS if test(state.st_mode)), "something else")

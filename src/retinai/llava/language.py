@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from retinai.encoders.transformers_files import read_part
 from retinai.errors import MissingExtraError, UserError
+from retinai.files import UnreadableError
 from retinai.llava.fingerprint import fingerprint
 from retinai.llava.settings import LlavaSettings
 
@@ -49,7 +51,7 @@ def read_language(settings: LlavaSettings) -> Language:
         UserError: If there is none, it is of another architecture, or damaged.
     """
     folder, file = _place(str(settings.language))
-    options: dict[str, Any] = {"trust_remote_code": False}
+    options: dict[str, Any] = {}
     told = f"the language model backbone.language={settings.language}"
     if file is None:
         architecture = _read("AutoConfig", folder, told, options).model_type
@@ -87,14 +89,14 @@ def _read_once() -> Iterator[None]:
 
 
 def _read(loader: str, folder: str, told: str, options: dict[str, Any]) -> Any:
-    import transformers
-
     try:
         with redirect_stderr(io.StringIO()):  # a progress bar of the GGUF reader's own
-            return getattr(transformers, loader).from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{told} cannot be read: {reason}") from error
+            return read_part(loader, folder, **options)
+    except UnreadableError as error:
+        raise UserError(
+            f"{told} cannot be read: {error.reason}; give smollm2, a GGUF file, a name on the hub that can be reached, "
+            "or a folder with config.json, weights and tokenizer"
+        ) from error
 
 
 def check_gguf(file: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from retinai.encoders.transformers_files import read_part
 from retinai.errors import MissingExtraError, UserError
+from retinai.files import UnreadableError
 from retinai.llava.adapters import PROJECTOR
 from retinai.llava.fingerprint import fingerprint
 from retinai.llava.processor import check_processor
@@ -136,17 +138,12 @@ def _read_config(source: str, settings: LlavaSettings) -> Any:
 
 
 def _read(source: str, settings: LlavaSettings, loader: str, what: str, **options: Any) -> Any:
-    import transformers
-
-    # The weights' name may come from a checkpoint of somebody else's: no code of a model's repository is run.
-    fixed = {"revision": settings.revision or "main", "trust_remote_code": False}
     try:
-        return getattr(transformers, loader).from_pretrained(source, **fixed, **options)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+        return read_part(loader, source, revision=settings.revision or "main", **options)
+    except UnreadableError as error:
         raise UserError(
-            f"the {what} of backbone.weights={settings.weights} cannot be loaded: {reason}; give a hub name that can "
-            "be reached, or a local folder with config.json, weights, tokenizer and processor files"
+            f"the {what} of backbone.weights={settings.weights} cannot be loaded: {error.reason}; give a hub name that "
+            "can be reached, or a local folder with config.json, weights, tokenizer and processor files"
         ) from error
 
 

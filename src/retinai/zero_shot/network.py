@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retinai.errors import ConfigError, MissingExtraError, UserError
+from retinai.encoders.transformers_files import read_part
+from retinai.errors import ConfigError, UserError
+from retinai.files import UnreadableError
 
 # Backbones of `conf/backbone` whose published weights have a text tower, by their names on the Hugging Face hub.
 PUBLISHED = {
@@ -19,6 +21,7 @@ PUBLISHED = {
     "openclip_vit_g14": "laion/CLIP-ViT-g-14-laion2B-s12B-b42K",
 }
 _KINDS = ("clip", "siglip")
+_PROCESSOR = "preprocessor_config.json"
 
 
 class ImageTextNetwork(nn.Module):
@@ -58,7 +61,7 @@ class ImageTextNetwork(nn.Module):
         _check_input(section, config, self.source)
         self.model: Any = _read("AutoModel", self.source).requires_grad_(False).eval()
         self._whole_length = config.model_type == "siglip"  # its texts were filled up to the longest in training
-        self.longest = int(config.text_config.max_position_embeddings)
+        self.longest = _whole(config.text_config, "max_position_embeddings", self.source)
         self.tokenizer = _read("AutoTokenizer", self.source)
         with torch.no_grad():
             classes = torch.stack([self.text_vectors(texts).mean(dim=0) for texts in sentences])
@@ -100,32 +103,30 @@ def _source(section: Mapping[str, Any]) -> str:
 
 def _read(loader: str, source: str) -> Any:
     try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers", "llava") from error
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    folder = Path(source).expanduser()
-    try:
-        given = str(folder) if folder.is_dir() else source
-        return getattr(transformers, loader).from_pretrained(given, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"backbone.weights={source} cannot be loaded: {reason}; give a name on the hub that can be reached, or a "
-            "folder with config.json, weights and tokenizer of a CLIP or SigLIP"
-        ) from error
+        return read_part(loader, source)
+    except UnreadableError as error:
+        raise _unusable(source, error.reason) from error
+
+
+def _unusable(source: str, reason: str) -> UserError:
+    return UserError(
+        f"backbone.weights={source} cannot be loaded: {reason}; give a name on the hub that can be reached, or a "
+        "folder with config.json, weights and tokenizer of a CLIP or SigLIP"
+    )
 
 
 def _check_input(section: Mapping[str, Any], config: Any, source: str) -> None:
     """Refuse photographs in another form than the network was trained with."""
-    side, problems = int(config.vision_config.image_size), []
+    side, problems = _whole(config.vision_config, "image_size", source), []
     if int(section["input_size"]) != side:
         problems.append(f"backbone.input_size={section['input_size']}, but {source} sees {side} pixels; set "
                         f"backbone.input_size={side}")  # fmt: skip
     # Of published networks the configuration holds what OpenCLIP says, who trained them.
     own = {} if source in PUBLISHED.values() else _image_settings(source)
-    for key, theirs in (("mean", own.get("image_mean")), ("std", own.get("image_std"))):
+    for key in ("mean", "std"):
+        theirs = own.get(f"image_{key}")
+        if theirs is not None and not _are_three_numbers(theirs):
+            raise _unusable(source, f"{_PROCESSOR} says image_{key}={str(theirs)[:80]}, which is no list of 3 numbers")
         ours = [float(value) for value in section[key]]
         if theirs and any(abs(a - b) > 1e-4 for a, b in zip(ours, theirs, strict=True)):
             told = ",".join(f"{value:g}" for value in theirs)
@@ -136,6 +137,14 @@ def _check_input(section: Mapping[str, Any], config: Any, source: str) -> None:
         raise ConfigError(problems)
 
 
+def _whole(config: Any, key: str, source: str) -> int:
+    """Return a number of a configuration."""
+    value = getattr(config, key, None)
+    if type(value) is not int or value < 1:
+        raise _unusable(source, f"config.json says {key}={str(value)[:80]}, which is no whole number from 1")
+    return value
+
+
 def _image_settings(source: str) -> dict[str, Any]:
     """Return how the network's own processor prepares pictures; empty where nothing says it."""
     from transformers.image_processing_base import ImageProcessingMixin
@@ -143,5 +152,13 @@ def _image_settings(source: str) -> dict[str, Any]:
     folder = Path(source).expanduser()
     try:
         return dict(ImageProcessingMixin.get_image_processor_dict(str(folder) if folder.is_dir() else source)[0])
-    except OSError:
+    except OSError as error:
+        if (folder / _PROCESSOR).is_file():  # there, and not readable
+            raise _unusable(source, f"{_PROCESSOR} is not readable ({' '.join(str(error).split())[:200]})") from error
         return {}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _unusable(source, f"{_PROCESSOR} is not readable ({' '.join(str(error).split())[:200]})") from error
+
+
+def _are_three_numbers(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(type(v) in (int, float) for v in value)

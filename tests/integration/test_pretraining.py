@@ -188,6 +188,8 @@ def test_data_sets_of_one_task_keep_their_labels(
         (["+data.sources.odir.layot=course"], "did you mean 'layout'?"),
         (["data.root=somewhere"], "data.sources.aptos.root="),
         (["data=several"], "write data=[idrid,aptos]"),
+        (["data.layout=course"], "each of the joined data sets has its own; write data.sources.odir.layout="),
+        (["model=classifier", "phase=finetune"], "no labels (the data sets ask different things: aptos dr_grade, odir"),
         (["data=[aptos,odri]"], "odri"),
         (["data=[aptos,odir]"], "the folder of aptos is not known; set data.sources.aptos.root=FOLDER"),
         (["data.sources.aptos.root=/nowhere"], "/nowhere"),

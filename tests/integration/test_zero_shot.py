@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,7 +128,8 @@ def test_prompts_are_part_of_the_command_line(
         (["prompts=dr_grades", "data.target=dme"], "the data has"),
         (["prompts=dr_grades", "prompts.templates=[photograph]"], "a template has {} once"),
         (["prompts=dr_grades", "prompts.classes.mild=[no diabetic retinopathy]"], "both have the text"),
-        (["prompts=dr_grades", f"prompts.classes.mild=[{'red ' * 60}]"], "tokens, and"),
+        (["prompts=dr_grades", f"prompts.classes.mild=[{'red ' * 60}]"], "; shorten it in prompts."),
+        (["prompts=dr_grades", "prompts.classes.mild=[]"], "prompts.classes.mild=[] is not allowed (valid: a list of"),
         (["prompts=dr_grades", "backbone.input_size=64"], "set backbone.input_size=32"),
         (["prompts=dr_grades", "backbone.mean=[0.5,0.5,0.5]"], "set backbone.mean="),
         (["prompts=dr_grades", "backbone.weights=NOWHERE"], "cannot be loaded"),
@@ -150,6 +153,33 @@ def test_what_cannot_be_graded_by_prompts_is_refused(
     capsys.readouterr()
     assert command(*words(networks["clip"], synthetic_idrid), *more, f"run_dir={out}") == 2
     assert told in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("preprocessor_config.json", "[]", "preprocessor_config.json is not readable"),
+        ("preprocessor_config.json", "{", "preprocessor_config.json is not readable"),
+        ("preprocessor_config.json", '{"image_mean": [1], "image_std": "x"}', "image_mean=[1], which is no list of 3"),
+        ("config.json", '{"model_type": "clip", "vision_config": {"image_size": 0}}', "image_size=0"),
+        ("config.json", '{"model_type": "bert"}', "is of type 'bert'"),
+        ("model.safetensors", None, "model.safetensors is a named pipe, not a file"),
+    ],
+)
+def test_a_damaged_network_is_named_with_what_is_wrong(
+    file: str, content: str | None, told: str, networks: dict[str, Path], synthetic_idrid: Path,
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path,
+) -> None:  # fmt: skip
+    network = Path(shutil.copytree(networks["clip"], tmp_path / "clip"))
+    (network / file).unlink()
+    if content is None:
+        os.mkfifo(network / file)
+    else:
+        (network / file).write_text(content)
+    assert command(*words(network, synthetic_idrid), "prompts=dr_grades", f"run_dir={tmp_path / 'out'}") == 2
+    said = capsys.readouterr().err
+    assert told in said and str(network) in said and "Traceback" not in said, said
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_checkpoint_and_prompts_it_says_what_is_needed(

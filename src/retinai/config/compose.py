@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
@@ -215,12 +215,23 @@ def _key_checker(command: str, arguments: list[str], options: dict[str, list[str
                 valid = ", ".join(options[part])
                 return f"{name}: there is no {part} section without {part}=; choose one too (valid: {valid})"
             if part not in node:
+                if owners := _sources_with(node, parts[depth:]):
+                    return f"{name}: each of the joined data sets has its own; write {' or '.join(owners)}"
                 where = ".".join(parts[:depth]) or f"retinai {command}"
                 return f"{name}: {where} has no key {hint(part, map(str, node))}"
             node = node[part]
         return None
 
     return problem
+
+
+def _sources_with(section: dict[Any, Any], parts: list[str]) -> list[str]:
+    """Return the keys of the sources of `data=[A,B]` that have what the whole has not."""
+    sources = section.get("sources")
+    own = sources if isinstance(sources, dict) else {}
+    return [
+        f"data.sources.{one}.{'.'.join(parts)}=" for one in own if isinstance(own[one], dict) and parts[0] in own[one]
+    ]
 
 
 def _first_lines(error: Exception) -> str:

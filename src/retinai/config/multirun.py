@@ -39,4 +39,4 @@ def without_traces(command: str, arguments: Sequence[str]) -> Iterator[list[str]
         yield list(arguments)
         return
     with tempfile.TemporaryDirectory(prefix="retinai-") as folder:
-        yield [*arguments, f"hydra.sweep.dir={folder}"]
+        yield [f"hydra.sweep.dir={folder}", *arguments]  # Hydra takes no word after a flag

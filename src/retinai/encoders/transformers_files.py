@@ -43,11 +43,17 @@ def read_part(loader: str, source: str | Path, **options: Any) -> Any:
     try:
         part = getattr(transformers, loader).from_pretrained(given, **{"trust_remote_code": False, **options})
     except Exception as error:  # its readers raise nearly anything on a damaged or wrong file
-        text = " ".join(str(error).split())[:_LONGEST]
-        raise UnreadableError(text or type(error).__name__) from error
+        raise UnreadableError(_reason(error)) from error
     if isinstance(part, nn.Module) and (key := first_not_finite(part.state_dict())):
         raise UnreadableError(f"its weights are no finite numbers (first {key!r})")
     return part
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:_LONGEST]
+    if "ignore_mismatched_sizes" in text:  # a word for programmers, and a report that is not shown
+        return "its weights have other shapes than its config.json says"
+    return text or type(error).__name__
 
 
 def _check_files(folder: Path) -> None:

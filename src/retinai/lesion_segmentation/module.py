@@ -245,7 +245,8 @@ class LesionGrader(Classifier):
             name in MASK_NAMES and isinstance(value, float) and 0 < value <= 1 for name, value in found.items()
         ):
             raise CheckpointError(
-                f"the checkpoint's {THRESHOLDS} must map {', '.join(MASK_NAMES)} to shares, and are {found!r}"
+                f"the checkpoint's {THRESHOLDS} must map {', '.join(MASK_NAMES)} to shares, and are {str(found)[:99]}; "
+                "train again, or use the file as it was written"
             )
         self.thresholds = dict(found)
 

@@ -86,9 +86,10 @@ class GradingModule(BaseModule):
     def check_data(cls, datamodule: FundusDataModule) -> None:
         """Refuse to learn from photographs without labels, and from a training part that lacks a class."""
         if not datamodule.task.target_types:
+            why = datamodule.source.why_unlabelled
             raise DataError(
-                f"data={datamodule.name} has no labels, which a model that grades learns from; choose others, or "
-                "model=token_reconstruction phase=pretrain, which needs none"
+                f"data={datamodule.name} has no labels{f' ({why})' if why else ''}, which a model that grades learns "
+                "from; choose others, or model=token_reconstruction phase=pretrain, which needs none"
             )
         if datamodule.task.distribution not in cls.distributions:
             raise DataError(

@@ -63,9 +63,9 @@ def _restore(path: str | Path, checkpoint: dict[str, Any], metadata: dict[str, A
     try:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
+        module.take_metadata(metadata)
     except (CheckpointError, RuntimeError) as error:  # PyTorch's word for tensors of another kind
         raise CheckpointError(f"{path}: {error}") from error
-    module.take_metadata(metadata)
     return module.eval()
 
 

@@ -76,7 +76,10 @@ class ImageTextNetwork(nn.Module):
         for text in texts:
             count = len(self.tokenizer(text)["input_ids"])
             if count > self.longest:
-                raise ConfigError([f"prompts: {text!r} has {count} tokens, and {self.source} reads {self.longest}"])
+                raise ConfigError(
+                    [f"prompts: {text[:60]!r}... has {count} tokens, and {self.source} reads {self.longest}; shorten "
+                     "it in prompts.templates= or prompts.classes.CLASS="]
+                )  # fmt: skip
         padding = {"padding": "max_length", "max_length": self.longest} if self._whole_length else {"padding": True}
         tokens = self.tokenizer(list(texts), return_tensors="pt", **padding)
         return functional.normalize(self.model.get_text_features(**tokens).pooler_output, dim=1)
@@ -151,13 +154,16 @@ def _image_settings(source: str) -> dict[str, Any]:
 
     folder = Path(source).expanduser()
     try:
-        return dict(ImageProcessingMixin.get_image_processor_dict(str(folder) if folder.is_dir() else source)[0])
+        own = ImageProcessingMixin.get_image_processor_dict(str(folder) if folder.is_dir() else source)[0]
     except OSError as error:
         if (folder / _PROCESSOR).is_file():  # there, and not readable
             raise _unusable(source, f"{_PROCESSOR} is not readable ({' '.join(str(error).split())[:200]})") from error
         return {}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(source, f"{_PROCESSOR} is not readable ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(own, dict):
+        raise _unusable(source, f"{_PROCESSOR} is not readable (it is no JSON object)")
+    return own
 
 
 def _are_three_numbers(value: object) -> bool:

@@ -63,6 +63,11 @@ def _sentence(model: type[Section], values: Mapping[str, Any], where: str, fault
         return f"{prefix}: {instead}" if instead else f"{parent} does not know {hint(names[-1], owner.model_fields)}"
     if field is None:
         return f"{prefix} must be a section of keys and values"
+    rest = fault["loc"][len(names) :]
+    if get_origin(field.annotation) is dict and rest:  # one of the keys that a section may name as it likes
+        value = _value(values, [*names, str(rest[0])])
+        valid = _words(get_args(field.annotation)[1])
+        return f"{prefix}.{rest[0]}={_shown(value)} is not allowed (valid: {valid})"
     value = _value(values, names)
     close = difflib.get_close_matches(value, choices_of(field.annotation), n=1) if isinstance(value, str) else []
     listed = f"[{close[0]}]" if close and close[0] == value else "".join(close)  # the right word, but not as a list

@@ -11,7 +11,7 @@ from retinai.data.curation.extra_train import EXTRA_ID
 from retinai.data.curation.splits import LEFT_OUT
 from retinai.data.sources.label_files import read_labels
 from retinai.data.sources.label_table import SPLITS, few
-from retinai.errors import DataError
+from retinai.errors import DataError, DataFileError
 from retinai.files import write_csv
 from retinai.tasks.task import Task
 
@@ -29,9 +29,10 @@ def read_rows(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: As `read_labels`.
     """
-    if not Path(path).exists():
-        raise DataError(f"the split file {path} does not exist; check data.split_file")
-    found = read_labels(Path(path), ["id", "split"])
+    try:
+        found = read_labels(Path(path), ["id", "split"], called="split file")
+    except DataFileError as error:
+        raise DataError(f"{error.what}; check data.split_file") from error
     for column in found.columns.drop("row"):
         found[column] = pd.Series([from_cell(cell) for cell in found[column]], index=found.index, dtype=object)
     return found

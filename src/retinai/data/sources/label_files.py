@@ -27,7 +27,7 @@ _WHOLE = re.compile(r"\+?(\d{1,9})(?:\.0*)?")  # 2, or 2.0 as other programs wri
 _SHOWN_CHARACTERS = 40
 
 
-def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
+def read_labels(path: Path, required: Sequence[str], called: str = "label file") -> pd.DataFrame:
     """Read an owner's label file (CSV or xlsx) as text.
 
     Header names lose their outer spaces, empty columns and empty rows are dropped. A column `row`
@@ -36,6 +36,7 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
     Args:
         path: The file.
         required: Columns that must be there; a row in which all of them are empty is dropped. Without any, all count.
+        called: What the file is, for messages.
 
     Returns:
         All columns as str, missing values as "", plus `row` (int).
@@ -44,7 +45,7 @@ def read_labels(path: Path, required: Sequence[str]) -> pd.DataFrame:
         DataError: If the file is missing, empty, unreadable, has no rows, lacks a column, has one twice, or
             has rows with more fields than the header.
     """
-    rows = _read_rows(path)
+    rows = _read_rows(path, called)
     header = [name.strip() for name in rows[0][1]] if rows else []
     missing = [c for c in required if c not in header]
     if missing:
@@ -86,20 +87,20 @@ def _check_shape(path: Path, header: Sequence[str], rows: Sequence[_Row]) -> Non
                 )
 
 
-def _read_rows(path: Path) -> list[_Row]:
+def _read_rows(path: Path, called: str) -> list[_Row]:
     """Return header and rows of a file, each with the line or sheet row where it begins."""
     try:
         data = read_regular(path, MAX_TEXT_BYTES)
     except UnreadableError as error:
         if error.reason == "no such file":
             raise DataFileError(
-                f"the label file {path} does not exist", "check data.root and the layout in docs/data.md"
+                f"the {called} {path} does not exist", "check data.root and the layout in docs/data.md"
             ) from error
         raise DataFileError(
-            f"the label file {path} cannot be used: {error.reason}", "put the right file there"
+            f"the {called} {path} cannot be used: {error.reason}", "put the right file there"
         ) from error
     if not data:
-        raise DataFileError(f"the label file {path} is empty", "fetch it again")
+        raise DataFileError(f"the {called} {path} is empty", "fetch it again")
     if path.suffix.lower() == ".xlsx":
         return _workbook_rows(path, data)
     try:
@@ -109,9 +110,7 @@ def _read_rows(path: Path) -> list[_Row]:
         reason = f"line {line} is not UTF-8 text"
     except (csv.Error, ValueError) as error:
         reason = str(error)
-    raise DataFileError(
-        f"the label file {path} cannot be read ({reason})", "fetch it again, or save it as CSV in UTF-8"
-    )
+    raise DataFileError(f"the {called} {path} cannot be read ({reason})", "fetch it again, or save it as CSV in UTF-8")
 
 
 def _csv_rows(data: bytes) -> list[_Row]:
@@ -144,9 +143,7 @@ def _workbook_rows(path: Path, data: bytes) -> list[_Row]:
         raise
     except Exception as error:  # openpyxl raises nearly anything on a damaged workbook
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"the label file {path} is not a whole xlsx workbook ({_short(reason, 100)}); fetch it again"
-        ) from error
+        raise DataError(f"{path} is not a whole xlsx workbook ({_short(reason, 100)}); fetch it again") from error
     return list(enumerate(rows, 1))
 
 

@@ -61,6 +61,9 @@ class SeveralSource(Source):
         tasks = [part.task for part in self._parts.values()]
         self._labelled = all(task == tasks[0] for task in tasks)
         self.task = tasks[0] if self._labelled else UNLABELLED
+        if not self._labelled:
+            asked = ", ".join(f"{one} {part.task.name}" for one, part in self._parts.items())
+            self.why_unlabelled = f"the data sets ask different things: {asked}"
 
     def _own_part(self, section: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a section says of the data set itself; fields, loading and splits are those of the whole."""
@@ -98,8 +101,7 @@ class SeveralSource(Source):
             patients = [f"{one}/{patient}" for patient in table["patient"]]
             tables.append(table.assign(id=names, patient=patients, source=one, target=as_targets(known).to_numpy()))
         if not self._labelled:
-            tasks = ", ".join(f"{one} {part.task.name}" for one, part in self._parts.items())
-            self.notes.append(f"the data sets ask different things ({tasks}), so their labels are left away")
+            self.notes.append(f"{self.why_unlabelled}; their labels are left away")
         return pd.concat(tables, ignore_index=True)
 
     def _with_own_keys(self, one: str, said: str) -> str:

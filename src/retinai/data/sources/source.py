@@ -31,6 +31,7 @@ class Source(ABC):
         root_key: The key that gives the root, to name in messages.
         label_file: The file to name in messages; `read_table` sets it.
         notes: Sentences about what was found while reading.
+        why_unlabelled: Why there are no labels although there could be some, for messages.
     """
 
     root_variable: ClassVar[str] = ""
@@ -47,6 +48,7 @@ class Source(ABC):
         self.cache_dir = Path(cache if cache is not None else os.environ.get("RETINAI_CACHE", "outputs/cache"))
         self.label_file = name
         self.notes: list[str] = []
+        self.why_unlabelled = ""
 
     @abstractmethod
     def read_table(self) -> pd.DataFrame:

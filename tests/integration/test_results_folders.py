@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from retinai.errors import UserError
 from retinai.files import unique_names
+from retinai.run import results
 from retinai.run.results import results_folder
 
 Command = Callable[..., int]
@@ -73,3 +75,39 @@ with results_folder(Path({str(tmp_path / "r")!r}), "retinai probe", unique=%s) a
 def test_names_of_folders_lead_nowhere_else() -> None:
     names = unique_names(["../../x", "/etc/x", "a b", "A B", ".", "", "_"])
     assert list(names.values()) == ["_.._x", "_etc_x", "a b", "A B_2", "_", "__2", "__3"]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "stress", "report", "dashboard"])
+def test_a_folder_that_another_command_has_filled_meanwhile_is_not_overwritten(
+    name: str, tiny_runs: list[Path], tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The other one comes and goes between the look at the folder and the moment in which it is held."""
+    out, checkpoint = tmp_path / "out", f"ckpt={tiny_runs[0] / 'checkpoints' / 'best.ckpt'}"
+    places = [f"run_dir={out}", f"paths.cache={tmp_path / 'cache'}", "accelerator=cpu", "num_workers=0"]
+    words: dict[str, tuple[str, list[object]]] = {
+        "evaluate": ("evaluation.json", [checkpoint, *places]),
+        "stress": ("stress.json", [checkpoint, *places, "severities=[1]", "angles=[]", "photographs=2"]),
+        "report": ("report.md", [tiny_runs[0], f"out={out}", "resamples=10"]),
+        "dashboard": ("dashboard.html", [tiny_runs[0], f"out={out}", "wandb=false"]),
+    }
+    file, given = words[name]
+    held = results.held
+
+    @contextmanager
+    def filled(folder: Path, *names: str) -> Iterator[None]:
+        with held(folder, *names):
+            (folder / file).write_text("of another command")
+            yield
+
+    monkeypatch.setattr(results, "held", filled)
+    assert command(name, *given) == 2
+    assert f"{out} holds {file} already" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [file] and (out / file).read_text() == "of another command"
+    monkeypatch.setattr(results, "held", held)
+    (out / file).unlink()
+    with held(out, "retinai other", "run_dir"):
+        code = f"from retinai.cli import main; main({[name, *map(str, given)]!r})"
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert second.returncode == 2 and "is in use by another" in second.stderr, second.stderr
+    assert not list(out.iterdir())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import MissingExtraError
 from retinai.log import logger
-from retinai.places import check_folder, check_new, make_unique
+from retinai.places import check_folder, check_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +32,26 @@ def run(cfg: DictConfig) -> None:
     Args:
         cfg: The composed configuration of `conf/benchmark.yaml`, already checked.
     """
+    from retinai.run.results import named_folder, results_folder
+
+    _check_options(cfg)
+    folder = _folder(cfg)
+    if cfg.run_dir is not None:
+        with named_folder(lambda: _folder(cfg), "retinai benchmark") as place:
+            _write(place, cfg, _benchmark(cfg))
+        return
+    result = _benchmark(cfg)
+    with results_folder(folder, "retinai benchmark", unique=True) as place:
+        _write(place, cfg, result)
+
+
+def _benchmark(cfg: DictConfig) -> dict[str, Any]:
+    """Return the content of `benchmark.json`."""
     import tempfile
 
     from retinai.benchmark.networks import open_student
     from retinai.benchmark.summary import summarise
 
-    _check_options(cfg)
-    folder = _folder(cfg)
     load_before = _load()
     with tempfile.TemporaryDirectory(prefix="retinai-benchmark-") as place:
         scratch = Path(place)
@@ -47,7 +60,7 @@ def run(cfg: DictConfig) -> None:
         rows, checks = _export_all(cfg, student, scratch)
         measured = _measure(cfg, [row for row in rows if "reason" not in checks.get(row.key, {})], photographs)
     measured = _in_order(rows, measured, checks)
-    result = {
+    return {
         **summarise(measured, checks, student.trained),
         "student": {"checkpoint": None if cfg.ckpt is None else str(cfg.ckpt), "name": student.name},
         "threads": int(cfg.threads),
@@ -57,9 +70,6 @@ def run(cfg: DictConfig) -> None:
         "notes": _notes(cfg, student, checks),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    folder = folder if cfg.run_dir is not None else make_unique(folder)
-    _write(folder, result)
-    _track(folder, cfg, result)
 
 
 def _track(folder: Path, cfg: DictConfig, result: dict[str, Any]) -> None:
@@ -139,7 +149,8 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
 
 
-def _write(folder: Path, result: dict[str, Any]) -> None:
+def _write(folder: Path, cfg: DictConfig, result: dict[str, Any]) -> None:
+    """Write results, table and figure, and tell W&B."""
     from retinai.benchmark.figure import speed_figure
     from retinai.benchmark.table import to_markdown
     from retinai.files import write_json, write_text
@@ -152,6 +163,7 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
     write_json(folder / "benchmark.json", result)
     logger.info(text)
     logger.info(f"run folder: {folder}")
+    _track(folder, cfg, result)
 
 
 def _check_options(cfg: DictConfig) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
 from retinai.log import logger, note
-from retinai.places import check_folder, check_new, make_unique
+from retinai.places import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,6 +29,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.dashboard.collect import collect
     from retinai.dashboard.page import dashboard_page
     from retinai.files import write_text
+    from retinai.run.results import named_folder, results_folder
 
     if not cfg.runs:
         raise UserError("no runs given; write: retinai dashboard FOLDER ... (a sweep's folder, run folders, outputs)")
@@ -37,11 +38,15 @@ def run(cfg: DictConfig) -> None:
     title = str(cfg.title or f"retinai: {', '.join(str(place) for place in cfg.runs)}")
     mistakes, mistakes_of = _mistakes(collected, int(cfg.photographs))
     page = dashboard_page(collected, title, mistakes, mistakes_of)
-    if not cfg.out:
-        out = make_unique(out)
-    write_text(out / PAGE, page)
-    for sentence in _for_wandb(cfg, collected, title, out):
-        logger.info(sentence)
+    held = (
+        named_folder(lambda: _folder(cfg), "retinai dashboard", "out")
+        if cfg.out
+        else results_folder(out, "retinai dashboard", unique=True)
+    )
+    with held as out:
+        write_text(out / PAGE, page)
+        for sentence in _for_wandb(cfg, collected, title, out):
+            logger.info(sentence)
     if collected.problems:
         logger.info(f"{len(collected.problems)} files could not be read; the page says which")
     logger.info(f"{len(collected.runs)} runs: open {out / PAGE}")

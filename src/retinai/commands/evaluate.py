@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new, make_unique
+from retinai.places import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,15 +33,27 @@ def run(cfg: DictConfig) -> None:
     Args:
         cfg: The composed configuration of `conf/evaluate.yaml`, already checked.
     """
+    from retinai.run.results import named_folder
+    from retinai.zero_shot.evaluation import check_choice
+
+    check_choice(cfg)
+    if cfg.run_dir is None:
+        check_folder(_home(cfg) / "evaluation", "run_dir")
+        _evaluate(cfg, None)
+        return
+    with named_folder(lambda: _check_folder(cfg), "retinai evaluate") as folder:
+        _evaluate(cfg, folder)
+
+
+def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
+    """Predict a split and write the results, without a folder into one that is named after them."""
     from retinai.prediction.calibration.label_thresholds import labels_from
     from retinai.prediction.patients import check_pooling
     from retinai.prediction.splits import predict_split
     from retinai.run.checkpoint_data import overlap_notes
     from retinai.run.console import print_notes
-    from retinai.zero_shot.evaluation import check_choice
+    from retinai.run.results import results_folder
 
-    check_choice(cfg)
-    folder = _check_folder(cfg)
     module, datamodule, notes = _of_prompts(cfg) if cfg.ckpt is None else _of_checkpoint(cfg)
     thresholds = _thresholds(cfg, module)
     if cfg.level == "patient":
@@ -54,10 +67,11 @@ def run(cfg: DictConfig) -> None:
     qualities = None
     if cfg.quality:
         predictions, qualities = _judged(cfg, predictions)
-    folder = folder or make_unique(_default_folder(cfg, str(datamodule.name)))
-    parts = _parts(folder, cfg, module, predictions, qualities)
-    _write(folder, cfg, module, datamodule, predictions, parts, [*datamodule.notes, *notes])
-    logger.info(f"run folder: {folder}")
+    default = _default_folder(cfg, str(datamodule.name))
+    with nullcontext(folder) if folder else results_folder(default, "retinai evaluate", unique=True) as place:
+        parts = _parts(place, cfg, module, predictions, qualities)
+        _write(place, cfg, module, datamodule, predictions, parts, [*datamodule.notes, *notes])
+    logger.info(f"run folder: {place}")
 
 
 def _of_checkpoint(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
@@ -101,11 +115,8 @@ def _thresholds(cfg: DictConfig, module: GradingModule) -> Any:
     return stored_thresholds(module.calibration, module.task.classes, module.decision_rule)
 
 
-def _check_folder(cfg: DictConfig) -> Path | None:
-    """Refuse a folder that cannot be written or holds results, before any work is done."""
-    if cfg.run_dir is None:
-        check_folder(_home(cfg) / "evaluation", "run_dir")
-        return None
+def _check_folder(cfg: DictConfig) -> Path:
+    """Return the folder of `run_dir=`; refuse one that cannot be written or holds results."""
     folder = check_folder(cfg.run_dir, "run_dir")
     if (folder / "run.json").exists():
         raise UserError(f"{folder} holds a training run, whose test results would be lost; choose another run_dir=")

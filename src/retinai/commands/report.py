@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new, make_unique
+from retinai.places import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,6 +24,7 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.reports.compare import compare, write_comparison
     from retinai.run.finished import load_runs
+    from retinai.run.results import named_folder, results_folder
     from retinai.sweeps.record import read_sweep
     from retinai.sweeps.report import sweep_of, write_report
     from retinai.tasks.task import all_metric_labels
@@ -53,9 +54,14 @@ def run(cfg: DictConfig) -> None:
     rows = compare(runs, resamples=int(cfg.resamples), against=cfg.against, damaged=damaged)
     if cfg.metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
-    if not cfg.out:
-        out = make_unique(out)
-    logger.info(write_comparison(rows, out, formats))
+    held = (
+        named_folder(lambda: check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite),
+                     "retinai report", "out")
+        if cfg.out
+        else results_folder(out, "retinai report", unique=True)
+    )  # fmt: skip
+    with held as out:
+        logger.info(write_comparison(rows, out, formats))
     if damaged:
         logger.info(
             f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new, make_unique
+from retinai.places import check_folder, check_new
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,17 +28,27 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: If the checkpoint, the data or the folder cannot be used.
     """
+    from retinai.run.checkpoint_data import run_folder_of
+    from retinai.run.results import named_folder
+
+    if cfg.run_dir is None:
+        check_folder(run_folder_of(Path(cfg.ckpt)) / "stress", "run_dir")
+        _stress(cfg, None)
+        return
+    with named_folder(lambda: check_new(cfg.run_dir, "run_dir", _FILES, cfg.overwrite), "retinai stress") as folder:
+        _stress(cfg, folder)
+
+
+def _stress(cfg: DictConfig, folder: Path | None) -> None:
+    """Predict and write; without a folder into one that is named after what is shown."""
     from retinai.modules.load import load_module
     from retinai.run.checkpoint_data import open_data, run_folder_of
     from retinai.run.console import print_notes
+    from retinai.run.results import results_folder
     from retinai.stress.predicting import predict_variants
     from retinai.stress.variants import all_variants
 
     checkpoint = Path(cfg.ckpt)
-    if cfg.run_dir is None:
-        check_folder(run_folder_of(checkpoint) / "stress", "run_dir")
-    else:
-        check_new(check_folder(cfg.run_dir, "run_dir"), "run_dir", _FILES, cfg.overwrite)
     module = load_module(checkpoint)
     if not module.task.has_probabilities:
         raise UserError(
@@ -52,9 +63,10 @@ def run(cfg: DictConfig) -> None:
     stressed = predict_variants(module, table, variants, int(cfg.num_workers), str(cfg.accelerator))
     content = _measured(module, table, stressed, int(cfg.resamples))
     name = f"{datamodule.name}_{cfg.split}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    folder = make_unique(run_folder_of(checkpoint) / "stress" / name) if cfg.run_dir is None else Path(cfg.run_dir)
+    default = run_folder_of(checkpoint) / "stress" / name
     facts = {"checkpoint": str(checkpoint), "data": str(datamodule.name), "split": str(cfg.split), "n": len(table)}
-    _write(folder, facts | content)
+    with nullcontext(folder) if folder else results_folder(default, "retinai stress", unique=True) as place:
+        _write(place, facts | content)
 
 
 def _chosen(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
@@ -86,7 +98,6 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
     from retinai.reports.style import save_figure
     from retinai.stress.page import curves
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "variants.csv", pd.DataFrame(content["variants"]))
     write_csv(folder / "groups.csv", pd.DataFrame(content["groups"]))
     save_figure(curves(content["variants"], content["metric_name"]), folder / "stress.png")

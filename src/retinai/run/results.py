@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,22 +28,44 @@ def results_folder(folder: Path, holder: str, unique: bool, key: str = "run_dir"
         UserError: If another command writes there.
     """
     absent = [place for place in folder.parents if not place.exists()]
+    is_new = unique or not folder.exists()
     if unique:
-        folder, before = make_unique(folder), None
+        folder = make_unique(folder)
     else:
-        before = set(folder.iterdir()) if folder.exists() else None
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with held(folder, holder, key):
+            before = set(folder.iterdir())  # only now: another command may just have written what stays
             try:
                 yield folder
             except BaseException:
-                _remove_new(folder, before or set())
+                _remove_new(folder, before)
                 raise
     except BaseException:
-        if before is None:
+        if is_new:
             remove_empty([folder, *absent])
         raise
+
+
+@contextmanager
+def named_folder(look: Callable[[], Path], holder: str, key: str = "run_dir") -> Iterator[Path]:
+    """Hold the folder that the user named for results; of two commands at once the second is refused.
+
+    Args:
+        look: Returns the folder, or refuses it because it cannot be written or holds results. Asked again once the
+            folder is held, since another command may have come and gone meanwhile.
+        holder: The command, for messages.
+        key: The key that named the folder.
+
+    Yields:
+        The folder; on any error what was made in it is removed again.
+
+    Raises:
+        UserError: As `look`, or if another command writes there.
+    """
+    with results_folder(look(), holder, unique=False, key=key) as folder:
+        look()
+        yield folder
 
 
 def _remove_new(folder: Path, before: set[Path]) -> None:

@@ -113,7 +113,7 @@ def test_hidden_rows_are_those_of_unknown_patients(run: Path) -> None:
         (("data=aptos", "loss=cross_entropy"), "data=aptos has no column 'age' and no 'sex'"),
         (("demographics.age=Age",), "has no column 'Age'"),
         (("demographics.female=[f]",), "'Female', which is neither of demographics.female=['f']"),
-        (("demographics.male=[female]",), "female cannot mean both"),
+        (("demographics.male=[female]",), "both hold female; leave it in one"),
         (("demographics.hidden=2",), "demographics.hidden=2"),
         (("demographics.agee=age",), "agee"),
     ],

@@ -182,6 +182,14 @@ def test_a_damaged_network_is_named_with_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_task_of_labels_is_refused_because_of_the_prompts(
+    networks: dict[str, Path], synthetic_odir: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [word.replace("data=idrid", "data=odir") for word in words(networks["clip"], synthetic_odir)]
+    assert command(*line, "prompts=dr_grades") == 2
+    assert "task odir has labels, of which it may have several" in capsys.readouterr().err
+
+
 def test_without_checkpoint_and_prompts_it_says_what_is_needed(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

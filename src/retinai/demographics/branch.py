@@ -49,7 +49,8 @@ class DemographicsBranch(Branch):
         super().__init__()
         both = {str(word).casefold() for word in female} & {str(word).casefold() for word in male}
         if both:
-            raise ConfigError([f"demographics: {', '.join(sorted(both))} cannot mean both female and male"])
+            words = ", ".join(sorted(both))
+            raise ConfigError([f"demographics.female and demographics.male both hold {words}; leave it in one of them"])
         if not 0 <= hidden <= 1:
             raise ConfigError([f"demographics.hidden={hidden} is out of range (0 to 1)"])
         self._field = DemographicsField(age, sex, [str(w) for w in female], [str(w) for w in male])

@@ -13,6 +13,15 @@ from retinai.errors import MissingExtraError
 from retinai.files import UnreadableError, check_regular, told
 
 _LONGEST = 300
+# Files in which tokenizers keep their vocabularies.
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 
 
 def read_part(loader: str, source: str | Path, **options: Any) -> Any:
@@ -37,6 +46,8 @@ def read_part(loader: str, source: str | Path, **options: Any) -> Any:
     folder = Path(source).expanduser()
     if folder.is_dir():
         _check_files(folder)
+        if loader == "AutoTokenizer" and "gguf_file" not in options:
+            _check_tokenizer(folder)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     given = str(folder) if folder.is_dir() else str(source)
@@ -49,10 +60,21 @@ def read_part(loader: str, source: str | Path, **options: Any) -> Any:
     return part
 
 
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a vocabulary: transformers would make a tokenizer that knows no word of it."""
+    if not any((folder / name).exists() for name in _VOCABULARIES):
+        raise UnreadableError(f"there is no tokenizer (looked for {', '.join(_VOCABULARIES)})")
+
+
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:_LONGEST]
-    if "ignore_mismatched_sizes" in text:  # a word for programmers, and a report that is not shown
+    # What transformers and PyTorch tell programmers to do instead is nothing that a user of retinai can or should do.
+    if "ignore_mismatched_sizes" in text:
         return "its weights have other shapes than its config.json says"
+    if "trust_remote" in text or "custom code" in text:
+        return "it needs Python code of its own, which is not run"
+    if "weights_only" in text:
+        return "its weights hold Python objects that could run code, so they were refused and nothing was executed"
     return text or type(error).__name__
 
 

@@ -105,6 +105,10 @@ class TrainedGraders:
 
 def _load(path: str, task: Task) -> GradingModule:
     file = Path(path).expanduser()
+    if file.is_dir():
+        raise CheckpointError(
+            f"the grader model.grader={path} is a folder; give a checkpoint, such as RUN/checkpoints/best.ckpt"
+        )
     if not file.is_file():
         raise CheckpointError(
             f"the grader model.grader={path} is not there; a hybrid's checkpoint does not hold the classifier that "

@@ -8,6 +8,7 @@ from torch import nn
 
 from retinai.config.build import settings_from
 from retinai.modules.grading import GradingModule
+from retinai.tasks.task import Task
 from retinai.zero_shot.network import ImageTextNetwork
 from retinai.zero_shot.prompts import ClassPrompts
 
@@ -31,6 +32,7 @@ class ZeroShotGrader(GradingModule):
     def __init__(
         self, *, task: dict[str, Any], backbone: dict[str, Any], prompts: dict[str, Any], preprocessing: dict[str, Any]
     ) -> None:
+        _prompts(prompts).sentences(Task.from_dict(task))  # whether they suit each other comes before anything is built
         super().__init__(
             task=task, preprocessing=preprocessing, class_counts=[1] * len(task["classes"]), loss=_LOSS, optimizer={},
             scheduler={}, name="zero_shot",
@@ -38,5 +40,9 @@ class ZeroShotGrader(GradingModule):
 
     def build_network(self) -> nn.Module:
         """Return the network with the vectors of the classes."""
-        prompts: ClassPrompts = settings_from(dict(self.hparams["prompts"]), ClassPrompts)
-        return ImageTextNetwork(self.hparams["backbone"], prompts.sentences(self.task))
+        sentences = _prompts(self.hparams["prompts"]).sentences(self.task)
+        return ImageTextNetwork(self.hparams["backbone"], sentences)
+
+
+def _prompts(section: dict[str, Any]) -> ClassPrompts:
+    return settings_from(dict(section), ClassPrompts)

@@ -21,6 +21,7 @@ PUBLISHED = {
     "openclip_vit_g14": "laion/CLIP-ViT-g-14-laion2B-s12B-b42K",
 }
 _KINDS = ("clip", "siglip")
+_PARTS = {"AutoConfig": "config.json", "AutoModel": "the network", "AutoTokenizer": "the tokenizer"}
 _PROCESSOR = "preprocessor_config.json"
 
 
@@ -108,7 +109,7 @@ def _read(loader: str, source: str) -> Any:
     try:
         return read_part(loader, source)
     except UnreadableError as error:
-        raise _unusable(source, error.reason) from error
+        raise _unusable(source, f"{_PARTS[loader]}: {error.reason}") from error
 
 
 def _unusable(source: str, reason: str) -> UserError:

@@ -39,6 +39,19 @@ def instead_of_weights(make: Callable[[Path], object]) -> Callable[[Path], None]
     return change
 
 
+class Touching:
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.place,)
+
+
+def hostile(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    torch.save({"weight": Touching(folder / "executed")}, folder / "pytorch_model.bin")
+
+
 def told_in_config(**values: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         (folder / CONFIG).write_text(json.dumps(json.loads((folder / CONFIG).read_text()) | values))
@@ -58,10 +71,11 @@ def told_in_config(**values: object) -> Callable[[Path], None]:
         (lambda folder: (folder / CONFIG).write_text("[]"), ""),
         (lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe"), ""),
         (told_in_config(hidden_size=16), "its weights have other shapes than its config.json says"),
-        (told_in_config(model_type="mine", auto_map={"AutoModelForCausalLM": "mine.Mine"}), ""),
+        (told_in_config(model_type="mine", auto_map={"AutoConfig": "mine.Mine"}), "it needs Python code of its own"),
+        (hostile, "its weights hold Python objects that could run code"),
         (told_in_config(num_hidden_layers="many"), ""),
     ],
-    ids=["NaN", "pipe", "device", "cut", "dangling", "nested", "list", "no text", "shapes", "code", "text"],
+    ids=["NaN", "pipe", "device", "cut", "dangling", "nested", "list", "no text", "shapes", "code", "pickle", "text"],
 )
 def test_what_cannot_be_read_is_one_reason(
     spoil: Callable[[Path], object], reason: str, language: Path, tmp_path: Path
@@ -71,4 +85,15 @@ def test_what_cannot_be_read_is_one_reason(
     spoil(folder)
     with pytest.raises(UnreadableError) as error:
         read_part("AutoModelForCausalLM", folder)
+    assert not (folder / "executed").exists()
     assert reason in error.value.reason and 0 < len(error.value.reason) <= 300 and "\n" not in error.value.reason
+
+
+def test_a_folder_without_a_vocabulary_has_no_tokenizer(language: Path, tmp_path: Path) -> None:
+    """Transformers makes one of it all the same, to which every text is the same unknown word."""
+    folder = Path(shutil.copytree(language, tmp_path / "language"))
+    assert len(read_part("AutoTokenizer", folder)) > 500
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(UnreadableError, match="there is no tokenizer"):
+        read_part("AutoTokenizer", folder)

@@ -33,8 +33,8 @@ def paired_differences(
     """
     if first.task != second.task:
         raise DataError(
-            f"predictions of tasks {first.task.name!r} and {second.task.name!r} have no difference; compare runs of one "
-            "task, or leave out against="
+            f"predictions of tasks {first.task.name!r} and {second.task.name!r} have no difference; compare runs of "
+            "one task, or leave out against="
         )
     orders = [np.argsort(np.array(p.ids, dtype=str), kind="stable") for p in (first, second)]
     names = [np.array(p.ids, dtype=str)[order] for p, order in zip((first, second), orders, strict=True)]

@@ -147,7 +147,7 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
             continue
         elif problem := keys(name):
             problems.append(problem + how_to_share(command, arguments, options, name, text.partition("=")[2]))
-    return problems or [what_is_unreadable(error, arguments) or _first_lines(error)]
+    return problems or [what_is_unreadable(error, arguments) or _of_another_model(error) or _first_lines(error)]
 
 
 def _option_problems(group: str, value: object, valid: list[str], override: object) -> list[str]:
@@ -232,6 +232,18 @@ def _sources_with(section: dict[Any, Any], parts: list[str]) -> list[str]:
     return [
         f"data.sources.{one}.{'.'.join(parts)}=" for one in own if isinstance(own[one], dict) and parts[0] in own[one]
     ]
+
+
+def _of_another_model(error: Exception) -> str | None:
+    """Return what is wrong where an option has a file for each model that takes it, and none for the one chosen."""
+    text = " ".join(str(error).split())
+    found = re.search(
+        r"In '(\w+)/(\w+)': Could not find '\1/\2/(\w+)'.*?Available options in '[^']*': (.+?) Config", text
+    )
+    if found is None:
+        return None
+    group, option, model, others = found.groups()
+    return f"{group}={option} is not for model={model}; it goes with model={', '.join(others.split())}"
 
 
 def _first_lines(error: Exception) -> str:

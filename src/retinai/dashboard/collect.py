@@ -217,7 +217,11 @@ def _results(folder: Path) -> dict[str, Any]:
 
 
 def _matrix(rows: Any) -> list[list[Any]] | None:
-    """Return a matrix of numbers; several labels have none."""
+    """Return a matrix of numbers; None for several, one for each label or part of a task, which are only checked."""
+    if isinstance(rows, dict):
+        for one in rows.values():
+            _matrix(one)
+        return None
     if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
         raise UserError("metrics.json is not readable: confusion_matrix is no matrix")
     return None if rows is None else [[_number(cell) for cell in row] for row in rows]

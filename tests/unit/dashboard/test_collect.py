@@ -122,3 +122,12 @@ def test_a_loss_that_is_monitored_is_to_be_low(tmp_path: Path) -> None:
     found = collect([tmp_path], tmp_path)
     assert found.monitor == "loss" and "loss" in found.lower_is_better and "qwk" not in found.lower_is_better
     assert yaml.safe_load(str(sweep_file(found)))["metric"] == {"name": "val/loss", "goal": "minimize"}
+
+
+@pytest.mark.parametrize("parts", [{"N": [[2, 0], [1, 1]], "D": [[3, 0], [1, 0]]}, {"first": [[1]], "second": [[1]]}])
+def test_a_run_with_a_matrix_for_each_label_is_not_damaged(tmp_path: Path, parts: dict[str, list[list[int]]]) -> None:
+    folder = write_run(tmp_path / "labels", qwk=0.25)
+    content = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**content, "confusion_matrix": parts}))
+    found = collect([str(tmp_path)], tmp_path)
+    assert found.problems == [] and found.runs[0]["metrics"]["qwk"][0] == 0.25 and found.runs[0]["confusion"] is None

@@ -36,6 +36,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "a seed that is an object": record(seed={"a": 1}),
     "a confusion matrix of NaN": metrics(confusion_matrix=[[float("nan")]]),
     "a confusion matrix that is a text": metrics(confusion_matrix="</script>"),
+    "a confusion matrix of a label that is a text": metrics(confusion_matrix={"N": "</script>"}),
     "classes that are a list": metrics(per_class=[1]),
     "an F1 of 400 digits": metrics(per_class=f1(10**400)),
     "a support of NaN": metrics(per_class=f1(0.5, float("nan"))),

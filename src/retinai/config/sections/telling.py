@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import BaseMetadata, Ge, Gt, Le, Lt
+from annotated_types import BaseMetadata, Ge, Gt, Le, Lt, MultipleOf
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -150,5 +150,7 @@ def _range(metadata: Sequence[Any]) -> str:
     low = next((f" from {m.ge}" for m in bounds if isinstance(m, Ge)), "")
     low = low or next((f" above {m.gt}" for m in bounds if isinstance(m, Gt)), "")
     high = next((f" to {m.le}" for m in bounds if isinstance(m, Le) and m.le != 10**9), "")
+    step = next((f", a multiple of {m.multiple_of}" for m in bounds if isinstance(m, MultipleOf)), "")
     high = high or next((f" below {m.lt}" for m in bounds if isinstance(m, Lt)), "")
-    return low + (" up to" + high.removeprefix(" to") if low.startswith(" above") and high.startswith(" to") else high)
+    up_to = low.startswith(" above") and high.startswith(" to")
+    return low + (f" up to{high.removeprefix(' to')}" if up_to else high) + step

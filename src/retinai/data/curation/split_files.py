@@ -61,7 +61,7 @@ def read_splits(path: str | Path, table: pd.DataFrame, task: Task) -> list[str]:
     found = found[~found["id"].str.startswith(EXTRA_ID)]  # made-up photographs come by data.extra_train alone
     unknown = [i for i in found["id"] if i not in known]
     if unknown:
-        raise DataError(f"{path}: {len(unknown)} ids are not in this data set: {few(unknown)}")
+        raise DataError(f"{path}: {len(unknown)} ids are not in this data set: {few(unknown)}; check data.split_file")
     by_id = dict(zip(found["id"], found["split"], strict=True))
     missing = [i for i in table["id"] if i not in by_id]
     if missing:

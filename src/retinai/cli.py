@@ -100,6 +100,8 @@ def _command(argv: Sequence[str] | None) -> int:
     """Run the command that the words name, or print the help; return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
+    if not os.environ.get("COLUMNS", "1").strip("0"):  # a terminal that does not tell its width, not one of no width
+        del os.environ["COLUMNS"]
     log.set_up()
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is not None and len(words) == 1 and words[0] in COMMANDS:

@@ -80,3 +80,16 @@ def test_runs_are_named_in_one_way(
 ) -> None:
     assert command(command_name, str(tmp_path), "runs=[]", f"out={tmp_path / 'out'}") == 2
     assert "runs= both name what is meant" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("width", ["0", ""])
+def test_a_terminal_that_does_not_tell_its_width_gets_the_table(
+    width: str, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", width)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"status": "finished", "data": "aptos"}))
+    assert command("runs", f"root={tmp_path}") == 0
+    said = capsys.readouterr().out
+    assert "1 runs" in said and "finished" in said and "aptos" in said, said

@@ -133,6 +133,16 @@ def test_a_configuration_that_cannot_be_read_is_named(
     assert "config.yaml" in capsys.readouterr().err
 
 
+def test_a_configuration_that_makes_no_sense_is_named(
+    run: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("retinai.losses.", "retinai.losses.nosuch."))
+    assert command("train", "resume=true", f"run_dir={run}") == 2
+    said = capsys.readouterr().err
+    assert "retinai.losses.nosuch" in said and f"(the run's own configuration is {config})" in said, said
+
+
 def test_a_sweep_is_resumed_run_by_run(
     synthetic_idrid: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,7 @@ class Job:
         from retinai.config.launched import in_sweep
         from retinai.config.machine import check_machine
         from retinai.run.console import print_notes
-        from retinai.run.resuming import resumed
+        from retinai.run.resuming import resumed, say_where_it_stands
 
         self.called = True
         log.set_up()  # a launcher may call this in a process of its own
@@ -57,7 +57,8 @@ class Job:
                 _refuse_name_without_sweep(cfg)
             # Lightning starts the other processes of a DDP run with the words that started this one.
             sys.argv = _words_of_one(self.words, cfg) if in_sweep() else self.words
-            check(self.command, cfg)
+            with say_where_it_stands(cfg):
+                check(self.command, cfg)
             check_machine(self.command, cfg)
             return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
         except (UserError, ModuleNotFoundError, OSError) as error:

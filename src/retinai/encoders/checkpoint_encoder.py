@@ -57,7 +57,10 @@ def encoder_of_content(content: Mapping[str, Any], name: str) -> Encoder:
         encoder = build_encoder({**_section(hparams, "backbone"), **start})
         frozen_keys, _ = _tuning(hparams).adapt(encoder)
     except ConfigError as error:
-        raise CheckpointError(f"{name} has no encoder of its own that can be built: {error}") from error
+        raise CheckpointError(
+            f"{name} has no encoder of its own that can be built: it is of model={metadata['model']} ({error}); give a "
+            "checkpoint of a model with an encoder, such as model=classifier"
+        ) from error
     prefix = f"{_NETWORK}{ENCODER}"
     state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
     own = encoder.state_dict()

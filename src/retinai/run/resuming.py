@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from retinai.config.launched import in_multirun, in_sweep, launched_with
 from retinai.config.paths import group_options
-from retinai.errors import UserError
+from retinai.errors import ConfigError, UserError
 from retinai.files import read_yaml
 from retinai.log import logger
 from retinai.run.folder import given_folder
@@ -74,6 +74,24 @@ def resumed(cfg: DictConfig) -> DictConfig:
     for key in _CONTROL:
         OmegaConf.update(result, key, cfg[key], force_add=True)
     return result
+
+
+@contextmanager
+def say_where_it_stands(cfg: DictConfig) -> Iterator[None]:
+    """Name the file of a resumed run's configuration beside what is wrong with it.
+
+    Args:
+        cfg: Of `resumed`.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        file = given_folder(cfg) / CONFIG if cfg.get("resume") is True and cfg.get("run_dir") else None
+        if file is None or not file.is_file():
+            raise
+        raise ConfigError(
+            [f"{problem} (the run's own configuration is {file})" for problem in error.problems]
+        ) from error
 
 
 @contextmanager

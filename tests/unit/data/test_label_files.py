@@ -107,6 +107,15 @@ def test_workbooks_are_held_to_the_same_shape(tmp_path: Path) -> None:
     assert read_labels(path, ["id_code"]).values.tolist() == [["7", "1.5", 3]]
 
 
+def test_a_formula_that_nobody_calculated_is_no_empty_cell(tmp_path: Path) -> None:
+    path = tmp_path / "labels.xlsx"
+    pd.DataFrame([["id", "sex"], ["a", "=1+1"], ["b", None]]).to_excel(path, index=False, header=False)
+    with pytest.raises(DataError, match=r"cell B2 holds a formula whose value is not in the file; open and save"):
+        read_labels(path, ["id"])
+    pd.DataFrame([["id", "sex"], ["a", "m"], ["b", None]]).to_excel(path, index=False, header=False)
+    assert read_labels(path, ["id"])["sex"].tolist() == ["m", ""]
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [(os.mkfifo, "a named pipe"), (Path.mkdir, "a folder"), (lambda p: p.symlink_to("/dev/zero"), "a device")],

@@ -59,7 +59,9 @@ def test_a_checkpoint_of_another_architecture_or_without_an_encoder_is_refused(t
         build_encoder({"name": "r18", "architecture": "resnet18", "input_size": 32, "weights": str(path)})
     content = torch.load(path)
     content["retinai"]["hparams"]["backbone"] = section("backbone", "llava_tiny")
-    with pytest.raises(CheckpointError, match=r"has no encoder of its own that can be built.*is no Encoder"):
+    with pytest.raises(
+        CheckpointError, match=r"has no encoder.*built: it is of model=.*is no Encoder.*model=classifier"
+    ):
         encoder_of_checkpoint(write(content, tmp_path / "llava.ckpt"))
     del content["retinai"]["hparams"]["backbone"]
     with pytest.raises(CheckpointError, match="it has no backbone section"):

@@ -138,13 +138,34 @@ def _workbook_rows(path: Path, data: bytes) -> list[_Row]:
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
         sheet = book.worksheets[0]
         sheet.reset_dimensions()  # some programs write wrong ones
-        rows = [[_cell_text(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+        values = list(sheet.iter_rows(values_only=True))
+        formula = _formula_without_value(data, values)
     except MemoryError:
         raise
     except Exception as error:  # openpyxl raises nearly anything on a damaged workbook
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path} is not a whole xlsx workbook ({_short(reason, 100)}); fetch it again") from error
-    return list(enumerate(rows, 1))
+    if formula:
+        raise DataError(
+            f"{path}: cell {formula} holds a formula whose value is not in the file; open and save the workbook in a "
+            "spreadsheet program, or write the value itself"
+        )
+    return [(number, [_cell_text(value) for value in row]) for number, row in enumerate(values, 1)]
+
+
+def _formula_without_value(data: bytes, values: Sequence[Sequence[Any]]) -> str | None:
+    """Return the first cell, such as C2, with a formula that no program has calculated; it would be read as empty."""
+    import openpyxl
+
+    if all(value is not None for row in values for value in row):
+        return None
+    sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True, keep_links=False).worksheets[0]
+    sheet.reset_dimensions()
+    for row, found in zip(sheet.iter_rows(), values, strict=False):
+        for cell, value in zip(row, found, strict=False):
+            if value is None and cell.data_type == "f":
+                return str(cell.coordinate)
+    return None
 
 
 def _cell_text(value: Any) -> str:

@@ -50,6 +50,16 @@ def test_they_are_refused(
     assert last.read_bytes() == before
 
 
+def test_a_finished_run_without_its_last_checkpoint_is_not_begun_anew(
+    run: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints" / "last.ckpt").unlink()
+    before = (run / "checkpoints" / "best.ckpt").read_bytes()
+    assert command("train", "resume=true", f"run_dir={run}") == 2
+    assert "last.ckpt is missing, though the run has finished (1 epochs)" in capsys.readouterr().err
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
 @pytest.mark.parametrize("kind", ["a folder", "a pipe"])
 def test_something_else_in_its_place_is_told(
     run: Path, kind: str, command: Callable[..., int], capsys: pytest.CaptureFixture[str]

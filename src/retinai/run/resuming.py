@@ -24,7 +24,7 @@ from retinai.errors import ConfigError, UserError
 from retinai.files import read_yaml
 from retinai.log import logger
 from retinai.run.folder import given_folder
-from retinai.run.records import RECORD, read_record
+from retinai.run.records import RECORD, is_there, read_record
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -65,6 +65,7 @@ def resumed(cfg: DictConfig) -> DictConfig:
         return cfg
     own = read_config(folder)
     record = read_record(folder)
+    _refuse_lost_checkpoint(folder, record)
     choices = record.get("choices")
     new = [word for word in words if word not in _words(record)]
     result = _applied(cfg, own, new, choices if isinstance(choices, dict) else {}, folder)
@@ -121,6 +122,16 @@ def read_config(folder: Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise UserError(f"{file} is not readable: it holds no configuration")
     return config
+
+
+def _refuse_lost_checkpoint(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse to begin a finished run anew, which would replace its best checkpoint, because `last.ckpt` is gone."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if record.get("status") == "finished" and (record.get("epochs") or 0) > 0 and not is_there(last):
+        raise UserError(
+            f"{last} is missing, though the run has finished ({record['epochs']} epochs), so there is nothing to go on "
+            "from; put the file back, or begin a run in another run_dir="
+        )
 
 
 def _words(record: dict[str, Any]) -> list[str]:

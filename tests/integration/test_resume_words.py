@@ -119,7 +119,7 @@ def test_other_data_is_refused_and_moved_data_is_not(
     assert content(run) == before
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "list", "references", "pipe"])
+@pytest.mark.parametrize("damage", ["missing", "text", "list", "references", "nowhere", "pipe"])
 def test_a_configuration_that_cannot_be_read_is_named(
     run: Path, command: Command, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,9 +128,17 @@ def test_a_configuration_that_cannot_be_read_is_named(
     if damage == "pipe":
         os.mkfifo(config)
     elif damage != "missing":
-        config.write_text({"text": "a: [", "list": "- a\n", "references": "a: &a [1]\nb: [*a, *a]\n"}[damage])
+        texts = {"text": "a: [", "list": "- a\n", "references": "a: &a [1]\nb: [*a, *a]\n", "nowhere": "a: ${nosuch}\n"}
+        config.write_text(texts[damage])
     assert command("train", "resume=true", f"run_dir={run}") == 2
     assert "config.yaml" in capsys.readouterr().err
+
+
+def test_words_of_another_composition_are_told_that_none_are_needed(
+    run: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", "resume=true", f"run_dir={run}", "model.mask_size=64") == 2
+    assert "resume=true run_dir=FOLDER goes on with the run's own configuration" in capsys.readouterr().err
 
 
 def test_a_configuration_that_makes_no_sense_is_named(

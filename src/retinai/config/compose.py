@@ -147,6 +147,8 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
             continue
         elif problem := keys(name):
             problems.append(problem + how_to_share(command, arguments, options, name, text.partition("=")[2]))
+    if problems and "resume=true" in arguments:
+        problems.append("resume=true run_dir=FOLDER goes on with the run's own configuration; leave other words out")
     return problems or [what_is_unreadable(error, arguments) or _of_another_model(error) or _first_lines(error)]
 
 

@@ -32,7 +32,8 @@ def load_start_weights(path: Path, module: BaseModule) -> list[str]:
     for what, word in (("network", "model"), ("backbone", "backbone")):
         if metadata[what] != ours[what]:
             raise CheckpointError(
-                f"{path} is of {word} {metadata[what]!r}, this run is of {ours[what]!r}; they do not fit"
+                f"{path} is of {word} {metadata[what]!r}, this run is of {ours[what]!r}; they do not fit: "
+                "choose the same, or for the encoder alone backbone.weights=CHECKPOINT instead of +init="
             )
     told = module.take_start_weights(path, checkpoint)
     return _load_same_network(path, metadata, module) if told is None else told

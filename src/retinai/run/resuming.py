@@ -117,6 +117,7 @@ def read_config(folder: Path) -> DictConfig:
         raise UserError(f"{folder} cannot be resumed: {CONFIG}, the configuration of the run, is missing")
     try:
         config = OmegaConf.create(read_yaml(file))
+        OmegaConf.to_container(config, resolve=True)  # a reference to nothing is told with the file
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise UserError(f"{file} is not readable: {str(error).splitlines()[0]}") from error
     if not isinstance(config, DictConfig):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retinai.errors import UserError
-from retinai.files import atomic_path, write_json, write_text
+from retinai.files import atomic_path, place_fault, write_json, write_text
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -60,3 +60,9 @@ def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
         (tmp_path / "missing").read_text()
     assert caught.value.errno == errno.ENOENT
+
+
+def test_a_limit_on_open_files_is_one_sentence() -> None:
+    fault = place_fault(OSError(errno.EMFILE, "Too many open files"))
+    assert fault is not None and "too many open files" in str(fault) and "ulimit -n" in str(fault)
+    assert place_fault(OSError(errno.ECHILD, "No child processes")) is None

@@ -128,14 +128,14 @@ def told(error: OSError) -> str:
 
 
 def place_fault(error: OSError) -> UserError | None:
-    """Return what an error of the system says of a place or a limit, for the user to mend; None if of something else."""
+    """Return what an error of the system says of a place or limit that the user can mend; None if about something else."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if lack := no_room(error):
         return UserError(f"{lack[0]}: {name or 'what the command writes or says'} could not be written; {lack[1]}")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return UserError(
-            f"{told(error)}: this machine lets the command open no more; raise the limit (ulimit -n), or read with fewer "
-            "processes (num_workers=0, of a data set data.num_workers=0)"
+            f"{told(error)}: this machine lets the command open no more; raise the limit (ulimit -n), or read with "
+            "fewer processes (num_workers=0, of a data set data.num_workers=0)"
         )
     if error.errno not in _OF_A_PLACE or not name:
         return None

@@ -128,7 +128,7 @@ def told(error: OSError) -> str:
 
 
 def place_fault(error: OSError) -> UserError | None:
-    """Return what an error of the system says of a place or limit that the user can mend; None if about something else."""
+    """Return what an error of the system says of a place or limit that the user can mend; None if of something else."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if lack := no_room(error):
         return UserError(f"{lack[0]}: {name or 'what the command writes or says'} could not be written; {lack[1]}")

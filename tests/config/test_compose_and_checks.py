@@ -120,6 +120,8 @@ def test_a_fault_of_the_tuning_is_told_once() -> None:
     [
         ("classifier", "retinai.encoders.lora.LoraTuning", 8),
         ("distiller", "retinai.encoders.lora.LoraTuning", 8),
+        ("two_eyes", "retinai.encoders.lora.LoraTuning", 8),
+        ("lesions", "retinai.encoders.lora.LoraTuning", 8),
         ("llava", "retinai.llava.adapters.LlavaTuning", 16),
     ],
 )
@@ -128,6 +130,13 @@ def test_lora_is_that_of_the_model(words: list[str], model: str, target: str, ra
     cfg = compose("train", [*words, *override("model", model)])
     check("train", cfg)
     assert (cfg.tuning["_target_"], cfg.tuning.name, cfg.tuning.rank) == (target, "lora", rank)
+
+
+def test_an_option_that_a_model_does_not_take_is_told_with_those_that_do() -> None:
+    with pytest.raises(
+        ConfigError, match=r"tuning=lora is not for model=vae; it goes with model=classifier, distiller"
+    ):
+        compose("train", ["model=vae", "tuning=lora"])
 
 
 def test_double_balancing_is_allowed_on_request() -> None:

@@ -46,7 +46,7 @@ def test_keys_that_a_file_or_a_group_sets_have_no_plus_sign(written: dict[str, s
     "cells",
     [
         "| `model.temperature` | distiller: `4.0` | a number from 0.01 to 100 |",
-        "| `tuning.rank` | lora of classifier, lora of distiller: `8`; lora of hybrid, lora of llava, qlora: `16` |",
+        "lora of lesions, lora of two_eyes: `8`; lora of hybrid, lora of llava, qlora: `16` |",
         "| `data.preprocess.crop` | `fov` | fov, none | crop to the field of view; none keeps the frame |",
         "| `callbacks.early_stopping.patience` | default, ema: `15` | a whole number from 1 | epochs without",
         "| `+trainer.min_epochs` | not set | a whole number from 1, or null |",

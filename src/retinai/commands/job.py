@@ -59,8 +59,8 @@ class Job:
             sys.argv = _words_of_one(self.words, cfg) if in_sweep() else self.words
             with say_where_it_stands(cfg):
                 check(self.command, cfg)
-            check_machine(self.command, cfg)
-            return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
+                check_machine(self.command, cfg)
+                return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
         except (UserError, ModuleNotFoundError, OSError) as error:
             fault = _users_fault(error)
             if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):

@@ -49,7 +49,7 @@ def test_a_flag_with_a_value_keeps_it(command: Callable[..., int], capsys: pytes
     ("words", "told"),
     [(["--resolve"], "--cfg"), (["hydra.run.dir=/proc/x"], "/proc/x"),
      (["-cd", "nowhere/x"], "config directory"), (["--exp=file.pickle"], "resume=true"),
-     (["--cfg", "job", "--info"], "Only one of"),
+     (["--cfg", "job", "--info"], "Only one of"), (["data.root=${nosuch}"], "(in data.root=${nosuch})"),
      (["--experimental-rerun", "file.pickle"], "resume=true"), (["--shell-completion", "-m"], "Only one of")],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )  # fmt: skip

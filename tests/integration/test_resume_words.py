@@ -145,10 +145,15 @@ def test_a_configuration_that_makes_no_sense_is_named(
     run: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = run / "config.yaml"
-    config.write_text(config.read_text().replace("retinai.losses.", "retinai.losses.nosuch."))
-    assert command("train", "resume=true", f"run_dir={run}") == 2
-    said = capsys.readouterr().err
-    assert "retinai.losses.nosuch" in said and f"(the run's own configuration is {config})" in said, said
+    whole = config.read_text()
+    for before, after, told in (
+        ("retinai.losses.", "retinai.losses.nosuch.", "retinai.losses.nosuch"),
+        ("  cache:", "  cash:", "cache"),
+    ):
+        config.write_text(whole.replace(before, after))
+        assert command("train", "resume=true", f"run_dir={run}") == 2
+        said = capsys.readouterr().err
+        assert told in said and f"(the run's own configuration is {config})" in said, said
 
 
 def test_a_sweep_is_resumed_run_by_run(

@@ -149,7 +149,9 @@ def _diagnose(command: str, arguments: list[str], error: Exception) -> list[str]
             problems.append(problem + how_to_share(command, arguments, options, name, text.partition("=")[2]))
     if problems and "resume=true" in arguments:
         problems.append("resume=true run_dir=FOLDER goes on with the run's own configuration; leave other words out")
-    return problems or [what_is_unreadable(error, arguments) or _of_another_model(error) or _first_lines(error)]
+    return problems or [
+        what_is_unreadable(error, arguments) or _of_another_model(error) or _first_lines(error, arguments)
+    ]
 
 
 def _option_problems(group: str, value: object, valid: list[str], override: object) -> list[str]:
@@ -248,9 +250,11 @@ def _of_another_model(error: Exception) -> str | None:
     return f"{group}={option} is not for model={model}; it goes with model={', '.join(others.split())}"
 
 
-def _first_lines(error: Exception) -> str:
+def _first_lines(error: Exception, arguments: list[str]) -> str:
     cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
     told = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    referring = [argument for argument in arguments if "${" in argument]
+    cause += f" (in {', '.join(referring)})" if referring else ""
     return re.sub(r" full_key: (\S+) object_type=\S+", r" (key \1)", told) + cause
 
 

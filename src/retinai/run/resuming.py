@@ -86,13 +86,12 @@ def say_where_it_stands(cfg: DictConfig) -> Iterator[None]:
     """
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, OmegaConfBaseException) as error:
         file = given_folder(cfg) / CONFIG if cfg.get("resume") is True and cfg.get("run_dir") else None
         if file is None or not file.is_file():
             raise
-        raise ConfigError(
-            [f"{problem} (the run's own configuration is {file})" for problem in error.problems]
-        ) from error
+        problems = error.problems if isinstance(error, ConfigError) else [str(error).splitlines()[0]]
+        raise ConfigError([f"{problem} (the run's own configuration is {file})" for problem in problems]) from error
 
 
 @contextmanager

@@ -93,13 +93,13 @@ def _why_untested(folder: Path, record: dict[str, Any]) -> str:
         return "metrics.json is missing; evaluate again, or leave it out"
     status = record.get("status") or "its status is not known"
     if status != "finished":
-        return f"the run has not finished ({status}); leave it out, or resume it"
+        return f"no metrics.json: the run has not finished ({status}); leave it out, or resume it"
     if record.get("metrics"):
         return "metrics.json is missing, though the run was tested; leave it out, or measure it with retinai evaluate"
     model = record.get("model") or "its model"
     return (
-        f"the run has finished without test predictions (by test=false, or {model} makes none, such as a pre-training "
-        "or a generator); leave it out, or measure a grader's checkpoint with retinai evaluate"
+        f"no metrics.json: the run has finished without test predictions (by test=false, or {model} makes none, such "
+        "as a pre-training or a generator); leave it out, or measure a grader's checkpoint with retinai evaluate"
     )
 
 

@@ -140,3 +140,15 @@ def test_split_files_that_make_no_sense_are_refused_before_the_training(
     said = capsys.readouterr().err
     assert all(word in said for word in told) and "Traceback" not in said, said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_whose_own_data_makes_no_sense_is_named(
+    places: tuple[Path, Path], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(places[0] / "checkpoints" / "best.ckpt", weights_only=True)
+    content["retinai"]["data"]["near_duplicates"] = 1e308
+    AtomicCheckpointIO().save_checkpoint(content, tmp_path / "x.ckpt")
+    assert command("evaluate", f"ckpt={tmp_path / 'x.ckpt'}", f"run_dir={tmp_path / 'out'}") == 2
+    said = capsys.readouterr().err
+    assert f"checkpoint {tmp_path / 'x.ckpt'} names data that cannot be built (data.near_duplicates" in said, said
+    assert "add data=" in said and not (tmp_path / "out").exists()

@@ -117,7 +117,9 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
     path = str(spec.get(TARGET, ""))
     module_name, _, name = path.rpartition(".")
     if not module_name:
-        raise ConfigError([f"a section without a usable _target_ (got {path!r}); it names what to build"])
+        which = f"the section named {spec['name']!r}" if isinstance(spec.get("name"), str) else "a section"
+        keys = ", ".join(str(key) for key in spec if key != TARGET)[:80]
+        raise ConfigError([f"{which} (keys: {keys}) has no usable _target_ (got {path!r}); it names what to build"])
     if not trusted and module_name.split(".")[0] != "retinai" and module_name not in sys.modules:
         raise ConfigError(
             [

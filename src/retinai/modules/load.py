@@ -83,7 +83,10 @@ def _rebuild(path: str | Path, metadata: dict[str, Any], kind: type[M]) -> M:
         if isinstance(error, UserError) and not isinstance(error, ConfigError):
             raise
         reason = " ".join(str(error).split())[:500] or type(error).__name__
-        raise CheckpointError(f"checkpoint {path} describes a module that cannot be built: {reason}") from error
+        raise CheckpointError(
+            f"checkpoint {path} describes a module that cannot be built: {reason}; use one that "
+            "retinai wrote, with this version"
+        ) from error
     if own_weights:
         module.hparams["backbone"]["weights"] = original
     return module

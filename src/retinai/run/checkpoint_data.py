@@ -43,9 +43,9 @@ def open_data(cfg: DictConfig, module: GradingModule, checkpoint: Path) -> tuple
         CheckpointError: If the data is of another task.
     """
     own = dict(module.data_config or {})
-    cfg = cfg.copy()
+    cfg, is_own = cfg.copy(), cfg.get("data") is None
     with open_dict(cfg):
-        if cfg.get("data") is None:
+        if is_own:
             if not own:
                 raise CheckpointError(f"checkpoint {checkpoint} does not say what it was trained on; add data=")
             cfg.data = OmegaConf.create(trained_on(own, checkpoint))
@@ -55,12 +55,23 @@ def open_data(cfg: DictConfig, module: GradingModule, checkpoint: Path) -> tuple
         _check_preprocessing(cfg, module)
         cfg.seed = int(module.hparams.get("seed", 0))
         known, notes = _training_split(cfg, own, module, checkpoint)
-    datamodule = make_datamodule(cfg, module.preprocessing)
+    datamodule = _make_datamodule(cfg, module, checkpoint, is_own)
     datamodule.use_fields([*module.fields(), *module.reference_fields()])
     check_task(checkpoint, module, datamodule)
     if known is not None:
         datamodule.follow(known)
     return datamodule, notes
+
+
+def _make_datamodule(cfg: DictConfig, module: GradingModule, checkpoint: Path, is_own: bool) -> FundusDataModule:
+    """Build the data; where the checkpoint names it, what is wrong with that is told with its file."""
+    try:
+        return make_datamodule(cfg, module.preprocessing)
+    except ConfigError as error:
+        if not is_own:
+            raise
+        said = "; ".join(error.problems)
+        raise CheckpointError(f"checkpoint {checkpoint} names data that cannot be built ({said}); add data=") from error
 
 
 def _check_preprocessing(cfg: DictConfig, module: GradingModule) -> None:

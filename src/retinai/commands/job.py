@@ -23,6 +23,7 @@ class Job:
     def __init__(self, command: str) -> None:
         self.command = command
         self.fault: UserError | None = None
+        self.broken: Exception | None = None
         self.called = False
         self.words = list(sys.argv)
         # Hydra names a job after these two attributes of its task function.
@@ -39,6 +40,7 @@ class Job:
         """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
+        from omegaconf.errors import OmegaConfBaseException
 
         from retinai.config.checks import check
         from retinai.config.choices import settle
@@ -61,6 +63,11 @@ class Job:
                 check(self.command, cfg)
                 check_machine(self.command, cfg)
                 return importlib.import_module(f"retinai.commands.{self.command}").run(cfg)
+        except OmegaConfBaseException as error:  # a reference to nothing
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            self.broken = error
+            return None
         except (UserError, ModuleNotFoundError, OSError) as error:
             fault = _users_fault(error)
             if fault is None or (fault is error and HydraConfig.get().mode == RunMode.MULTIRUN):

@@ -24,6 +24,7 @@ class Launched(Protocol):
 
     command: str
     fault: UserError | None
+    broken: Exception | None
     called: bool
 
     def __call__(self, cfg: DictConfig) -> object:
@@ -43,7 +44,7 @@ def launch(job: Launched, arguments: list[str]) -> None:
     """Compose `conf/<command>.yaml` with the overrides and run it, once or as a multirun.
 
     Args:
-        job: The command; it keeps a fault of the user's in `fault`.
+        job: The command; it keeps a fault of the user's in `fault`, a configuration that does not resolve in `broken`.
         arguments: Hydra overrides and flags as typed.
 
     Raises:
@@ -75,6 +76,8 @@ def launch(job: Launched, arguments: list[str]) -> None:
         raise ConfigError([f"{str(error).strip().splitlines()[0]}; retinai {command} --help shows examples"]) from error
     if job.fault is not None:
         raise job.fault
+    if job.broken is not None:
+        raise ConfigError(_diagnose(command, arguments, job.broken)) from job.broken
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:

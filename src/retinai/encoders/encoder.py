@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from retinai.config.build import TARGET, build
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.weights import LoadReport
-from retinai.errors import UserError
+from retinai.errors import ConfigError, UserError
 
 # What a section without `_target_` builds.
 _DEFAULT = "retinai.encoders.timm_encoder.TimmEncoder"
@@ -164,4 +164,6 @@ def build_encoder(section: Mapping[str, Any]) -> Encoder:
         CheckpointError: If weights from a file do not fit.
         UserError: If weights cannot be had.
     """
+    if not isinstance(section, Mapping):
+        raise ConfigError([f"{section!r} stands in the place of a section: of model.backbone=, which is ${{backbone}}"])
     return build({TARGET: _DEFAULT, **section}, Encoder)

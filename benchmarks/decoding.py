@@ -40,7 +40,7 @@ from retinai.data.photographs import field_of_view  # noqa: E402
 from retinai.data.photographs.arrays import write_array  # noqa: E402
 from retinai.data.photographs.images import decode_photograph, read_bytes, read_photograph  # noqa: E402
 from retinai.data.photographs.original import Original  # noqa: E402
-from retinai.data.photographs.preparation import prepare_photograph  # noqa: E402
+from retinai.data.photographs.prepared_pixels import prepare_photograph  # noqa: E402
 from retinai.data.photographs.preprocessing import Preprocessing  # noqa: E402
 
 PREPROCESSING = Preprocessing(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks.common import Result, ratio_of, read_options, side_by_side  # noqa: E402
 from retinai.data.photographs.images import read_photograph  # noqa: E402
-from retinai.data.photographs.preparation import prepare_photograph  # noqa: E402
+from retinai.data.photographs.prepared_pixels import prepare_photograph  # noqa: E402
 from retinai.data.photographs.preprocessing import Preprocessing  # noqa: E402
 from retinai.topology.persistence import (  # noqa: E402
     TopologySettings,

@@ -7,7 +7,7 @@ import pytest
 
 from retinai.config.checks import check
 from retinai.config.compose import compose
-from retinai.config.machine import check_machine
+from retinai.config.devices import check_machine
 from retinai.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def test_what_cannot_be_is_one_sentence(words: list[str], told: str) -> None:
 
 
 def test_a_machine_without_gpus_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retinai.config.machine._gpus", lambda: 0)
+    monkeypatch.setattr("retinai.config.devices._gpus", lambda: 0)
     with pytest.raises(ConfigError, match="PyTorch finds no such device on this machine"):
         check_machine("train", compose("train", ["trainer=fsdp"]))
 

@@ -18,12 +18,12 @@ from retinai.config.build import binding_problems, resolve_target
 from retinai.config.checks import check
 from retinai.config.choices import load_option
 from retinai.config.compose import compose
-from retinai.config.machine import check_machine
+from retinai.config.devices import check_machine
+from retinai.config.model_sections import is_reference
 from retinai.config.paths import conf_dir
-from retinai.config.sections import find, places
+from retinai.config.sections import find, paths_and_starts
 from retinai.config.sections.base import BuiltSection, Section
-from retinai.config.sections.telling import choices_of, describe, sections_in
-from retinai.config.wiring import is_reference
+from retinai.config.sections.sentences import choices_of, describe, sections_in
 from retinai.errors import ConfigError
 
 OPTION_FILES = sorted(conf_dir().glob("*/*.yaml"))
@@ -285,7 +285,7 @@ def test_each_key_of_each_file_says_what_it_may_be(path: Path) -> None:
         if group == "prompts" and names[0] == "classes":  # named by the task
             continue
         if group == "recommendation" and names[0] == "grades":  # named by the task; checked by the section itself
-            assert names[2] in places.Advice.model_fields
+            assert names[2] in paths_and_starts.Advice.model_fields
             continue
         if names[0] == "fields" and len(names) == 3:  # an argument of the field that the section names
             field = resolve_target(content["fields"][names[1]], trusted=True)

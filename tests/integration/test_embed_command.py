@@ -15,7 +15,7 @@ import torch
 
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.normalise import normalise
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.embeddings.files import read_embeddings
 from retinai.embeddings.steps import Embed

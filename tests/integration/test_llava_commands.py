@@ -130,7 +130,7 @@ def _graded(checkpoint: Path, root: Path, folder: Path) -> tuple[list[float], Pa
 
     from retinai.data.photographs.images import read_photograph
     from retinai.data.photographs.normalise import normalise
-    from retinai.data.photographs.preparation import prepare_photograph
+    from retinai.data.photographs.prepared_pixels import prepare_photograph
     from retinai.modules.load import load_module
 
     module = load_module(checkpoint)

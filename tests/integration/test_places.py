@@ -15,7 +15,7 @@ from small_network import SMALL_NETWORK
 
 from retinai.errors import UserError
 from retinai.files import write_text
-from retinai.places import check_file, check_folder, make_unique, remove_leftovers, whole_folder
+from retinai.output_folders import check_file, check_folder, make_unique, remove_leftovers, whole_folder
 
 Command = Callable[..., int]
 LONG = "x" * 300

@@ -12,7 +12,7 @@ from retinai.config.compose import compose
 from retinai.data.curation.duplicates import DuplicateGroup
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 

@@ -12,7 +12,7 @@ from retinai import __version__
 from retinai.app.results import EyeResult
 from retinai.errors import UserError
 from retinai.files import told
-from retinai.places import check_folder
+from retinai.output_folders import check_folder
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS gradings (

@@ -33,7 +33,7 @@ def make_server_app(service: Service, host: str, language: str, password: Passwo
 
     from retinai.app.page import Page
     from retinai.app.rendering import stylesheet
-    from retinai.app.rest import make_api
+    from retinai.app.rest_api import make_api
 
     api = make_api(service, password)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from elsewhere

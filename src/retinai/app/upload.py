@@ -16,7 +16,7 @@ from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.dicom import DicomFacts, dicom_facts, is_dicom
 from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.original import Copy, Original
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.prediction.reading import Reading, read_original

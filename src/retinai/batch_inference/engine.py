@@ -16,7 +16,7 @@ import numpy as np
 
 from retinai.batch_inference.job import SUMMARY, Job, write_whole
 from retinai.batch_inference.parts import Statistics, grade_part, missing_parts, statistics_of
-from retinai.config.machine import available_cores
+from retinai.config.devices import available_cores
 from retinai.errors import UserError
 from retinai.runtime import ExportedModel
 

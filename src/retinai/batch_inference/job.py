@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from retinai.config.records import Record, Sha256, check_record
+from retinai.config.record_schemas import Record, Sha256, check_record
 from retinai.errors import UserError
 from retinai.files import MAX_TEXT_BYTES, UnreadableError, no_room, read_regular, short_name, told
-from retinai.places import remove_leftovers
+from retinai.output_folders import remove_leftovers
 from retinai.prediction.photographs import SUFFIXES
 
 FORMAT = 1

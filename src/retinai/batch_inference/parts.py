@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retinai.batch_inference.job import Job, is_local, open_address, write_whole
-from retinai.config.machine import peak_memory
+from retinai.config.devices import peak_memory
 from retinai.data.photographs.images import MAX_BYTES, BadImageError, read_bytes
 from retinai.data.photographs.original import Original
 from retinai.errors import UserError

@@ -17,7 +17,7 @@ import cv2
 
 from retinai.benchmark.contenders import Contender, open_contender
 from retinai.benchmark.rows import Row
-from retinai.config.machine import peak_memory
+from retinai.config.devices import peak_memory
 from retinai.errors import UserError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new
+from retinai.output_folders import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -260,7 +260,7 @@ def _named(cfg: DictConfig) -> str | list[str] | None:
 
 def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModule) -> dict[str, Any]:
     from retinai import __version__
-    from retinai.run.recording import git_revision, package_versions
+    from retinai.run.record_writer import git_revision, package_versions
 
     return {
         "data": datamodule.name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new
+from retinai.output_folders import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -173,7 +173,7 @@ def _target(cfg: DictConfig) -> str:
 def _facts(cfg: DictConfig, module: Any) -> dict[str, Any]:
     from retinai import __version__
     from retinai.explain.scores import describe_score
-    from retinai.run.recording import git_revision, package_versions
+    from retinai.run.record_writer import git_revision, package_versions
 
     return {
         "checkpoint": str(cfg.ckpt),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder
+from retinai.output_folders import check_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from retinai.errors import ConfigError
 from retinai.log import logger
-from retinai.places import check_folder
+from retinai.output_folders import check_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

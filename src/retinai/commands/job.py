@@ -44,10 +44,10 @@ class Job:
 
         from retinai.config.checks import check
         from retinai.config.choices import settle
-        from retinai.config.launched import in_sweep
-        from retinai.config.machine import check_machine
+        from retinai.config.devices import check_machine
+        from retinai.config.hydra_launch import in_sweep
         from retinai.run.console import print_notes
-        from retinai.run.resuming import resumed, say_where_it_stands
+        from retinai.run.resume_config import resumed, say_where_it_stands
 
         self.called = True
         log.set_up()  # a launcher may call this in a process of its own
@@ -89,7 +89,7 @@ def _users_fault(error: UserError | ModuleNotFoundError | OSError) -> UserError 
 
 def _refuse_name_without_sweep(cfg: DictConfig) -> None:
     """Refuse `sweep=` and `study=` without `-m`; processes of a job and resumed runs have the name of their sweep."""
-    from retinai.config.launched import in_multirun
+    from retinai.config.hydra_launch import in_multirun
 
     key = next((key for key in ("sweep", "study") if cfg.get(key)), None)
     if key and not in_multirun() and not cfg.resume and is_first_process():
@@ -98,7 +98,7 @@ def _refuse_name_without_sweep(cfg: DictConfig) -> None:
 
 def _words_of_one(words: list[str], cfg: DictConfig) -> list[str]:
     """Return the words that start a job of a sweep alone."""
-    from retinai.config.launched import launched_with
+    from retinai.config.hydra_launch import launched_with
 
     program = words[: 2 if words[1:2] == ["train"] else 1]
     return [*program, *launched_with()[0], f"resume={str(bool(cfg.resume)).lower()}"]

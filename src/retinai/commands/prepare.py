@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.log import logger, note
-from retinai.places import check_file, check_folder
+from retinai.output_folders import check_file, check_folder
 
 if TYPE_CHECKING:
     import pandas as pd

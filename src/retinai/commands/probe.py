@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import ConfigError, DataError, UserError
 from retinai.log import logger, note
-from retinai.places import check_folder, check_new
+from retinai.output_folders import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.data.photographs.preprocessing import Preprocessing
     from retinai.embeddings.estimators import ProbeSettings
     from retinai.embeddings.files import read_embeddings
-    from retinai.embeddings.parts import check_photographs
+    from retinai.embeddings.labelled import check_photographs
     from retinai.embeddings.probe import Shots, run_probes
     from retinai.embeddings.results import write_results
     from retinai.run.console import print_notes
@@ -127,7 +127,7 @@ def _several(value: Any) -> list[Any]:
 
 def _jobs(names: list[Any], datamodule: FundusDataModule) -> list[Job]:
     """Return the targets with their parts; of `all` those that cannot be probed are told and left out."""
-    from retinai.embeddings.parts import make_parts
+    from retinai.embeddings.labelled import make_parts
     from retinai.embeddings.probe import Job
     from retinai.embeddings.targets import ALL, find_targets
 

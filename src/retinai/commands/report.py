@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new
+from retinai.output_folders import check_folder, check_new
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

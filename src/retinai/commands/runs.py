@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     """
     from rich.console import Console
 
-    from retinai.run.records import find_runs
+    from retinai.run.run_records import find_runs
 
     if cfg.sweep:
         _print_sweep(str(cfg.sweep), str(cfg.paths.outputs))
@@ -61,7 +61,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     from retinai.log import printable
-    from retinai.run.records import DAMAGED
+    from retinai.run.run_records import DAMAGED
 
     table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("", justify="right", no_wrap=True)

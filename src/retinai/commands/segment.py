@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from retinai.errors import ConfigError
 from retinai.log import logger, note
-from retinai.places import check_folder, remove_leftovers
+from retinai.output_folders import check_folder, remove_leftovers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retinai.errors import UserError
 from retinai.log import logger
-from retinai.places import check_folder, check_new
+from retinai.output_folders import check_folder, check_new
 
 if TYPE_CHECKING:
     import pandas as pd

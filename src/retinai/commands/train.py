@@ -27,16 +27,16 @@ def run(cfg: DictConfig) -> float | None:
         The best value of the monitored validation metric, which a Hydra sweeper can optimise.
     """
     from retinai.callbacks import make_callbacks
-    from retinai.config.launched import launched_with
-    from retinai.config.wiring import as_written, unused_words
+    from retinai.config.hydra_launch import launched_with
+    from retinai.config.model_sections import as_written, unused_words
     from retinai.encoders.registry import weight_notes
     from retinai.modules.stages import run_stages
     from retinai.run import factories
     from retinai.run import folder as run_folder
     from retinai.run.console import print_notes
-    from retinai.run.recording import recording
-    from retinai.run.resuming import say_how_to_resume
-    from retinai.run.warm_start import start_checkpoint
+    from retinai.run.record_writer import recording
+    from retinai.run.resume_config import say_how_to_resume
+    from retinai.run.start_checkpoint import start_checkpoint
     from retinai.tracking.loggers import close
     from retinai.tracking.wandb import sharing_notes
 
@@ -83,7 +83,7 @@ def run(cfg: DictConfig) -> float | None:
 
 def _start_from(path: Path, module: BaseModule, cfg: DictConfig) -> list[str]:
     """Load start weights; return where they came from."""
-    from retinai.modules.course_weights import load_course_weights
+    from retinai.modules.odir_course_weights import load_course_weights
     from retinai.modules.warm_start import load_start_weights
 
     return load_course_weights(path, module) if cfg.init.get("layout") == "course" else load_start_weights(path, module)
@@ -93,11 +93,11 @@ def _fit(cfg: DictConfig, folder: Path, module: BaseModule, datamodule: FundusDa
     """Train; return the trainer."""
     from retinai.callbacks import make_callbacks
     from retinai.callbacks.checkpoints import keep_untrained
-    from retinai.config.wiring import as_written
+    from retinai.config.model_sections import as_written
     from retinai.run import factories
     from retinai.run.console import print_start
     from retinai.run.refusals import library_refusals_told
-    from retinai.run.restoring import Restoring
+    from retinai.run.resume_state import Restoring
     from retinai.tracking.loggers import make_logger
 
     logger = make_logger(factories.plain(cfg.logger), folder, as_written(cfg))
@@ -125,11 +125,11 @@ def _context(
     record: dict[str, Any],
 ) -> StageContext:
     """Return what the stages after the training work with."""
-    from retinai.config.wiring import as_written
+    from retinai.config.model_sections import as_written
     from retinai.modules.load import load_any_module
     from retinai.modules.stages import StageContext
     from retinai.run.console import print_evaluation, print_notes
-    from retinai.run.records import read_record
+    from retinai.run.run_records import read_record
 
     began = {k: v for k, v in read_record(folder).items() if k not in ("status", "metrics")}
     return StageContext(
@@ -148,7 +148,7 @@ def _context(
 
 def _facts(cfg: DictConfig, datamodule: FundusDataModule, module: BaseModule) -> dict[str, Any]:
     """Return what `run.json` tells of a run from its start."""
-    from retinai.config.wiring import taken
+    from retinai.config.model_sections import taken
     from retinai.run.folder import count_splits
 
     names = {group: (cfg.get(group) or {}).get("name") for _, group in taken(cfg)}

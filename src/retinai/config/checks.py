@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from retinai.config import sections, wiring
+from retinai.config import model_sections, sections
 from retinai.config.build import TARGET, binding_problems, build, hint, resolve_target
 from retinai.config.paths import conf_dir, group_options, groups_of
 from retinai.errors import ConfigError
@@ -35,7 +35,7 @@ def check(command: str, cfg: DictConfig) -> None:
     Raises:
         ConfigError: With one sentence for each problem.
     """
-    missing = wiring.missing_sections(command, cfg)
+    missing = model_sections.missing_sections(command, cfg)
     values, problems = _plain_values(cfg, list(missing))
     # A group that was taken away is told as such.
     problems += [sentence for name, sentence in missing.items() if name not in groups_of(command)]
@@ -183,7 +183,7 @@ def _senseless_combinations(command: str, cfg: DictConfig) -> Iterable[str]:
     if cfg.get("resume") and not cfg.get("run_dir"):
         yield "resume=true needs run_dir= to say which run goes on"
     yield from _double_balancing(cfg)
-    yield from wiring.parts_without_place(command, cfg)
+    yield from model_sections.parts_without_place(command, cfg)
     for name in map(str, cfg):
         # Classes say what does not go with them, so that no kind of model is known here.
         problems = getattr(_class_of(cfg, name), "config_problems", None)

@@ -15,7 +15,7 @@ from retinai.config.joined_data import spread_data
 from retinai.config.multirun import without_traces
 from retinai.config.paths import conf_dir, group_options, study_dirs
 from retinai.config.swept_options import how_to_share, options_of
-from retinai.config.unreadable import what_is_unreadable
+from retinai.config.unreadable_files import what_is_unreadable
 from retinai.errors import ConfigError, UserError
 
 

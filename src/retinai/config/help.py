@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from retinai.config.choices import phase_defaults, words_of
+from retinai.config.model_sections import takers
 from retinai.config.paths import conf_dir, group_options, groups_of
-from retinai.config.wiring import takers
 
 _EXAMPLES: dict[str, list[str]] = {
     "train": [

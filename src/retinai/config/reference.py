@@ -18,10 +18,10 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from retinai.config.choices import leaves, load_option, merge, phase_defaults, shown, words_of
+from retinai.config.model_sections import is_reference, takers
 from retinai.config.paths import conf_dir, group_options, groups_of
 from retinai.config.sections import COMMANDS, Section, find
-from retinai.config.sections.telling import describe, sections_in
-from retinai.config.wiring import is_reference, takers
+from retinai.config.sections.sentences import describe, sections_in
 from retinai.errors import UserError
 from retinai.files import write_text
 

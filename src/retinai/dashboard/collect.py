@@ -16,7 +16,7 @@ import pandas as pd
 from retinai.dashboard.jobs import jobs_without_run
 from retinai.errors import UserError
 from retinai.files import read_csv, read_json
-from retinai.run.records import DAMAGED, RECORD, find_files, find_runs, is_number, metric_problems
+from retinai.run.run_records import DAMAGED, RECORD, find_files, find_runs, is_number, metric_problems
 from retinai.tasks.task import all_metric_labels
 
 # Settings that say where a run lies or how it is told, not what it is.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.errors import UserError
-from retinai.run.records import RECORD, find_files
+from retinai.run.run_records import RECORD, find_files
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import SWEEP, read_sweep
 from retinai.sweeps.states import JobState, job_states

@@ -14,7 +14,7 @@ from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
-from retinai.config.machine import available_cores
+from retinai.config.devices import available_cores
 from retinai.errors import UserError
 
 Job = TypeVar("Job")

@@ -15,8 +15,8 @@ import torch
 from retinai import __version__
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.embeddings.files import write_embeddings
-from retinai.embeddings.partial import PartialEmbeddings
 from retinai.embeddings.steps import EMBEDDING, SHA256, ContentHash, Embed, FrozenEncoder
+from retinai.embeddings.unfinished import PartialEmbeddings
 from retinai.encoders.tuning import hash_tensors
 from retinai.errors import DataError
 from retinai.log import note

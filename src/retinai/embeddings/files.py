@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from retinai.config.records import OpenRecord, PreprocessingRecord, check_record
+from retinai.config.record_schemas import OpenRecord, PreprocessingRecord, check_record
 from retinai.csv_cells import from_cell, to_cell
 from retinai.errors import DataError, UserError
 from retinai.files import atomic_path

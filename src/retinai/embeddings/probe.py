@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from retinai.embeddings.estimators import Fitted, ProbeSettings, fit_classifier, fit_number
 from retinai.embeddings.few_shots import draw_patients
 from retinai.embeddings.files import Embeddings
-from retinai.embeddings.parts import Part
+from retinai.embeddings.labelled import Part
 from retinai.embeddings.targets import Target
 from retinai.prediction.metrics import compute_metrics, measure
 from retinai.prediction.predictions import Predictions

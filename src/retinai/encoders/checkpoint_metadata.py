@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 import retinai
-from retinai.config.records import CheckpointRecord, check_record
+from retinai.config.record_schemas import CheckpointRecord, check_record
 from retinai.encoders.checkpoint_content import STATES
 from retinai.errors import CheckpointError, UserError
 from retinai.tasks.task import Task

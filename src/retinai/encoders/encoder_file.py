@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
-from retinai.config.records import Name, Record, Sha256, check_record
+from retinai.config.record_schemas import Name, Record, Sha256, check_record
 from retinai.encoders.tuning import hash_tensors
 from retinai.encoders.weights import LoadReport, load_weights
 from retinai.errors import CheckpointError

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from retinai.config.records import Name, Record, Sha256, check_record
+from retinai.config.record_schemas import Name, Record, Sha256, check_record
 from retinai.encoders.encoder_file import read_provenance
 
 _FOLDER = Path(__file__).parent / "weight_files"

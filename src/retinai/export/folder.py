@@ -14,7 +14,7 @@ from retinai.export.graph import Graph, make_graph
 from retinai.export.quantise import calibration_inputs
 from retinai.files import write_json
 from retinai.log import logger
-from retinai.places import whole_folder
+from retinai.output_folders import whole_folder
 from retinai.runtime.cpu import this_cpu
 from retinai.runtime.folder import FORMAT, MANIFEST, hash_file, manifest_digest
 
@@ -114,7 +114,7 @@ def _facts(
     from retinai.encoders.registry import weight_facts
     from retinai.ensembles.opening import checkpoint_paths, members_of
     from retinai.modules.checkpoint import plain
-    from retinai.run.recording import git_revision
+    from retinai.run.record_writer import git_revision
 
     module, members = graph.module, members_of(graph.module)
     shapes = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinai.runtime.folder import PHOTOGRAPH
-from retinai.runtime.signal_stack import kept_signal_stack
+from retinai.runtime.openvino_signals import kept_signal_stack
 
 # Operations that carry weights, in the words of ONNX and of OpenVINO.
 _WEIGHTS = ("Conv", "Gemm", "MatMul", "Convolution", "GroupConvolution")

@@ -11,7 +11,7 @@ import torch
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.normalise import normalise
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_photograph, to_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph, to_photograph
 from retinai.lesion_segmentation.fields import DrawnFiles, DrawnPhotograph
 from retinai.lesions.fields import FindingsField
 from retinai.lesions.findings import LESION_NAMES, Findings, measure_findings

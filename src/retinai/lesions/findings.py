@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from retinai.data.photographs.field_of_view import FieldOfView, find_field_of_view
-from retinai.data.photographs.preparation import same_shape
+from retinai.data.photographs.prepared_pixels import same_shape
 from retinai.errors import DataError
 
 # Lesions in the order in which they are told; the names are those of the masks.

@@ -11,7 +11,7 @@ import numpy as np
 
 from retinai.data.curation.file_index import Entry, FileIndex, FileRecord, file_signature
 from retinai.data.photographs.images import BadImageError, decode_mask, read_bytes, read_mask, read_size
-from retinai.data.photographs.preparation import same_shape
+from retinai.data.photographs.prepared_pixels import same_shape
 from retinai.errors import DataError
 
 INDEX_NAME = "mask_index.jsonl"

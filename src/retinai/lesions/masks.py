@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from retinai.data.loading.fields import FieldContext, FieldSample, SampleField
-from retinai.data.photographs.preparation import prepare_masks, same_shape
+from retinai.data.photographs.prepared_pixels import prepare_masks, same_shape
 from retinai.lesions.findings import LESION_NAMES, OPTIC_DISC
 from retinai.lesions.mask_files import MaskFiles, check_masks, read_lesion_mask
 

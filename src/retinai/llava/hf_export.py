@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinai.files import write_json, write_text
-from retinai.places import whole_folder
+from retinai.output_folders import whole_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -13,7 +13,7 @@ from retinai.config.build import build, check_kind
 from retinai.data.loading.fields import take_fields
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError
-from retinai.places import check_folder
+from retinai.output_folders import check_folder
 
 if TYPE_CHECKING:
     import lightning

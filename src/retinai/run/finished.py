@@ -15,7 +15,7 @@ from retinai.files import read_csv, read_json, read_yaml
 from retinai.metrics.decisions import RULES
 from retinai.prediction.predictions import Predictions
 from retinai.reports.compare import DamagedRun, Run
-from retinai.run.records import RECORD, find_files, is_there, metric_problems, read_record
+from retinai.run.run_records import RECORD, find_files, is_there, metric_problems, read_record
 from retinai.tasks.task import Task, all_metric_labels
 
 # What may differ between the runs of one group.

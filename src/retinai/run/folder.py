@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from retinai.config.launched import job_number
-from retinai.config.wiring import as_written
+from retinai.config.hydra_launch import job_number
+from retinai.config.model_sections import as_written
 from retinai.errors import DataError, UserError
 from retinai.files import read_text, write_text
 from retinai.log import is_first_process
-from retinai.places import check_folder, make_unique, remove_leftovers
+from retinai.output_folders import check_folder, make_unique, remove_leftovers
 from retinai.run.lock import check_unlocked, locked
-from retinai.run.records import RECORD, is_there, read_record
+from retinai.run.run_records import RECORD, is_there, read_record
 
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from retinai.errors import UserError
 from retinai.log import note
-from retinai.run.records import is_there
+from retinai.run.run_records import is_there
 
 try:
     import fcntl

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retinai.places import make_unique, remove_empty
+from retinai.output_folders import make_unique, remove_empty
 from retinai.run.lock import held
 
 

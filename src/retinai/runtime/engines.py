@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from retinai.config.machine import available_cores
+from retinai.config.devices import available_cores
 from retinai.errors import MissingExtraError, UserError
 from retinai.runtime.folder import PHOTOGRAPH
-from retinai.runtime.signal_stack import kept_signal_stack
+from retinai.runtime.openvino_signals import kept_signal_stack
 
 # Name -> `type` (as numpy calls it) and `shape`; the first side is `batch` where it may be of any length.
 Tensors = dict[str, dict[str, Any]]

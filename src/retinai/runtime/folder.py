@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.config.build import build
-from retinai.config.records import ManifestRecord, check_record
+from retinai.config.record_schemas import ManifestRecord, check_record
 from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_photograph, to_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph, to_photograph
 from retinai.errors import UserError
 from retinai.runtime.engines import open_engine
 from retinai.runtime.folder import MASKS, PHOTOGRAPH, MaskFacts

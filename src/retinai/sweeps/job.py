@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from retinai.errors import UserError
 from retinai.log import is_first_process, logger
-from retinai.run.records import RECORD, read_record
+from retinai.run.run_records import RECORD, read_record
 from retinai.sweeps.naming import called, own_words
 from retinai.sweeps.objectives import SCORE, measure
 from retinai.sweeps.record import read_sweep

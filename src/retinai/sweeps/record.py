@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from retinai.errors import UserError
 from retinai.files import read_json, write_json
-from retinai.run.records import is_there
+from retinai.run.run_records import is_there
 
 SWEEP = "sweep.json"
 FOLDER = "sweeps"

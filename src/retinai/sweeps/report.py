@@ -13,7 +13,7 @@ from retinai.reports.compare import Row, compare, write_comparison
 from retinai.reports.tables import PageTable
 from retinai.run.finished import load_runs
 from retinai.run.lock import locked
-from retinai.run.records import is_there
+from retinai.run.run_records import is_there
 from retinai.sweeps.objectives import LABELS, SCORE
 from retinai.sweeps.queue import ask_queue
 from retinai.sweeps.record import FOLDER, SWEEP, SweepRecord, read_sweep

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from retinai.config.machine import check_machine
+from retinai.config.devices import check_machine
 from retinai.errors import MissingExtraError, UserError
 from retinai.log import logger, note
-from retinai.places import check_folder
+from retinai.output_folders import check_folder
 from retinai.run.lock import locked
 from retinai.sweeps.job import SweptJob
 from retinai.sweeps.objectives import SCORE, Objective, directions

@@ -12,7 +12,7 @@ from typing import Any
 from retinai.errors import UserError
 from retinai.files import read_json, told, write_json
 from retinai.run.lock import is_locked
-from retinai.run.records import RECORD, is_number, read_record
+from retinai.run.run_records import RECORD, is_number, read_record
 from retinai.sweeps.record import SweepJob, SweepRecord, now
 
 STATES = "states"

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, open_dict
 
-from retinai.config.machine import check_machine
+from retinai.config.devices import check_machine
 from retinai.errors import UserError
 from retinai.files import place_fault
 from retinai.log import logger
-from retinai.places import check_folder, remove_empty
+from retinai.output_folders import check_folder, remove_empty
 from retinai.run.lock import LOCK, locked
-from retinai.run.records import RECORD
+from retinai.run.run_records import RECORD
 from retinai.sweeps.job import SweptJob
 from retinai.sweeps.naming import called, folder_names, own_words, sweep_folder
 from retinai.sweeps.plan import check_jobs, expand, only_places, refuse_swept_settings, refuse_too_many, what_is_swept

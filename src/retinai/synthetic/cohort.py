@@ -12,7 +12,7 @@ import cv2
 
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.errors import UserError
-from retinai.places import check_folder, whole_folder
+from retinai.output_folders import check_folder, whole_folder
 from retinai.synthetic.devices import cameras_of
 from retinai.synthetic.layout_aptos import plan_aptos
 from retinai.synthetic.layout_graded import plan_brset, plan_ddr, plan_eyepacs, plan_messidor2

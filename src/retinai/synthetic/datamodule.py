@@ -17,7 +17,7 @@ from retinai.data.sources.messidor2 import Messidor2Source
 from retinai.data.sources.odir import OdirSource
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError, DataFileError, UserError
-from retinai.places import remove_leftovers
+from retinai.output_folders import remove_leftovers
 
 # The source that reads a layout, and its options for it.
 _READERS: dict[str, tuple[type[Source], dict[str, str]]] = {

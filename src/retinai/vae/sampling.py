@@ -14,7 +14,7 @@ from retinai.data.curation.extra_train import PHOTOGRAPHS, PROVENANCE
 from retinai.errors import UserError
 from retinai.files import plain_name, write_csv, write_json
 from retinai.modules.load import load_any_module
-from retinai.places import whole_folder
+from retinai.output_folders import whole_folder
 from retinai.vae.module import PhotographVae
 
 _AT_ONCE = 32

@@ -12,7 +12,7 @@ import numpy as np
 from retinai.data.curation.file_index import FileIndex
 from retinai.data.loading.fields import FieldContext, FieldSample, SampleField
 from retinai.data.photographs.arrays import file_of, read_array, write_array
-from retinai.data.photographs.preparation import prepare_masks
+from retinai.data.photographs.prepared_pixels import prepare_masks
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import DataError
 from retinai.vessels.class_map import regions

@@ -12,7 +12,7 @@ from PIL import Image
 
 from retinai.data.photographs.field_of_view import FieldOfView
 from retinai.data.photographs.images import MAX_PIXELS, BadImageError, read_bytes
-from retinai.data.photographs.preparation import same_shape
+from retinai.data.photographs.prepared_pixels import same_shape
 from retinai.errors import DataError, UserError
 from retinai.vessels.class_map import ARTERY, BOTH, NONE, VEIN
 

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from retinai.config.machine import available_cores
+from retinai.config.devices import available_cores
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.photographs.field_of_view import FieldOfView, find_field_of_view
 from retinai.data.photographs.images import BadImageError, read_photograph
 from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.errors import DataError
 from retinai.files import atomic_path
-from retinai.places import remove_leftovers
+from retinai.output_folders import remove_leftovers
 from retinai.vessels.biomarkers.measure import NAMES, measure_biomarkers
 from retinai.vessels.class_map import inside_mask, measure_vessels, overlay
 from retinai.vessels.methods import VesselSettings, open_method

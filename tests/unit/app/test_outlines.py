@@ -13,7 +13,7 @@ from retinai.app.rendering import _environment, inline
 from retinai.app.texts import LANGUAGES, load_texts
 from retinai.app.upload import Upload, read_upload
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.lesions.pixel_metrics import MASK_NAMES
 

@@ -13,7 +13,7 @@ from PIL import Image
 from retinai.data.curation import file_index
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 PREPARE = """

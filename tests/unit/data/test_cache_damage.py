@@ -19,7 +19,7 @@ from retinai.data.curation.file_index import INDEX_NAME, INDEX_VERSION, FileInde
 from retinai.data.photographs.arrays import file_of, read_array, write_array
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 

@@ -18,7 +18,7 @@ from retinai.data.loading.dataset import FundusDataset
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.images import BadImageError, decode_photograph, read_photograph
 from retinai.data.photographs.original import Original, choose_reduction
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA, prepare_retina
 from retinai.data.sources.label_table import as_targets

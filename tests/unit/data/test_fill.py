@@ -15,7 +15,7 @@ from PIL import Image
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.dataset import FundusDataset
 from retinai.data.loading.views import PhotographView
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 CONF = Path(__file__).parents[3] / "conf" / "augment"

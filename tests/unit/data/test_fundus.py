@@ -7,7 +7,7 @@ from retinai.data.photographs.contrast import equalise_lightness
 from retinai.data.photographs.field_of_view import _percentile, find_field_of_view
 from retinai.data.photographs.images import read_photograph
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_masks, prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_masks, prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import ConfigError, DataError
 

@@ -19,7 +19,7 @@ import pytest
 
 from retinai.embeddings import files
 from retinai.embeddings.files import read_embeddings, write_embeddings
-from retinai.embeddings.partial import PartialEmbeddings
+from retinai.embeddings.unfinished import PartialEmbeddings
 from retinai.errors import DataError, UserError
 
 PREPROCESSING = {"input_size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
@@ -170,7 +170,7 @@ def test_a_second_command_for_the_same_file_is_refused(tmp_path: Path) -> None:
     partial = PartialEmbeddings(tmp_path / "e.npz", PLAN, 3, 4, "float16")
     code = f"""
 from pathlib import Path
-from retinai.embeddings.partial import PartialEmbeddings
+from retinai.embeddings.unfinished import PartialEmbeddings
 PartialEmbeddings(Path({str(tmp_path / "e.npz")!r}), {{"weights": "other"}}, 3, 4, "float32")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from retinai.embeddings.parts import make_parts
+from retinai.embeddings.labelled import make_parts
 from retinai.embeddings.targets import Target, column_target
 from retinai.errors import DataError
 from retinai.tasks.binary import BinaryTask

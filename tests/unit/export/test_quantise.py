@@ -23,7 +23,7 @@ from retinai.export.quantise import (
     quantise_onnx,
     quantise_openvino,
 )
-from retinai.runtime.signal_stack import kept_signal_stack
+from retinai.runtime.openvino_signals import kept_signal_stack
 
 
 def make_data(root: Path, cache: Path) -> AptosDataModule:

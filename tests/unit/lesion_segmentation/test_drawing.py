@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from retinai.data.loading.augmentation import build_augmentation
 from retinai.data.loading.fields import FieldSample
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_masks, to_photograph
+from retinai.data.photographs.prepared_pixels import prepare_masks, to_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.encoder import build_encoder
 from retinai.lesion_segmentation.decoder import MaskDecoder, mask_loss

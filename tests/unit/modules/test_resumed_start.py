@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from retinai.config.compose import compose
-from retinai.run.warm_start import start_checkpoint
+from retinai.run.start_checkpoint import start_checkpoint
 
 
 def start(folder: Path, *words: str) -> Path | None:

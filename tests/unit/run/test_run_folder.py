@@ -14,9 +14,8 @@ import pytest
 from retinai.config.compose import compose
 from retinai.errors import UserError
 from retinai.run import folder as run_folder
-from retinai.run import lock
-from retinai.run import records as run_records
-from retinai.run.recording import recording
+from retinai.run import lock, run_records
+from retinai.run.record_writer import recording
 
 
 def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from test_folder import make_folder
 
-from retinai.config.records import PreprocessingRecord, TaskRecord
+from retinai.config.record_schemas import PreprocessingRecord, TaskRecord
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.runtime.folder import hash_file, manifest_digest, read_folder

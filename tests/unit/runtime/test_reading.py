@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.data.photographs.retina import NOT_A_RETINA
 from retinai.prediction.reading import Reading, read_one

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from retinai.config.records import TaskRecord, check_record
+from retinai.config.record_schemas import TaskRecord, check_record
 from retinai.errors import UserError
 from retinai.metrics.binary import predictive_values
 from retinai.prediction.metrics import compute_metrics

@@ -17,7 +17,7 @@ from gudhi.representations import PersistenceImage
 from retinai.config.build import build
 from retinai.data.loading.fields import FieldSample, SampleField
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.distillation.fields import TeacherField
 from retinai.errors import ConfigError, MissingExtraError

@@ -16,7 +16,7 @@ from PIL import Image
 from retinai.data.loading.fields import FieldContext, FieldSample
 from retinai.data.photographs.cache import PreparedCache
 from retinai.data.photographs.images import read_photograph
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.topology.cache import TopologyCache
 from retinai.topology.field import TopologyField

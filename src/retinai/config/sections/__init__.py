@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retinai.config.sections import commands, data, learning, losses, networks, places, trainer
+from retinai.config.sections import commands, data, learning, losses, networks, paths_and_starts, trainer
 from retinai.config.sections.base import Section
-from retinai.config.sections.telling import problems, texts
+from retinai.config.sections.sentences import problems, texts
 
 __all__ = ["COMMANDS", "NAMES", "Section", "find", "problems", "texts"]
 
@@ -24,13 +24,13 @@ _BY_NAME: dict[str, type[Section]] = {
     "demographics": networks.NoDemographics,
     "generator": commands.Generator,
     "guidance": learning.NoGuidance,
-    "init": places.Init,
+    "init": paths_and_starts.Init,
     "log_odds": commands.LogOdds,
-    "logger": places.Logger,
-    "paths": places.Paths,
-    "recommendation": places.Recommendation,
+    "logger": paths_and_starts.Logger,
+    "paths": paths_and_starts.Paths,
+    "recommendation": paths_and_starts.Recommendation,
     "sampler": learning.Sampler,
-    "teacher": places.Teacher,
+    "teacher": paths_and_starts.Teacher,
     "topology": networks.NoTopology,
     "trainer": trainer.Trainer,
 }
@@ -58,7 +58,7 @@ def find(command: str, name: str, section: Mapping[str, Any]) -> type[Section] |
     if name == "model" and command in ("predict", "app", "worklist"):
         return commands.ModelFolder
     if name == "logger" and command != "train":
-        return places.MeasuringLogger
+        return paths_and_starts.MeasuringLogger
     if "_target_" in section:
         return _BY_TARGET.get(str(section["_target_"]))
     return _BY_NAME.get(name)

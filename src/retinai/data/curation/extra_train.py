@@ -14,7 +14,7 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field
 
-from retinai.config.records import ClassName, Name, OpenRecord, Sha256, check_record
+from retinai.config.record_schemas import ClassName, Name, OpenRecord, Sha256, check_record
 from retinai.csv_cells import from_cell
 from retinai.data.curation.duplicates import NEAR_DISTANCE, bit_distances, hash_words
 from retinai.data.curation.file_index import FileRecord

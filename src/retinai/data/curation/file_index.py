@@ -17,7 +17,7 @@ from retinai.data.curation.checked_lines import LineFile
 from retinai.data.parallel import choose_workers, run_parallel
 from retinai.data.photographs.images import BadImageError, read_bytes
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 INDEX_NAME = "file_index.jsonl"

@@ -15,7 +15,7 @@ import numpy as np
 
 from retinai.data.photographs.field_of_view import SEARCH_SIDE, FieldOfView, find_field_of_view
 from retinai.data.photographs.images import MAX_PIXELS, Header, decode_photograph, read_bytes, read_header
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 REDUCTIONS = (8, 4, 2, 1)

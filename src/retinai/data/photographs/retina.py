@@ -10,7 +10,7 @@ import numpy as np
 
 from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.original import Original
-from retinai.data.photographs.preparation import prepare_photograph
+from retinai.data.photographs.prepared_pixels import prepare_photograph
 from retinai.data.photographs.preprocessing import Preprocessing
 
 NOT_A_RETINA = "not a retina: no field of view was found"

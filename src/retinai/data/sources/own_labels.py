@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from retinai.config.records import CLASS_NAME, LONGEST_CLASS
+from retinai.config.record_schemas import CLASS_NAME, LONGEST_CLASS
 from retinai.csv_cells import is_utf8
 from retinai.data.sources.label_table import few
 from retinai.errors import ConfigError, DataError

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from retinai import __version__
-from retinai.config.launched import launched_with
+from retinai.config.hydra_launch import launched_with
 from retinai.files import write_json
 from retinai.log import is_first_process
-from retinai.run.records import RECORD, read_record
+from retinai.run.run_records import RECORD, read_record
 
 _PACKAGES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "numpy")
 

@@ -12,7 +12,7 @@ from test_graph_check import folder_with, graph
 _SCRIPT = """
 import faulthandler, gc, signal, subprocess, sys
 from retinai.runtime import ExportedModel
-from retinai.runtime.signal_stack import read_signal_stack
+from retinai.runtime.openvino_signals import read_signal_stack
 
 faulthandler.enable()  # has a signal stack of its own
 signal.signal(signal.SIGCHLD, lambda *_: None)  # as PyTorch's loaders do

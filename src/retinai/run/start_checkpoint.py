@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retinai.errors import UserError
-from retinai.run.records import find_runs
+from retinai.run.run_records import find_runs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -18,13 +18,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from retinai.config.launched import in_multirun, in_sweep, launched_with
+from retinai.config.hydra_launch import in_multirun, in_sweep, launched_with
 from retinai.config.paths import group_options
 from retinai.errors import ConfigError, UserError
 from retinai.files import read_yaml
 from retinai.log import logger
 from retinai.run.folder import given_folder
-from retinai.run.records import RECORD, is_there, read_record
+from retinai.run.run_records import RECORD, is_there, read_record
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from retinai.config.sections.base import UNSET, CountOrZero, Name, Path, Section, Text
-from retinai.config.sections.telling import problems
+from retinai.config.sections.sentences import problems
 
 
 class Paths(Section):

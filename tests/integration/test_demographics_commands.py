@@ -132,12 +132,25 @@ def test_what_no_table_tells_is_refused(
 
 @pytest.mark.parametrize("value", ["old", -3, 121])
 def test_ages_that_are_none_are_refused(value: object, tmp_path: Path) -> None:
-    file = tmp_path / "table.csv"
-    file.write_text(f"id,path,target,age,sex\na,a.png,0,{value},F\nb,b.png,1,60,M\n")
-    source = TableSource(file=str(file))
-    context = FieldContext(source, pd.DataFrame({"id": ["a"]}), PREPROCESSING, tmp_path)
+    context = table_with(tmp_path / "table.csv", f"{value},F", "60,M")
     with pytest.raises(DataError, match="holds the age in years, 0 to 120, or nothing"):
         DemographicsField(**WORDS).bind(context)
+
+
+def table_with(file: Path, *people: str) -> FieldContext:
+    """Return a data set of two photographs, a line `age,sex` for each."""
+    rows = [f"{name},{name}.png,{target},{told}" for target, (name, told) in enumerate(zip("ab", people, strict=True))]
+    file.write_text("\n".join(["id,path,target,age,sex", *rows]))
+    source = TableSource(file=str(file))
+    return FieldContext(source, pd.DataFrame({"id": ["a", "b"]}), PREPROCESSING, file.parent)
+
+
+def test_columns_without_a_value_are_told(tmp_path: Path) -> None:
+    one = table_with(tmp_path / "one.csv", ",F", ",M")
+    DemographicsField(**WORDS).bind(one)
+    assert one.source.notes == ["column 'age' is empty for every photograph: nothing is learned from it"]
+    with pytest.raises(DataError, match="columns 'age' and 'sex' say nothing of any photograph"):
+        DemographicsField(**WORDS).bind(table_with(tmp_path / "none.csv", ",", ","))
 
 
 @pytest.mark.parametrize("what", ["predict", "export"])

@@ -61,4 +61,4 @@ def test_a_command_sets_it_up(tmp_path: Path, run_cli: Callable[..., subprocess.
     empty = run_cli("runs", f"root={tmp_path / 'none'}", cwd=tmp_path)
     assert empty.stdout.startswith("no runs below") and empty.stderr == ""
     wrong = run_cli("runs", "root=nowhere", cwd=tmp_path)
-    assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("error: nowhere does not exist")
+    assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("error: root=nowhere does")

@@ -53,7 +53,8 @@ class DemographicsField(SampleField):
         """Return the field with what the data set's table says.
 
         Raises:
-            DataError: If the table has no such columns, an age is none, or a sex is neither of the words.
+            DataError: If the table has no such columns or nothing in them, an age is none, or a sex is neither of the
+                words.
         """
         columns = data.source.columns()
         missing = [name for name in (self.age, self.sex) if name not in columns]
@@ -65,6 +66,14 @@ class DemographicsField(SampleField):
                 "and demographics.sex=, or set demographics=none"
             )
         table = columns[columns.index.isin(data.table["id"])]
+        empty = [name for name in (self.age, self.sex) if all(_is_empty(value) for value in table[name])]
+        if len(empty) == 2:
+            raise DataError(
+                f"data={data.source.name}: columns {self.age!r} and {self.sex!r} say nothing of any photograph; name "
+                "others with demographics.age= and demographics.sex=, or set demographics=none"
+            )
+        if empty:
+            data.source.notes.append(f"column {empty[0]!r} is empty for every photograph: nothing is learned from it")
         bound = copy.copy(self)
         values = np.column_stack([self._ages(table[self.age]), self._sexes(table[self.sex])]).astype(np.float32)
         bound._known = dict(zip(map(str, table.index), values, strict=True))

@@ -42,7 +42,8 @@ _FAST = ("config", "unit/data", "unit/lesions", "unit/losses", "unit/metrics", "
 _SLOW_FILES = ("test_run_report.py", "test_topology_branch.py", "test_topology_module.py", "test_compose_and_checks.py",
                "test_file_index.py", "test_parallel_signals.py", "test_decoding.py", "test_odir.py", "test_choices.py",
                "test_swept_options.py", "test_encoding.py", "test_idrid.py", "test_idrid_labels.py", "test_joint.py",
-               "test_graded_sets.py", "test_fsdp.py")  # fmt: skip
+               "test_graded_sets.py", "test_fsdp.py", "test_cache.py", "test_log.py",
+               "test_topology_figure.py")  # fmt: skip
 _SLOW_FIXTURES = {"run_cli", "idrid_root", "idrid_cache"}
 
 

@@ -47,6 +47,7 @@ def run(cfg: DictConfig) -> None:
 
 def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
     """Predict a split and write the results, without a folder into one that is named after them."""
+    from retinai.ensembles.opening import check_part
     from retinai.prediction.calibration.label_thresholds import labels_from
     from retinai.prediction.patients import check_pooling
     from retinai.prediction.splits import predict_split
@@ -58,7 +59,7 @@ def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
     thresholds = _thresholds(cfg, module)
     if cfg.level == "patient":
         check_pooling(str(cfg.pooling), module.task)
-    datamodule.split_table(cfg.split)
+    check_part(module, datamodule, str(cfg.split))
     notes = [*notes, *overlap_notes(module, datamodule, str(cfg.split)), *_of_weights(module, str(datamodule.name))]
     print_notes([*datamodule.notes, *notes])
     predictions = predict_split(module, datamodule, str(cfg.split), accelerator=str(cfg.accelerator))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from retinai.data.curation.known_split import KnownSplit
+from retinai.data.datamodule import FundusDataModule
 from retinai.ensembles.module import EnsembleGrader
-from retinai.errors import CheckpointError
+from retinai.errors import CheckpointError, DataError
 from retinai.modules.grading import GradingModule
 from retinai.modules.load import load_module
 from retinai.run.checkpoint_data import known_split_of
@@ -77,6 +78,28 @@ def ensemble_notes(module: GradingModule, words: Any) -> list[str]:
     pairs = zip(checkpoint_paths(words), module.members, strict=True)
     plain = [str(path) for path, member in pairs if member.calibration is None]
     return told + [f"{path} was not calibrated: its probabilities count as the network gives them" for path in plain]
+
+
+def check_part(module: GradingModule, datamodule: FundusDataModule, split: str) -> None:
+    """Check that a part of the data has photographs for a grader.
+
+    Args:
+        module: One grader, or an ensemble.
+        datamodule: Set up, with the split that the grader's training knows.
+        split: The part.
+
+    Raises:
+        DataError: If it has none; of an ensemble it says that members were trained on all of them.
+    """
+    try:
+        datamodule.split_table(split)
+    except DataError as error:
+        if not isinstance(module, EnsembleGrader):
+            raise
+        raise DataError(
+            f"{error}. What any of the checkpoints was trained or chosen on counts as such for all of them; choose "
+            "checkpoints of one split, or data= with other photographs"
+        ) from error
 
 
 def check_members(paths: Sequence[Path], members: Sequence[GradingModule]) -> None:

@@ -55,13 +55,13 @@ def write_folder(
             more than the tolerance; nothing is left then.
     """
     from retinai.encoders.registry import weight_notes
-    from retinai.ensembles.opening import checkpoint_paths, ensemble_notes, members_of
+    from retinai.ensembles.opening import check_part, checkpoint_paths, ensemble_notes, members_of
     from retinai.run.checkpoint_data import open_data
     from retinai.run.console import print_notes
 
     datamodule, notes = open_data(cfg, module, checkpoint_paths(cfg.ckpt)[0])
     datamodule.setup()
-    datamodule.split_table(cfg.split)
+    check_part(module, datamodule, str(cfg.split))
     told = [weight_notes(m.hparams.get("backbone") or {}, str(datamodule.name)) for m in members_of(module)]
     began = dict.fromkeys(note for notes_of_one in told for note in notes_of_one)
     print_notes([*datamodule.notes, *notes, *ensemble_notes(module, cfg.ckpt), *began])

@@ -143,6 +143,7 @@ def test_a_column_that_tells_the_outcome_is_noted(tmp_path: Path, photos: Path) 
         ({}, {"kind": "ordinal"}, "valid: auto, binary, grade"),
         ({"age": ["51", "old", "60"] * 8}, NUMBER, "holds old among the numbers of data.kind=number"),
         ({"age": ["51.5", "NaN", "inf"] * 8}, NUMBER, "holds NaN, inf among the numbers"),
+        ({"age": ["51.5", "60", "1e300"] * 8}, NUMBER, "holds 1e300; give numbers in a unit in which they stay below"),
         ({"age": ["51"] * 24}, NUMBER, "one value only, 51"),
         ({"age": ["51.50", "51.5"] * 12}, NUMBER, "one value only"),
         ({"age": [""] * 24}, NUMBER, "holds no values"),

@@ -19,6 +19,8 @@ KINDS = ("auto", "binary", "grade", "number", "none")
 # Words that mean yes where a column holds two.
 _YES = ("1", "yes", "y", "true", "t", "positive", "present", "abnormal", "sick", "case")
 _MOST_GRADES = 50
+# Squares of what is learned stay far below the largest float32, 3e38.
+_LARGEST_NUMBER = 1e12
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,18 @@ def number_task(name: str, column: str, values: Sequence[str], where: str) -> tu
         where: File and column, for messages.
 
     Raises:
-        DataError: If some are no finite numbers, or all are the same.
+        DataError: If some are no finite numbers, too large for a network's arithmetic, or all the same.
     """
     different = sorted(set(values))
     wrong = [value for value in different if not _is_finite(value)]
     if wrong:
         raise DataError(
             f"{where} holds {few(wrong)} among the numbers of data.kind=number; mend them, or leave these cells empty"
+        )
+    large = [value for value in different if abs(float(value)) > _LARGEST_NUMBER]
+    if large:
+        raise DataError(
+            f"{where} holds {few(large)}; give numbers in a unit in which they stay below {_LARGEST_NUMBER:g}"
         )
     if len({float(value) for value in different}) < 2:
         what = f"one value only, {different[0]}" if different else "no values"

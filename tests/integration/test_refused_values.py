@@ -53,6 +53,7 @@ def test_a_training_tells_all_bad_values_at_once_and_makes_nothing(
         (["train", "backbone.architecture=resnet18.nosuch"], "a tag that timm does not know (known: resnet18.a1_in1k"),
         (["train", "images=~/photographs"], "with special characters in quotes inside those of the shell: \"images='~"),
         (["train", "model.loss=foo"], "'foo' stands in the place of a section"),
+        (["train", "model.scheduler=[]"], "[] stands in the place of a section with the keys of SchedulerSettings"),
         (["train", "model.backbone=foo"], "'foo' stands in the place of a section: of model.backbone="),
         (["train", "+callbacks.x={_target_:pathlib.Path}"], "is no Callback"),
         (

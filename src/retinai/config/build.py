@@ -55,8 +55,10 @@ def settings_from(section: Mapping[str, Any], default: type[T], expected: type[T
         expected: What `_target_` has to name, or to be derived from; None: the default type.
 
     Raises:
-        ConfigError: If the section names something else, or an argument does not fit.
+        ConfigError: If the section is none or names something else, or an argument does not fit.
     """
+    if not isinstance(section, Mapping):
+        raise ConfigError([f"{section!r} stands in the place of a section with the keys of {default.__name__}"])
     return build({TARGET: f"{default.__module__}.{default.__name__}", **section}, expected or default)
 
 

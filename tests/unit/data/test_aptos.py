@@ -161,6 +161,11 @@ def test_class_absent_from_train(tmp_path):
     whole.setup()  # it can be predicted and measured
     with pytest.raises(DataError, match=r"class severe \(3\) is absent from the training part"):
         whole.check_training()
+    judged = build(root, tmp_path, quality="good")
+    judged.use_judge(lambda paths: dict.fromkeys(paths, ("good", "")))
+    judged.setup()
+    with pytest.raises(DataError, match=r"check data\.quality=good \(it leaves photographs out\), the labels, or"):
+        judged.check_training()
     data = build(root, tmp_path, limit=8)
     data.check_training()
     assert data.class_counts == [2, 2, 2, 0, 2] and "severe (3)" in data.notes[-1]

@@ -22,6 +22,7 @@ CSV: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "is empty"),
     "blank lines": (b"\n\n", "'id_code', 'diagnosis' is missing"),
     "header only": (HEAD, "a header but no rows"),
+    "rows without labels": (b"id_code,diagnosis,site\n,,x\n", "no row has a value in column 'id_code', 'diagnosis'"),
     "picture": (b"\x89PNG\r\n\x1a\n\xff\xfe\x00", "line 1 is not UTF-8"),
     "latin-1": (HEAD + b"a,1\nb\xe9,2\n", "line 3 is not UTF-8"),
     "utf-16": (HEAD.decode().encode("utf-16"), "line 1 is not UTF-8"),

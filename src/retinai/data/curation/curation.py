@@ -187,7 +187,14 @@ class Curation:
             return
         sentence = f"class {few(absent)} is absent from the training part of {self.name}"
         if self.settings.limit is None:
-            raise DataError(f"{sentence}; check the labels, or choose another data.split_seed or data.split_file")
+            left_out = (
+                ""
+                if self.settings.quality is None
+                else f"data.quality={self.settings.quality} (it leaves photographs out), "
+            )
+            raise DataError(
+                f"{sentence}; check {left_out}the labels, or choose another data.split_seed or data.split_file"
+            )
         self.notes.append(sentence)
 
     def fingerprint(self, table: pd.DataFrame) -> str:

@@ -60,6 +60,8 @@ def read_labels(path: Path, required: Sequence[str], called: str = "label file")
     table["row"] = [number for number, _ in rows[1:]]
     looked_at = list(required) or [str(name) for name in table if name != "row"]
     table = table[(table[looked_at] != "").any(axis=1)].reset_index(drop=True)
+    if table.empty and any(value.strip() for _, fields in rows[1:] for value in fields):
+        raise DataError(f"{path}: no row has a value in column {few([repr(c) for c in looked_at])}; mend the table")
     if table.empty:
         raise DataError(f"{path} has a header but no rows; fetch it again")
     return table

@@ -169,8 +169,15 @@ def _option_problems(group: str, value: object, valid: list[str], override: obje
     ]
 
 
+def _names_nothing(value: str) -> bool:
+    """Whether a value, or an item of a list, cannot be the name of an option: a number, null, a mapping, a list."""
+    value = value.strip()
+    items = value[1:].removesuffix("]").split(",") if value.startswith("[") else [value]
+    return any(_NO_NAME.fullmatch(item.strip()) or item.strip().startswith(("[", "{")) for item in items)
+
+
 def _refuse_odd_options(command: str, arguments: list[str]) -> None:
-    """Refuse `loss=null`, `loss=3` and `=3` before Hydra sees them, which would leave with a traceback.
+    """Refuse `loss=null`, `loss=3`, `loss=[[1]]` and `=3` before Hydra sees them, which would leave with a traceback.
 
     And `--experimental-rerun`, which unpickles a file: that can run any code, and no run of retinai writes such a file.
     """
@@ -181,7 +188,7 @@ def _refuse_odd_options(command: str, arguments: list[str]) -> None:
     nameless = [f"{''.join(word)!r} has no key; write key=value" for word in words if not word[0].strip("+ ")]
     if nameless:
         raise ConfigError(nameless)
-    if any(_NO_NAME.fullmatch(value.strip()) and key.lstrip("+") in groups for key, _, value in words):
+    if any(_names_nothing(value) and key.lstrip("+") in groups for key, _, value in words):
         raise ConfigError(_diagnose(command, arguments, ValueError()))
 
 

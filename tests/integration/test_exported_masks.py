@@ -19,6 +19,7 @@ from retinai.lesion_segmentation.reading import read_masks
 from retinai.lesions.pixel_metrics import MASK_NAMES
 from retinai.modules.load import load_module
 from retinai.runtime import ExportedModel
+from retinai.runtime.folder import hash_file, manifest_digest
 
 Command = Callable[..., int]
 
@@ -88,3 +89,18 @@ def test_folders_that_were_changed_or_draw_nothing_say_so(folder: Path, tiny_exp
         ExportedModel(changed)
     facts = json.loads((folder / "model.json").read_text())
     assert facts["masks"]["names"] == list(MASK_NAMES) and "masks.onnx" in facts["files"]
+
+
+@pytest.mark.parametrize("content", [b"no graph", None], ids=["no graph", "another network"])
+def test_the_page_does_not_start_with_masks_that_cannot_be_drawn(
+    content: bytes | None, folder: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "masks.onnx").write_bytes(content or (copy / "network.onnx").read_bytes())
+    facts = json.loads((copy / "model.json").read_text())
+    facts["files"]["masks.onnx"] = hash_file(copy / "masks.onnx")
+    facts["sha256"] = manifest_digest(facts)
+    (copy / "model.json").write_text(json.dumps(facts))
+    assert command("app", f"model={copy}", "port=0", "audit=null", "threads=1") == 2
+    said = capsys.readouterr().err
+    assert "masks" in said and "export" in said and "Traceback" not in said

@@ -54,6 +54,8 @@ def open_service(cfg: DictConfig) -> Service:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CpuWarning)  # told below, in the manner of a command
         model = ExportedModel(str(cfg.model.folder), threads=cfg.threads)
+    if model.folder.masks is not None:
+        _ = model.masks  # opened before the page is, so that a network that cannot be used is told at once
     for note in model.notes:
         logger.warning(note)
     section = OmegaConf.to_container(cfg.recommendation) if cfg.get("recommendation") else None

@@ -65,7 +65,7 @@ def test_flags_that_make_no_sense_are_one_sentence(
     ("word", "told"),
     [("=3", "'=3' has no key"), ("+=3", "has no key"), ("loss=3", "loss=3: no such option"), ("loss=null", "loss=null"),
      ("data=1.5", "data=1.5: no such option"), ("logger=[[1]]", "logger=[[1]]: no such option"),
-     ("loss=[2]", "loss=[2]: no such option"), ("loss={a:1}", "loss={'a': 1}: no such option"),
+     ("loss=[2]", "loss=[2]: no such option"), ("loss=[{a:1}]", "no such option"),
      ("model=true", "no such option")],
 )  # fmt: skip
 def test_words_that_are_no_choices_are_refused(

@@ -170,10 +170,12 @@ def _option_problems(group: str, value: object, valid: list[str], override: obje
 
 
 def _names_nothing(value: str) -> bool:
-    """Whether a value, or an item of a list, cannot be the name of an option: a number, null, a mapping, a list."""
+    """Whether a value is a number or null, or a list of such things; a mapping may be a class of one's own."""
     value = value.strip()
-    items = value[1:].removesuffix("]").split(",") if value.startswith("[") else [value]
-    return any(_NO_NAME.fullmatch(item.strip()) or item.strip().startswith(("[", "{")) for item in items)
+    if not value.startswith("["):
+        return _NO_NAME.fullmatch(value) is not None
+    items = [item.strip() for item in value[1:].removesuffix("]").split(",")]
+    return any(_NO_NAME.fullmatch(item) or item.startswith(("[", "{")) for item in items)
 
 
 def _refuse_odd_options(command: str, arguments: list[str]) -> None:

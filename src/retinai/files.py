@@ -57,7 +57,7 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
         UnreadableError: If the file is missing, not a regular file, larger than `max_bytes`, or cannot be read.
     """
     try:
-        _check_regular(os.stat(path), max_bytes)  # noqa: PTH116 (before it is opened: that alone can wake a device)
+        _check_regular(Path(path).stat(), max_bytes)  # before it is opened: that alone can wake a device
         # Another file may have come to its place since: opening never waits for a pipe, and it is looked at again.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as stream:
@@ -86,7 +86,7 @@ def check_regular(path: str | Path) -> None:
         UnreadableError: If it is no regular file.
         OSError: If there is none.
     """
-    _check_regular(os.stat(path), 2**63)  # noqa: PTH116 (links are followed, and nothing is opened)
+    _check_regular(Path(path).stat(), 2**63)
 
 
 def _check_regular(state: os.stat_result, max_bytes: int) -> None:

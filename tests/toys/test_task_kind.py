@@ -21,7 +21,7 @@ from retinai.metrics.calibration_error import calibration_error
 from retinai.metrics.grade import class_rates, confusion_matrices
 from retinai.metrics.mistakes import Mistakes, grade_mistakes
 from retinai.metrics.ranking import ranking_areas
-from retinai.metrics.validation import ValidationMetrics
+from retinai.metrics.validation import ClassValidation, ValidationMetrics
 from retinai.tasks.parts import DecidedPart, Sentence
 from retinai.tasks.task import Task
 
@@ -80,7 +80,7 @@ class YesOrNoTask(Task):
         }
 
     def validation_metrics(self, rule: str) -> ValidationMetrics:
-        return ValidationMetrics({"accuracy": torchmetrics.Accuracy(task="binary")}, 2, rule)
+        return ClassValidation({"accuracy": torchmetrics.Accuracy(task="binary")}, 2, rule)
 
     def calibration_error(self, probabilities: Any, targets: Any, weights: Any) -> np.ndarray:
         return calibration_error(*self.confidence_and_correctness(probabilities, targets), weights)

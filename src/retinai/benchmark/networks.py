@@ -84,10 +84,7 @@ def open_student(cfg: DictConfig, scratch: Path) -> Network:
                 f"ckpt={path} is a checkpoint of model {module.model_name!r}, which has no form without PyTorch; "
                 "benchmark takes checkpoints of graders with a convolutional or transformer backbone"
             )
-        if not module.task.has_probabilities:
-            raise UserError(
-                f"ckpt={path} gives {module.task.answer} per photograph; benchmark measures grades and labels"
-            )
+        module.task.require_probabilities(f"ckpt={path}", "benchmark measures grades and labels")
         _check_data(cfg, module, path)
     return _describe(module, path, f"{module.backbone_name} student", "student", trained=cfg.ckpt is not None)
 

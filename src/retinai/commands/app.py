@@ -54,8 +54,8 @@ def open_service(cfg: DictConfig) -> Service:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CpuWarning)  # told below, in the manner of a command
         model = ExportedModel(str(cfg.model.folder), threads=cfg.threads)
-    if model.folder.masks is not None:
-        _ = model.masks  # opened before the page is, so that a network that cannot be used is told at once
+    # Opened before the page is, so that a network of masks that cannot be used is told at once.
+    masks = None if model.folder.masks is None else model.masks.facts.preprocessing
     for note in model.notes:
         logger.warning(note)
     section = OmegaConf.to_container(cfg.recommendation) if cfg.get("recommendation") else None
@@ -66,6 +66,5 @@ def open_service(cfg: DictConfig) -> Service:
     rule = ReferralRule.of_words(list(cfg.refer_if), model.calibration)
     keep = None if cfg.keep_photographs is None else Path(str(cfg.keep_photographs)).expanduser()
     audit = None if cfg.audit is None else AuditLog(Path(str(cfg.audit)).expanduser(), keep)
-    masks = None if model.folder.masks is None else model.folder.masks.preprocessing
     readers = Readers(model.preprocessing, model.folder.fields, float(cfg.time_limit), masks=masks)
     return Service(model, readers, guideline, rule, audit, int(cfg.max_megabytes) * 2**20)

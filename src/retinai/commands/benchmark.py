@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,17 +32,14 @@ def run(cfg: DictConfig) -> None:
     Args:
         cfg: The composed configuration of `conf/benchmark.yaml`, already checked.
     """
-    from retinai.run.results import named_folder, results_folder
+    from retinai.run.results import held_or_new, named_folder
 
     _check_options(cfg)
-    folder = _folder(cfg)
-    if cfg.run_dir is not None:
-        with named_folder(lambda: _folder(cfg), "retinai benchmark") as place:
-            _write(place, cfg, _benchmark(cfg))
-        return
-    result = _benchmark(cfg)
-    with results_folder(folder, "retinai benchmark", unique=True) as place:
-        _write(place, cfg, result)
+    default = _folder(cfg)
+    with nullcontext() if cfg.run_dir is None else named_folder(lambda: _folder(cfg), "retinai benchmark") as folder:
+        result = _benchmark(cfg)
+        with held_or_new(folder, default, "retinai benchmark") as place:
+            _write(place, cfg, result)
 
 
 def _benchmark(cfg: DictConfig) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run(cfg: DictConfig) -> None:
     from retinai.dashboard.collect import collect
     from retinai.dashboard.page import dashboard_page
     from retinai.files import write_text
-    from retinai.run.results import named_folder, results_folder
+    from retinai.run.results import named_or_new
 
     if not cfg.runs:
         raise UserError("no runs given; write: retinai dashboard FOLDER ... (a sweep's folder, run folders, outputs)")
@@ -38,12 +38,7 @@ def run(cfg: DictConfig) -> None:
     title = str(cfg.title or f"retinai: {', '.join(str(place) for place in cfg.runs)}")
     mistakes, mistakes_of = _mistakes(collected, int(cfg.photographs))
     page = dashboard_page(collected, title, mistakes, mistakes_of)
-    held = (
-        named_folder(lambda: _folder(cfg), "retinai dashboard", "out")
-        if cfg.out
-        else results_folder(out, "retinai dashboard", unique=True)
-    )
-    with held as out:
+    with named_or_new(cfg.out, lambda: _folder(cfg), out, "retinai dashboard", "out") as out:
         write_text(out / PAGE, page)
         for sentence in _for_wandb(cfg, collected, title, out):
             logger.info(sentence)

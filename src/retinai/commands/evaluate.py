@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +52,7 @@ def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
     from retinai.prediction.splits import predict_split
     from retinai.run.checkpoint_data import overlap_notes
     from retinai.run.console import print_notes
-    from retinai.run.results import results_folder
+    from retinai.run.results import held_or_new
 
     module, datamodule, notes = _of_prompts(cfg) if cfg.ckpt is None else _of_checkpoint(cfg)
     thresholds = _thresholds(cfg, module)
@@ -69,7 +68,7 @@ def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
     if cfg.quality:
         predictions, qualities = _judged(cfg, predictions)
     default = _default_folder(cfg, str(datamodule.name))
-    with nullcontext(folder) if folder else results_folder(default, "retinai evaluate", unique=True) as place:
+    with held_or_new(folder, default, "retinai evaluate") as place:
         parts = _parts(place, cfg, module, predictions, qualities)
         _write(place, cfg, module, datamodule, predictions, parts, [*datamodule.notes, *notes])
     logger.info(f"run folder: {place}")

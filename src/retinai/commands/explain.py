@@ -43,8 +43,7 @@ def run(cfg: DictConfig) -> None:
         raise UserError("give either data= (a data set) or images= (files), not both")
     folder = _folder(cfg)
     module = load_module(Path(cfg.ckpt))
-    if not module.task.has_probabilities:
-        raise UserError(f"{cfg.ckpt} gives {module.task.answer} per photograph; retinai explain draws maps of classes")
+    module.task.require_probabilities(str(cfg.ckpt), "retinai explain draws maps of classes")
     methods = [cfg.method] if isinstance(cfg.method, str) else list(cfg.method)
     vessels = VesselSettings(str(cfg.vessels), str(cfg.paths.weights), cfg.masks)
     families = chosen_families(list(cfg.regions), of_data_set=cfg.images is None, vessels=vessels)

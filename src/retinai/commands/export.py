@@ -34,11 +34,10 @@ def run(cfg: DictConfig) -> None:
 
     out = check_out(cfg.out)
     module = open_grader_for_data(cfg.ckpt, None if cfg.get("data") is None else str(cfg.data.name))
-    if not module.task.has_probabilities:
-        raise UserError(
-            f"{cfg.ckpt} gives {module.task.answer} per photograph, and exported folders hold class probabilities; use "
-            "the checkpoint itself: retinai predict ckpt= images="
-        )
+    module.task.require_probabilities(
+        str(cfg.ckpt),
+        "exported folders hold class probabilities, so use the checkpoint itself: retinai predict ckpt= images=",
+    )
     exporters = exporters_of(module)
     if cfg.format not in exporters:
         raise UserError(

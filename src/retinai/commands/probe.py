@@ -156,7 +156,7 @@ def _list_label_issues(
 
     for outcome in outcomes:
         job = outcome.job
-        if job.target.task is None:
+        if not job.target.task.has_probabilities:
             continue
         file = next(file for file in files if file.name == outcome.embeddings)
         own = folder_of(outcome, outcomes, folder)

@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     """
     from retinai.reports.compare import compare, write_comparison
     from retinai.run.finished import load_runs
-    from retinai.run.results import named_folder, results_folder
+    from retinai.run.results import named_or_new
     from retinai.sweeps.record import read_sweep
     from retinai.sweeps.report import sweep_of, write_report
     from retinai.tasks.task import all_metric_labels
@@ -39,35 +39,33 @@ def run(cfg: DictConfig) -> None:
     else:
         check_folder(cfg.paths.outputs, "paths.outputs")
         out = Path(cfg.paths.outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+    def named() -> Path:
+        return check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)
+
     if unknown := sorted(set(cfg.metrics or ()) - set(all_metric_labels())):
         raise UserError(f"metrics={','.join(unknown)} is unknown (valid: {', '.join(all_metric_labels())})")
     sweep = sweep_of([str(run) for run in cfg.runs], str(cfg.paths.outputs))
     if sweep is not None:
-        place = check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite) if cfg.out else sweep
+        place = named() if cfg.out else sweep
         told = {"resamples": int(cfg.resamples), "against": cfg.against, "metrics": cfg.metrics}
         logger.info(f"{write_report(sweep, place, formats, **told)}\ntables: {place}")
         _track(cfg, place, formats, [sweep / job.folder for job in read_sweep(sweep).jobs])
         return
     runs, damaged = load_runs([str(run) for run in cfg.runs])
     if cfg.out:  # after reading the runs, so that what is wrong with them is told first
-        check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite)
+        named()
     rows = compare(runs, resamples=int(cfg.resamples), against=cfg.against, damaged=damaged)
     if cfg.metrics:
         rows = [replace(row, metrics={k: v for k, v in row.metrics.items() if k in cfg.metrics}) for row in rows]
-    held = (
-        named_folder(lambda: check_new(out, "out", tuple(f"report.{name}" for name in formats), cfg.overwrite),
-                     "retinai report", "out")
-        if cfg.out
-        else results_folder(out, "retinai report", unique=True)
-    )  # fmt: skip
-    with held as out:
-        logger.info(write_comparison(rows, out, formats))
+    with named_or_new(cfg.out, named, out, "retinai report", "out") as folder:
+        logger.info(write_comparison(rows, folder, formats))
     if damaged:
         logger.info(
             f"{len(damaged)} of {len(runs) + len(damaged)} runs could not be compared; the column problem says why"
         )
-    _track(cfg, out, formats, [run.folder for run in runs])
-    logger.info(f"tables: {out}")
+    _track(cfg, folder, formats, [run.folder for run in runs])
+    logger.info(f"tables: {folder}")
 
 
 def _track(cfg: DictConfig, folder: Path, formats: Sequence[str], runs: Sequence[Path]) -> None:

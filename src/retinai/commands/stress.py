@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinai.errors import UserError
 from retinai.log import logger
 from retinai.output_folders import check_folder, check_new
 
@@ -44,17 +42,13 @@ def _stress(cfg: DictConfig, folder: Path | None) -> None:
     from retinai.modules.load import load_module
     from retinai.run.checkpoint_data import open_data, run_folder_of
     from retinai.run.console import print_notes
-    from retinai.run.results import results_folder
+    from retinai.run.results import held_or_new
     from retinai.stress.predicting import predict_variants
     from retinai.stress.variants import all_variants
 
     checkpoint = Path(cfg.ckpt)
     module = load_module(checkpoint)
-    if not module.task.has_probabilities:
-        raise UserError(
-            f"{checkpoint} gives {module.task.answer} per photograph; retinai stress counts changed decisions, "
-            "which are of classes"
-        )
+    module.task.require_probabilities(str(checkpoint), "retinai stress counts changed decisions, which are of classes")
     datamodule, notes = open_data(cfg, module, checkpoint)
     datamodule.setup()
     table = _chosen(datamodule.split_table(cfg.split), cfg.photographs)
@@ -65,7 +59,7 @@ def _stress(cfg: DictConfig, folder: Path | None) -> None:
     name = f"{datamodule.name}_{cfg.split}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     default = run_folder_of(checkpoint) / "stress" / name
     facts = {"checkpoint": str(checkpoint), "data": str(datamodule.name), "split": str(cfg.split), "n": len(table)}
-    with nullcontext(folder) if folder else results_folder(default, "retinai stress", unique=True) as place:
+    with held_or_new(folder, default, "retinai stress") as place:
         _write(place, facts | content)
 
 

@@ -103,7 +103,6 @@ def label_issues(job: Job, file: Embeddings, settings: ProbeSettings) -> pd.Data
         settings: How probes are fitted.
     """
     task, parts = job.target.task, (job.training, job.test)
-    assert task is not None
     features = np.concatenate([part.features(file) for part in parts])
     targets = np.concatenate([part.targets for part in parts])
     ids, paths, patients = ([*getattr(job.training, n), *getattr(job.test, n)] for n in ("ids", "paths", "patients"))

@@ -95,7 +95,7 @@ def make_parts(target: Target, table: pd.DataFrame) -> tuple[Part, Part]:
                 f"target={target.name} is known of no photograph of the {name} part; with data.folds= and data.fold= "
                 "any part can be the test part"
             )
-    if target.task is None:
+    if not target.task.has_probabilities:
         if len(set(training.patients)) < 2:
             raise DataError(f"target={target.name}: the training part has one patient only; two are needed")
         return training, test
@@ -114,11 +114,9 @@ def make_parts(target: Target, table: pd.DataFrame) -> tuple[Part, Part]:
 
 def _part(target: Target, table: pd.DataFrame, splits: Sequence[str]) -> Part:
     rows = table[table["split"].isin(splits) & table["id"].isin(target.values)]
-    dtype: Any = np.float64 if target.task is None else np.int64
-    answers = np.array([target.values[name] for name in rows["id"]], dtype=dtype)
+    answers = target.task.target_array([target.values[name] for name in rows["id"]])
     return Part(rows["id"].tolist(), rows["path"].tolist(), [str(p) for p in rows["patient"]], answers)
 
 
 def _name(target: Target, values: NDArray[Any]) -> str:
-    assert target.task is not None
     return target.task.classes[int(values[0])]

@@ -20,7 +20,6 @@ from retinai.embeddings.labelled import Part
 from retinai.embeddings.targets import Target
 from retinai.prediction.metrics import compute_metrics, measure
 from retinai.prediction.predictions import Predictions
-from retinai.tasks.number import NumberTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Job:
     @property
     def score(self) -> str:
         """The metric that files are compared by."""
-        return "r2" if self.target.task is None else "auroc"
+        return "auroc" if self.target.task.has_probabilities else "r2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +63,9 @@ class Outcome:
     def predictions(self) -> Predictions:
         """Return class probabilities, or numbers, as predictions of the test part."""
         target, test = self.job.target, self.job.test
-        task = target.task or NumberTask(target.name, (target.name,))
-        given = self.predicted.reshape(len(test.ids), task.num_classes)
-        return Predictions(task, test.ids, test.paths, test.patients, test.targets, given, task.decision_rules[0])
+        given = self.predicted.reshape(len(test.ids), target.task.num_classes)
+        rule = target.task.decision_rules[0]
+        return Predictions(target.task, test.ids, test.paths, test.patients, test.targets, given, rule)
 
     def table(self) -> pd.DataFrame:
         """Return the content of predictions.csv."""
@@ -126,7 +125,7 @@ def run_probes(
 
 
 def _draws(job: Job, shots: Shots, seed: int) -> list[tuple[float, int, NDArray[np.int64]]]:
-    if job.target.task is None:
+    if not job.target.task.has_probabilities:
         return []
     return [
         (percent, number, rows)
@@ -145,7 +144,7 @@ def _fit(
     settings: ProbeSettings,
 ) -> tuple[Fitted, NDArray[np.float64]]:
     part = job.training.take(rows)
-    if job.target.task is None:
+    if not job.target.task.has_probabilities:
         fitted = fit_number(training[rows], part.targets, part.patients, settings)
         return fitted, np.asarray(fitted.model.predict(test), dtype=np.float64)
     fitted = fit_classifier(training[rows], part.targets, part.patients, settings)

@@ -12,6 +12,7 @@ import pandas as pd
 from retinai.data.sources.label_table import few
 from retinai.errors import DataError
 from retinai.tasks.binary import BinaryTask
+from retinai.tasks.number import NumberTask
 from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ class Target:
 
     Args:
         name: Its name, as `target=` takes it.
-        task: The task of the answers; None for a number.
+        task: The task of the answers.
         values: Photograph -> answer; photographs of which it is not known are not in it.
     """
 
     name: str
-    task: Task | None
+    task: Task
     values: Mapping[str, Any]
 
 
@@ -80,11 +81,7 @@ def _different(known: Mapping[str, Target]) -> dict[str, Target]:
 def _questions(datamodule: FundusDataModule) -> dict[str, Target]:
     labels = [(i, t) for i, t in zip(datamodule.table["id"], datamodule.table["target"], strict=True) if t is not None]
     return {
-        question.name: Target(
-            question.name,
-            question.task if question.task.has_probabilities else None,
-            {name: question.answer(target) for name, target in labels},
-        )
+        question.name: Target(question.name, question.task, {name: question.answer(target) for name, target in labels})
         for question in datamodule.task.questions()
     }
 
@@ -146,7 +143,7 @@ def column_target(name: str, cells: pd.Series, file: str) -> Target:
         no = next(text for text in different if text != yes)
         task = BinaryTask(name, (f"{name}_{no}", f"{name}_{yes}"))
         return Target(name, task, {i: int(text == yes) for i, text in texts.items()})
-    return Target(name, None, {str(i): float(value) for i, value in numbers.items()})
+    return Target(name, NumberTask(name, (name,)), {str(i): float(value) for i, value in numbers.items()})
 
 
 def _is_number(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from retinai.config.build import TARGET, build
+from retinai.config.build import settings_from
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.encoders.checkpoint_metadata import read_metadata
 from retinai.encoders.encoder import Encoder, build_encoder
@@ -83,10 +83,9 @@ def encoder_of_content(content: Mapping[str, Any], name: str) -> Encoder:
 
 
 def _tuning(hparams: Mapping[str, Any]) -> EncoderTuning:
-    default = f"{TuningSettings.__module__}.{TuningSettings.__name__}"
     # A model without such a section, as in pre-training, trains all of its encoder.
     section = _section(hparams, "tuning") if "tuning" in hparams else {}
-    return build({TARGET: default, **section}, EncoderTuning)
+    return settings_from(section, TuningSettings, EncoderTuning)
 
 
 def _section(hparams: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -29,18 +29,10 @@ if TYPE_CHECKING:
 # Writes the network's files into a folder and returns the name of the first. The inputs are those that int8 ranges
 # are measured on; None leaves the network unquantised.
 NetworkWriter = Callable[[Graph, Path, Iterator[dict[str, Any]] | None], str]
-# Writes more files into the folder and returns what `model.json` tells of them.
-MoreFiles = Callable[[Path, "FundusDataModule"], dict[str, Any]]
 _CARD = "card.md"
 
 
-def write_folder(
-    cfg: DictConfig,
-    module: Classifier | EnsembleGrader,
-    out: Path,
-    write: NetworkWriter,
-    more: MoreFiles | None = None,
-) -> None:
+def write_folder(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, write: NetworkWriter) -> None:
     """Export a module, grade a split with both, and keep the folder if they agree.
 
     Args:
@@ -48,7 +40,6 @@ def write_folder(
         module: The checkpoint's module.
         out: The folder; new or empty.
         write: Writes the network in the format that is wanted.
-        more: Writes what else belongs into the folder.
 
     Raises:
         UserError: If the network has no form in the format, or the folder grades otherwise than the checkpoint by
@@ -72,8 +63,7 @@ def write_folder(
         graph = make_graph(module)
         network = write(graph, folder, calibration)
         facts = _facts(cfg, graph, datamodule, network)
-        if more is not None:
-            facts |= more(folder, datamodule)
+        facts |= module.write_more_files(folder, datamodule, str(cfg.split), str(cfg.format))
         _write_manifest(folder, facts)
         comparison = compare(folder, module, datamodule, str(cfg.split))
         tell_comparison(comparison)

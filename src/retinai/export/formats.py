@@ -12,23 +12,22 @@ if TYPE_CHECKING:
     from retinai.modules.grading import GradingModule
 
 
-def _write_onnx(cfg: Any, module: Any, out: Path, more: Any = None) -> None:
+def _write_onnx(cfg: Any, module: Any, out: Path) -> None:
     from retinai.export.onnx import export
 
-    export(cfg, module, out, more)
+    export(cfg, module, out)
 
 
-def _write_openvino(cfg: Any, module: Any, out: Path, more: Any = None) -> None:
+def _write_openvino(cfg: Any, module: Any, out: Path) -> None:
     from retinai.export.openvino import export
 
-    export(cfg, module, out, more)
+    export(cfg, module, out)
 
 
 GRAPH_EXPORTERS: dict[str, Exporter] = {
     "onnx": Exporter(_write_onnx, ("fp32", "int8")),
     "openvino": Exporter(_write_openvino, ("fp32", "bf16", "int8")),
 }
-
 
 # Quantising several networks in one graph was not measured, so it is not offered.
 ENSEMBLE_EXPORTERS = {name: Exporter(one.write, ("fp32",)) for name, one in GRAPH_EXPORTERS.items()}

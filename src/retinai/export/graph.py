@@ -15,6 +15,7 @@ from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY
 
 if TYPE_CHECKING:
     from retinai.data.loading.fields import SampleField
+    from retinai.data.photographs.preprocessing import Preprocessing
     from retinai.modules.classifier import Classifier
 
 
@@ -46,19 +47,39 @@ def make_graph(module: Classifier | EnsembleGrader) -> Graph:
     return graph.eval()
 
 
+class NormalisedPixels(nn.Module):
+    """The first step of a graph: prepared pixels become what a network takes.
+
+    The pixels stay bytes with the channels last until they are inside: a quarter of the memory to move, and nobody
+    can normalise them wrongly.
+
+    Args:
+        preprocessing: With the mean and the standard deviation of the network.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        scale, shift = scale_and_shift(preprocessing)
+        self.register_buffer("scale", torch.from_numpy(scale).view(1, 3, 1, 1))
+        self.register_buffer("shift", torch.from_numpy(shift).view(1, 3, 1, 1))
+
+    def forward(self, photograph: Tensor) -> Tensor:
+        """Return normalised photographs, float32, (B, 3, S, S), of prepared pixels, uint8, (B, S, S, 3)."""
+        return photograph.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+
+
 class PixelsToProbabilities(Graph):
     """Normalisation, network, and what the loss makes of the logits, in one graph.
 
-    The pixels stay bytes with the channels last until they are inside: a quarter of the memory to move, and nobody
-    can normalise them wrongly. Flips at test time, where the checkpoint asks for them, are inside too. Adapters are
+    Flips at test time, where the checkpoint asks for them, are inside too. Adapters are
     merged into the weights of a copy, so that the folder is compared with the checkpoint as it is.
 
     Args:
         module: A trained classifier, in evaluation mode.
     """
-
-    scale: Tensor
-    shift: Tensor
 
     def __init__(self, module: Classifier) -> None:
         super().__init__()
@@ -67,9 +88,7 @@ class PixelsToProbabilities(Graph):
         self.module = module
         self.fields = module.photograph_fields()
         self.outputs = {PROBABILITY: (module.task.num_classes,)}
-        scale, shift = scale_and_shift(module.preprocessing)
-        self.register_buffer("scale", torch.from_numpy(scale).view(1, 3, 1, 1))
-        self.register_buffer("shift", torch.from_numpy(shift).view(1, 3, 1, 1))
+        self.normalise = NormalisedPixels(module.preprocessing)
 
     def forward(self, photograph: Tensor, *values: Tensor) -> Tensor:
         """Return class probabilities, float32, (B, C).
@@ -78,8 +97,7 @@ class PixelsToProbabilities(Graph):
             photograph: Prepared pixels, uint8, (B, S, S, 3).
             values: What the module reads beside them, float32 (B, ...), in the order of `fields`.
         """
-        images = photograph.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
-        views = self.module.views(images)
+        views = self.module.views(self.normalise(photograph))
         # One pass over all views: a pass for each would put the network into the graph as often.
         more = [torch.cat([value] * len(views)) if len(views) > 1 else value for value in values]
         seen = views[0] if len(views) == 1 else torch.cat(views)

@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.ensembles.module import EnsembleGrader
-    from retinai.export.folder import MoreFiles
     from retinai.modules.classifier import Classifier
 
 OPSET = 20  # ONNX Runtime of this year and of the two before it
 _NETWORK = "network.onnx"
 
 
-def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, more: MoreFiles | None = None) -> None:
+def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path) -> None:
     """Write a folder for ONNX Runtime.
 
     Args:
         cfg: The composed configuration of `conf/export.yaml`.
         module: The checkpoint's module.
         out: The folder.
-        more: Writes what else belongs into the folder.
 
     Raises:
         MissingExtraError: If a package of the extra `export` is missing.
@@ -55,7 +53,7 @@ def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, more
             whole.unlink()
         return _NETWORK
 
-    write_folder(cfg, module, out, write, more)
+    write_folder(cfg, module, out, write)
 
 
 def require_packages(*names: str) -> None:

@@ -14,20 +14,18 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retinai.ensembles.module import EnsembleGrader
-    from retinai.export.folder import MoreFiles
     from retinai.modules.classifier import Classifier
 
 _NETWORK = "network.xml"
 
 
-def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, more: MoreFiles | None = None) -> None:
+def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path) -> None:
     """Write a folder for OpenVINO.
 
     Args:
         cfg: The composed configuration of `conf/export.yaml`.
         module: The checkpoint's module.
         out: The folder.
-        more: Writes what else belongs into the folder.
 
     Raises:
         MissingExtraError: If a package of the extra `export` is missing.
@@ -51,7 +49,7 @@ def export(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path, more
         openvino.save_model(model, folder / _NETWORK, compress_to_fp16=cfg.precision == "bf16")
         return _NETWORK
 
-    write_folder(cfg, module, out, write, more)
+    write_folder(cfg, module, out, write)
 
 
 def convert(graph: Graph, folder: Path) -> Any:

@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retinai.data.photographs.normalise import scale_and_shift
 from retinai.data.photographs.original import Original
 from retinai.encoders.lora import merged
 from retinai.errors import UserError
-from retinai.export.formats import GRAPH_EXPORTERS
+from retinai.export.graph import NormalisedPixels
 from retinai.export.onnx import write_network
 from retinai.lesion_segmentation.reading import read_masks
 from retinai.lesions.pixel_metrics import MASK_NAMES
 from retinai.log import logger
-from retinai.modules.exporter import Exporter
 from retinai.runtime.folder import MASKS, PHOTOGRAPH, MaskFacts
 from retinai.runtime.masks import ExportedMasks
 
@@ -39,37 +37,16 @@ class PixelsToMasks(nn.Module):
         module: A trained lesion grader, in evaluation mode.
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, module: LesionGrader) -> None:
         super().__init__()
         module = merged(module)
         module.network.use_memory_format(torch.contiguous_format)
         self.module = module
-        scale, shift = scale_and_shift(module.mask_preprocessing)
-        self.register_buffer("scale", torch.from_numpy(scale).view(1, 3, 1, 1))
-        self.register_buffer("shift", torch.from_numpy(shift).view(1, 3, 1, 1))
+        self.normalise = NormalisedPixels(module.mask_preprocessing)
 
     def forward(self, photograph: Tensor) -> Tensor:
         """Return probabilities of the masks, float32, (B, L, S, S), of prepared pixels, uint8, (B, S, S, 3)."""
-        images = photograph.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
-        return torch.sigmoid(self.module.mask_logits(images))
-
-
-def exporters_with_masks() -> dict[str, Exporter]:
-    """Return the formats of any network, each with the masks as a second one beside it, always in float32."""
-    return {name: Exporter(_with_masks(one), one.precisions) for name, one in GRAPH_EXPORTERS.items()}
-
-
-def _with_masks(plain: Exporter) -> Any:
-    def write(cfg: Any, module: Any, out: Path) -> None:
-        def more(folder: Path, datamodule: FundusDataModule) -> dict[str, Any]:
-            return write_masks(module, folder, datamodule, str(cfg.split), str(cfg.format))
-
-        plain.write(cfg, module, out, more)
-
-    return write
+        return torch.sigmoid(self.module.mask_logits(self.normalise(photograph)))
 
 
 def write_masks(

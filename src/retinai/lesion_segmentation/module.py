@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -24,7 +25,6 @@ from retinai.lesions.fields import FindingsField
 from retinai.lesions.pixel_metrics import MASK_NAMES
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.modules.classifier import Classifier
-from retinai.modules.exporter import Exporter
 from retinai.modules.stages import Calibrate, Stage
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PredictionStep, Probabilities
@@ -213,11 +213,11 @@ class LesionGrader(Classifier):
         """Return the grade, and what the masks say."""
         return [Probabilities(), MaskReading()]
 
-    def exporters(self) -> dict[str, Exporter]:
-        """Return the formats of any network, with the masks as a second network in the folder."""
-        from retinai.lesion_segmentation.exporting import exporters_with_masks
+    def write_more_files(self, folder: Path, datamodule: FundusDataModule, split: str, engine: str) -> dict[str, Any]:
+        """Write the masks as a second network, always in float32."""
+        from retinai.lesion_segmentation.exporting import write_masks
 
-        return exporters_with_masks()
+        return write_masks(self, folder, datamodule, split, engine)
 
     def report_parts(self, predictions: Predictions) -> list[ReportPart]:
         """Return how far predicted masks are the drawn ones."""

@@ -38,10 +38,9 @@ def area_under_risk(
 
     An uncertainty that says nothing gives the error rate; lower is better, 0 where nothing is wrong.
     """
-    order = np.argsort(uncertainty, kind="stable")
-    _, risk = risk_coverage(wrong, uncertainty, weights)
-    steps = weights[:, order].astype(np.float64)
-    return np.where(steps > 0, risk * steps, 0.0).sum(axis=1) / steps.sum(axis=1)
+    coverage, risk = risk_coverage(wrong, uncertainty, weights)
+    steps = np.diff(coverage, axis=1, prepend=0.0)
+    return np.where(steps > 0, risk * steps, 0.0).sum(axis=1)
 
 
 def accuracy_at(

@@ -57,21 +57,45 @@ class ValidationMetrics(torch.nn.Module):
 
     Args:
         metrics: Name -> metric of decisions and targets.
+        rule: How what a network gives becomes decisions, see `decide`.
+    """
+
+    def __init__(self, metrics: dict[str, torchmetrics.Metric], rule: str) -> None:
+        super().__init__()
+        self.decision_rule = rule
+        self.of_decisions = torchmetrics.MetricCollection(dict(metrics), compute_groups=False)
+
+    def update(self, probabilities: Tensor, targets: Tensor) -> None:
+        """Add a batch: what the network gives (B, C), targets of the task, such as int64 (B,)."""
+        self.of_decisions.update(decide(probabilities, self.decision_rule), targets)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return every metric as a scalar and forget the samples."""
+        values = self.of_decisions.compute()
+        self.reset()
+        return values
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self.of_decisions.reset()
+
+
+class ClassValidation(ValidationMetrics):
+    """The metrics that a task with classes is validated by: those of the decisions, and `auroc`.
+
+    Args:
+        metrics: Name -> metric of decisions and targets, both int64.
         num_classes: Number of classes C.
         rule: How probabilities become decisions, see `decide`.
     """
 
     def __init__(self, metrics: dict[str, torchmetrics.Metric], num_classes: int, rule: str) -> None:
-        super().__init__()
-        self.decision_rule = rule
-        self.of_decisions = torch.nn.ModuleDict(metrics)
+        super().__init__(metrics, rule)
         self.auroc = MacroAuroc(num_classes)
 
     def update(self, probabilities: Tensor, targets: Tensor) -> None:
         """Add a batch: probabilities (B, C), targets int64 (B,) or float32 (B, C)."""
-        decisions = decide(probabilities, self.decision_rule)
-        for metric in self.of_decisions.values():
-            metric.update(decisions, targets.long())  # type: ignore[operator]
+        super().update(probabilities, targets.long())
         self.auroc.update(probabilities, targets)
 
     def compute(self) -> dict[str, Tensor]:
@@ -82,15 +106,13 @@ class ValidationMetrics(torch.nn.Module):
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"torchmetrics")
-            values = {name: metric.compute() for name, metric in self.of_decisions.items()}  # type: ignore[operator]
-            values["auroc"] = self.auroc.compute()
-        self.reset()
+            area = self.auroc.compute()
+            values = {**super().compute(), "auroc": area}
         return {name: torch.nan_to_num(value.float(), nan=0.0) for name, value in values.items()}
 
     def reset(self) -> None:
         """Forget all samples."""
-        for metric in self.of_decisions.values():
-            metric.reset()  # type: ignore[operator]
+        super().reset()
         self.auroc.reset()
 
 
@@ -103,16 +125,8 @@ class NumberValidation(ValidationMetrics):
 
     def __init__(self, rule: str) -> None:
         errors = {"mae": torchmetrics.MeanAbsoluteError(), "rmse": torchmetrics.MeanSquaredError(squared=False)}
-        super().__init__(errors, 1, rule)
+        super().__init__(errors, rule)
 
     def update(self, probabilities: Tensor, targets: Tensor) -> None:
         """Add a batch: numbers (B, 1), targets float32 (B,)."""
-        decisions = decide(probabilities, self.decision_rule).to(targets.dtype)
-        for metric in self.of_decisions.values():
-            metric.update(decisions, targets)  # type: ignore[operator]
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return every metric as a scalar and forget the samples."""
-        values = {name: metric.compute() for name, metric in self.of_decisions.items()}  # type: ignore[operator]
-        self.reset()
-        return values
+        super().update(probabilities.to(targets.dtype), targets)

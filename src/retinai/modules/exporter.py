@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,9 +14,9 @@ class Exporter:
 
     Args:
         write: Takes the composed configuration of `conf/export.yaml`, the module and the folder to write, which
-            appears whole or not at all; those of graphs take also what writes more files into it.
+            appears whole or not at all.
         precisions: What `precision=` may be.
     """
 
-    write: Callable[..., None]
+    write: Callable[[Any, Any, Path], None]
     precisions: tuple[str, ...]

@@ -22,6 +22,8 @@ from retinai.reports.parts import ReportPart
 from retinai.tasks.task import Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from retinai.data.datamodule import FundusDataModule
     from retinai.metrics.validation import ValidationMetrics
 
@@ -172,6 +174,20 @@ class GradingModule(BaseModule):
 
     def exporters(self) -> dict[str, Exporter]:
         """Return the formats of its own that a module can be exported to, beside those of any graph of tensors."""
+        return {}
+
+    def write_more_files(self, folder: Path, datamodule: FundusDataModule, split: str, engine: str) -> dict[str, Any]:
+        """Write into an exported folder what belongs there beside the network; nothing here.
+
+        Args:
+            folder: The folder that is being written.
+            datamodule: The data, set up.
+            split: Whose photographs the folder is checked on.
+            engine: `onnx` or `openvino`.
+
+        Returns:
+            What `model.json` tells of these files.
+        """
         return {}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Any]:

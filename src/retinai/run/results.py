@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from retinai.output_folders import make_unique, remove_empty
@@ -66,6 +66,32 @@ def named_folder(look: Callable[[], Path], holder: str, key: str = "run_dir") ->
     with results_folder(look(), holder, unique=False, key=key) as folder:
         look()
         yield folder
+
+
+def named_or_new(
+    named: object, look: Callable[[], Path], default: Path, holder: str, key: str
+) -> AbstractContextManager[Path]:
+    """Return the folder that the user named, held, or else a new one.
+
+    Args:
+        named: What the user wrote; None or empty for a new folder.
+        look: As in `named_folder`.
+        default: The new folder, whose name the command chose.
+        holder: The command, for messages.
+        key: The key that names the folder.
+    """
+    return named_folder(look, holder, key) if named else results_folder(default, holder, unique=True)
+
+
+def held_or_new(folder: Path | None, default: Path, holder: str) -> AbstractContextManager[Path]:
+    """Return the folder that is held since the command began, or else a new one.
+
+    Args:
+        folder: Of `named_folder`; None where the user named none.
+        default: The new folder, whose name the command chose.
+        holder: The command, for messages.
+    """
+    return results_folder(default, holder, unique=True) if folder is None else nullcontext(folder)
 
 
 def _remove_new(folder: Path, before: set[Path]) -> None:

@@ -92,6 +92,6 @@ class BinaryTask(CategoricalTask):
         """Return accuracy and AUROC."""
         import torchmetrics
 
-        from retinai.metrics.validation import ValidationMetrics
+        from retinai.metrics.validation import ClassValidation
 
-        return ValidationMetrics({"accuracy": torchmetrics.Accuracy(task="binary")}, 2, rule)
+        return ClassValidation({"accuracy": torchmetrics.Accuracy(task="binary")}, 2, rule)

@@ -103,7 +103,7 @@ class GradeTask(CategoricalTask):
         """Return kappa, macro F1, accuracy and AUROC."""
         import torchmetrics
 
-        from retinai.metrics.validation import ValidationMetrics
+        from retinai.metrics.validation import ClassValidation
 
         c = self.num_classes
         metrics: dict[str, torchmetrics.Metric] = {
@@ -111,7 +111,7 @@ class GradeTask(CategoricalTask):
             "macro_f1": torchmetrics.F1Score(task="multiclass", num_classes=c, average="macro"),
             "accuracy": torchmetrics.Accuracy(task="multiclass", num_classes=c, average="micro"),
         }
-        return ValidationMetrics(metrics, c, rule)
+        return ClassValidation(metrics, c, rule)
 
 
 def _reaches(border: int, grade: int) -> int:

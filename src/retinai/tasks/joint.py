@@ -130,10 +130,10 @@ class JointTask(CategoricalTask):
         """Return joint accuracy and AUROC of the pairs."""
         import torchmetrics
 
-        from retinai.metrics.validation import ValidationMetrics
+        from retinai.metrics.validation import ClassValidation
 
         accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=self.num_classes, average="micro")
-        return ValidationMetrics({"joint_accuracy": accuracy}, self.num_classes, rule)
+        return ClassValidation({"joint_accuracy": accuracy}, self.num_classes, rule)
 
 
 def _pairs(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:

@@ -134,14 +134,14 @@ class MultilabelTask(Task):
         """Return macro F1, accuracy and AUROC."""
         import torchmetrics
 
-        from retinai.metrics.validation import ValidationMetrics
+        from retinai.metrics.validation import ClassValidation
 
         c = self.num_classes
         metrics: dict[str, torchmetrics.Metric] = {
             "macro_f1": torchmetrics.F1Score(task="multilabel", num_labels=c, average="macro"),
             "accuracy": torchmetrics.Accuracy(task="multilabel", num_labels=c, average="micro"),
         }
-        return ValidationMetrics(metrics, c, rule)
+        return ClassValidation(metrics, c, rule)
 
     def calibration_error(
         self, probabilities: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]

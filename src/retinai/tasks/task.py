@@ -164,6 +164,19 @@ class Task(ABC):
 
     # Targets. In a label table a target is one value per photograph, or None where nothing is labelled.
 
+    def require_probabilities(self, who: str, why: str) -> None:
+        """Refuse a task whose answers have no probabilities.
+
+        Args:
+            who: What gives the answers, as the user wrote it.
+            why: What probabilities are needed for, in a clause.
+
+        Raises:
+            UserError: If it has none.
+        """
+        if not self.has_probabilities:
+            raise UserError(f"{who} gives {self.answer} per photograph; {why}")
+
     @abstractmethod
     def is_target(self, value: object) -> bool:
         """Return whether a value of a label table is a target of the task."""

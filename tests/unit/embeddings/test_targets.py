@@ -24,7 +24,7 @@ TASK = BinaryTask("sick", ("well", "sick"))
 )
 def test_columns(cells: list[str], values: dict[str, float]) -> None:
     target = column_target("x", pd.Series(cells, index=list("abc")), "labels.csv")
-    assert dict(target.values) == values and (target.task is None) == (len(set(cells) - {""}) > 2)
+    assert dict(target.values) == values and target.task.has_probabilities == (len(set(cells) - {""}) <= 2)
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from retinai.data.datamodule import SourceDataModule
 from retinai.data.sources.label_files import read_labels
 from retinai.data.sources.label_table import as_targets, few
+from retinai.data.sources.leaks import leak_note
 from retinai.data.sources.own_labels import LabelSettings, check_class_names, number_task, own_task
 from retinai.data.sources.source import Source
 from retinai.errors import ConfigError, DataError, UserError
 from retinai.files import MAX_TEXT_BYTES, UnreadableError, read_regular
-from retinai.metrics.ranking import ranking_areas
-from retinai.tasks.binary import BinaryTask
 from retinai.tasks.known import UNLABELLED
 from retinai.tasks.multilabel import MultilabelTask
-from retinai.tasks.number import NumberTask
 from retinai.tasks.task import Task
 
 NAMES = ("id", "path", "target", "patient", "eye", "split")
@@ -227,56 +224,17 @@ class TableSource(Source):
             )
 
     def _tell_leaks(self, targets: list[Any]) -> None:
-        """Note each column that tells a yes-or-no target, or a number, by itself: it may hold the outcome."""
-        tells: Callable[[list[tuple[str, Any]]], bool]
-        if isinstance(self.task, BinaryTask):
-            tells, how = _separates, "AUROC 1.0"
-        elif isinstance(self.task, NumberTask):
-            tells, how = _ranks, "rank correlation 1.0"
-        else:
-            return
+        """Note each column that tells the target, or a question on it, by itself."""
         own = {self._column("patient"), *self._targets}
         for column in self.columns():
-            texts = [_plain(cell) for cell in self._table[column]]
-            known = [(text, t) for text, t in zip(texts, targets, strict=True) if text and t is not None]
-            if column not in own and len(known) > 10 and tells(known):
-                self.notes.append(
-                    f"column {column} tells the target of every photograph by itself ({how}): it may be the outcome "
-                    "under another name"
-                )
+            if column not in own and (note := leak_note(column, self._cells(column), targets, self.task)):
+                self.notes.append(note)
 
 
 class TableDataModule(SourceDataModule):
     """One's own table as a datamodule; options of `TableSource`, `CurationSettings` and `LoadingSettings`."""
 
     source_class = TableSource
-
-
-def _separates(known: list[tuple[str, int]]) -> bool:
-    """Whether numbers rank all yes above all no or below, or each of two words goes with one answer."""
-    targets = np.array([target for _, target in known])
-    texts = [text for text, _ in known]
-    if len(set(texts)) == 2:
-        scores = np.array([float(text == texts[0]) for text in texts])
-    else:
-        try:
-            scores = np.array([float(text) for text in texts])
-        except ValueError:
-            return False
-    area = float(ranking_areas(scores, targets == 1, np.ones((1, len(targets)), dtype=np.float32))[0][0])
-    return area in (0.0, 1.0)
-
-
-def _ranks(known: list[tuple[str, float]]) -> bool:
-    """Whether numbers are in the order of the targets, or in the opposite one."""
-    try:
-        scores = pd.Series([float(text) for text, _ in known])
-    except ValueError:
-        return False
-    targets = pd.Series([target for _, target in known])
-    if scores.nunique() < 2 or targets.nunique() < 2:
-        return False
-    return bool(abs(scores.rank().corr(targets.rank())) > 1 - 1e-9)
 
 
 def _plain(cell: Any) -> str:

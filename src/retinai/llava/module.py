@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from retinai.config.build import settings_from
 from retinai.data.loading.fields import SampleField
 from retinai.encoders.tuning import TuningReport
-from retinai.errors import CheckpointError
+from retinai.errors import CheckpointError, DataError
 from retinai.lesions.fields import FindingsField, findings_of
 from retinai.lesions.findings import Findings
 from retinai.llava.adapters import read_tuning, report_tuning
@@ -316,10 +316,17 @@ class LlavaGrader(GradingModule):
         return {**super().metadata(), "typical": self.typical.to_dict() if self.typical else None}
 
     def take_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Take over the lesions of each grade too."""
+        """Take over the lesions of each grade too.
+
+        Raises:
+            CheckpointError: If they are none.
+        """
         super().take_metadata(metadata)
         typical = metadata.get("typical")
-        self.typical = TypicalFindings.from_dict(typical) if typical else None
+        try:
+            self.typical = TypicalFindings.from_dict(typical) if typical else None
+        except DataError as error:
+            raise CheckpointError(f"typical: {error}; use one that retinai wrote") from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the checkpoint; it holds adapters and projector only."""

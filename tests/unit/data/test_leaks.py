@@ -28,7 +28,12 @@ NOISE = [str(round(x, 3)) for x in np.random.default_rng(0).normal(size=40)]
     [
         (GRADE, GRADES, [WORDS[g] for g in GRADES], "the target"),
         (GRADE, GRADES, ["laser" if g >= 2 else "no" for g in GRADES], "referable"),
-        (GRADE, GRADES, [str(10 * g + i / 100) for i, g in enumerate(GRADES)], "any_dr, referable, grade_0, grade_4 of every"),
+        (
+            GRADE,
+            GRADES,
+            [str(10 * g + i / 100) for i, g in enumerate(GRADES)],
+            "any_dr, referable, grade_0, grade_4 of every",
+        ),
         (BinaryTask("ill", ("no", "ill")), ILL, [str(-float(ill)) for ill in ILL], "the target"),
         (MultilabelTask("eye", ("cataract", "glaucoma")), LABELS, [f"w{b}" for _, b in LABELS], "glaucoma"),
         (NumberTask("age", ("age",)), AGES, [str(-12 * age) for age in AGES], "the target"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
+from retinai.errors import DataError
 from retinai.lesions.findings import LESION_NAMES, Findings, LesionFinding
 from retinai.llava.metrics import Answers, answer_metrics
 from retinai.llava.text.contradictions import contradictions
@@ -82,3 +86,21 @@ def test_shares_by_hand() -> None:
     assert results["template"]["contradictions"]["value"] == 0.0
     assert results["template"]["findings"]["all"]["recall"]["value"] == 0.0
     assert results["findings"]["photographs_with_invented"]["value"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda stored: [],
+        lambda stored: stored | {"grades": [1]},
+        lambda stored: stored | {"grades": {"x": stored["lesions"]}},
+        lambda stored: stored | {"lesions": None},
+        lambda stored: stored | {"lesions": stored["lesions"] | {"laterality": "above"}},
+    ],
+)
+def test_damaged_lesions_of_grades_are_told_as_such(damage: Callable[[Any], Any]) -> None:
+    found = Findings(("microaneurysms",), (LesionFinding("microaneurysms", 3, 0.001, ("upper left",)),), "")
+    typical = TypicalFindings.of({"a": found}, {"a": 1})
+    assert typical is not None
+    with pytest.raises(DataError):
+        TypicalFindings.from_dict(damage(typical.to_dict()))

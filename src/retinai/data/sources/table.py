@@ -227,7 +227,8 @@ class TableSource(Source):
         """Note each column that tells the target, or a question on it, by itself."""
         own = {self._column("patient"), *self._targets}
         for column in self.columns():
-            if column not in own and (note := leak_note(column, self._cells(column), targets, self.task)):
+            cells = [_plain(cell) for cell in self._table[column]]
+            if column not in own and (note := leak_note(str(column), cells, targets, self.task)):
                 self.notes.append(note)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from retinai.errors import DataError
 from retinai.lesions.findings import LESION_NAMES, QUADRANTS, Findings, LesionFinding
 
 _LEAST_AREA = 1e-4
@@ -83,8 +84,12 @@ class TypicalFindings:
         Raises:
             DataError: If they are no findings.
         """
-        grades = {int(grade): Findings.from_dict(found) for grade, found in values["grades"].items()}
-        return cls(grades, {found.lesion: found for found in Findings.from_dict(values["lesions"]).present})
+        try:
+            grades = {int(grade): Findings.from_dict(found) for grade, found in values["grades"].items()}
+            lesions = Findings.from_dict(values["lesions"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataError(f"it tells no lesions of each grade ({type(error).__name__}: {error})") from error
+        return cls(grades, {found.lesion: found for found in lesions.present})
 
     @property
     def _laterality(self) -> str:

@@ -86,6 +86,7 @@ FILES: list[tuple[str, Any, str]] = [
     ("metrics.json n", edit(n="many"), "n is no whole number"),
     ("metrics.json no photographs", edit(n=0), "n is no whole number above 0"),
     ("metrics.json decision rule", edit(decision_rule="dice"), "decision rule is unknown"),
+    ("metrics.json list for a rule", edit(decision_rule=["argmax"]), "decision rule is unknown"),
     ("metrics.json task", edit(task={"name": "dr_grade"}), "its task is none"),
     ("metrics.json qwk", edit(qwk=0.5), "qwk is no metric"),
     ("config.yaml broken", b"a: [1", "config.yaml is not readable"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 Command = Callable[..., int]
 TINY = [
@@ -117,6 +118,14 @@ def test_other_data_is_refused_and_moved_data_is_not(
     assert command("train", "resume=true", f"run_dir={run}", f"data.root={moved}") == 2
     assert "was begun with other photographs, labels or splits" in capsys.readouterr().err
     assert content(run) == before
+
+
+def test_a_section_that_names_no_class_is_told(run: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    config = OmegaConf.load(run / "config.yaml")
+    config.callbacks.best._target_ = "../../x"
+    OmegaConf.save(config, run / "config.yaml")
+    assert command("train", "resume=true", f"run_dir={run}") == 2
+    assert "no usable _target_" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "list", "references", "nowhere", "pipe"])

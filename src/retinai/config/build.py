@@ -118,7 +118,7 @@ def resolve_target(spec: Mapping[str, Any], trusted: bool = False) -> Callable[.
         raise ConfigError([f"{spec!r} stands in the place of a section with a {TARGET}"])
     path = str(spec.get(TARGET, ""))
     module_name, _, name = path.rpartition(".")
-    if not module_name:
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
         which = f"the section named {spec['name']!r}" if isinstance(spec.get("name"), str) else "a section"
         keys = ", ".join(str(key) for key in spec if key != TARGET)[:80]
         raise ConfigError([f"{which} (keys: {keys}) has no usable _target_ (got {path!r}); it names what to build"])

@@ -123,6 +123,15 @@ class CheckpointRecord(OpenRecord):
     frozen: FrozenRecord | None
     split: dict[str, str] | None = None
 
+    @model_validator(mode="after")
+    def _arguments_agree(self) -> CheckpointRecord:
+        """A module is built of its arguments, and what is told of it stands beside them: both say the same."""
+        for name, kind in (("preprocessing", PreprocessingRecord), ("task", TaskRecord)):
+            told = getattr(self, name)  # a model that does not grade tells no task
+            if told is not None and name in self.hparams and kind.model_validate(self.hparams[name]) != told:
+                raise ValueError(f"hparams.{name} is another one than {name}")
+        return self
+
 
 class TensorRecord(Record):
     """An input or output of the exported graph: type and shape, the first side being `batch`."""

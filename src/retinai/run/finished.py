@@ -40,8 +40,9 @@ def load_runs(places: Sequence[str]) -> tuple[list[Run], list[DamagedRun]]:
     for folder in [folder for place in map(Path, places) for folder in _run_folders(place)]:
         try:
             runs[folder.resolve()] = _load(folder)
-        except UserError as error:
-            reason = " ".join(str(error).replace(f"{folder}/", "").split())
+        except (UserError, KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            said = str(error) if isinstance(error, UserError) else f"its files hold values of another kind ({error})"
+            reason = " ".join(said.replace(f"{folder}/", "").split())
             damaged[folder.resolve()] = DamagedRun(folder, reason)
     if not runs:
         said = "; ".join(f"{run.folder}: {run.reason}" for run in damaged.values())
@@ -81,7 +82,7 @@ def _load(folder: Path) -> Run:
     labels = all_metric_labels()
     problems = metric_problems({key: metrics[key] for key in labels if key in metrics})
     problems += [] if type(metrics.get("n")) is int and metrics["n"] > 0 else ["n is no whole number above 0"]
-    problems += [] if metrics.get("decision_rule") in RULES else ["the decision rule is unknown"]
+    problems += [] if str(metrics.get("decision_rule")) in RULES else ["the decision rule is unknown"]
     if problems:
         raise UserError(f"metrics.json is not readable: {', '.join(problems[:3])}")
     return Run(folder, record, metrics, _read_predictions(folder, metrics), _group_key(folder, record, metrics))

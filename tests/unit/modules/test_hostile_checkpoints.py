@@ -87,6 +87,7 @@ def test_nothing_is_called_for_the_module_itself(
         "retinai.modules.base.BaseModule",  # without a network
         "retinai.modules.nowhere.Classifier",
         "Classifier",
+        "../../x",
         "",
     ],
 )
@@ -115,6 +116,15 @@ def test_a_target_that_is_no_module_is_refused(content: dict[str, Any], tmp_path
 )
 def test_what_makes_no_sense_is_refused(content: dict[str, Any], tmp_path: Path, changes: dict[str, Any]) -> None:
     refused(content, tmp_path / "senseless.ckpt", **changes)
+
+
+@pytest.mark.parametrize(("place", "key", "value"), [("preprocessing", "input_size", 0), ("task", "name", "other")])
+def test_arguments_that_contradict_what_stands_beside_them_are_refused(
+    content: dict[str, Any], tmp_path: Path, place: str, key: str, value: Any
+) -> None:
+    hparams = content["retinai"]["hparams"]
+    changed = {**hparams, place: {**hparams[place], key: value}}
+    refused(content, tmp_path / "arguments.ckpt", hparams=changed)
 
 
 @pytest.mark.parametrize("place", PLACES)

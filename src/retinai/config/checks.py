@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from retinai.config import model_sections, sections
 from retinai.config.build import TARGET, binding_problems, build, hint, resolve_target
-from retinai.config.paths import conf_dir, group_options, groups_of
+from retinai.config.paths import conf_dir, group_options, groups_of, read_conf
 from retinai.errors import ConfigError
 
 # Groups that a command can do without; any other that it chooses from must have an option.
@@ -124,9 +124,7 @@ def _refusals(name: str, section: dict[str, Any]) -> list[str]:
 
 
 def _unknown_top_level(command: str, cfg: DictConfig) -> Iterable[str]:
-    import yaml
-
-    own = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text(encoding="utf-8"))
+    own = read_conf(conf_dir() / f"{command}.yaml")
     valid = {*own, *groups_of(command), "debug"} - {"defaults", "hydra", "common"}
     valid |= {"init"} if command == "train" else set()
     unknown = [str(key) for key in cfg if key not in valid]

@@ -22,7 +22,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from retinai.config.paths import conf_dir, group_options
+from retinai.config.paths import conf_dir, group_options, read_conf
 
 # Options that are content as a whole: parts of two of them make no third.
 _WHOLE = ("augment", "prompt")
@@ -114,13 +114,11 @@ def _choices(command: str, words: list[str]) -> dict[str, str]:
 
 def load_option(group: str, option: str) -> tuple[dict[str, Any], bool]:
     """Return the content of an option's file with those that it is based on, and whether it is of several sections."""
-    import yaml
-
     path = _file(group, option)
     if not path.is_file():
         return {}, False
     text = path.read_text(encoding="utf-8")
-    content = yaml.safe_load(text) or {}
+    content = read_conf(path)
     merged: dict[str, Any] = {}
     for entry in content.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
@@ -140,10 +138,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def brought(group: str, option: str) -> list[str]:
     """Return the options that an option of several sections chooses for other groups, as words (`loss=answer`)."""
-    import yaml
-
     path = _file(group, option)
-    content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    content = read_conf(path) if path.is_file() else {}
     chosen = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
     pairs = {k.split()[-1].lstrip("/"): v for entry in chosen for k, v in entry.items() if k.startswith("override ")}
     return [f"{name}={value}" for name, value in pairs.items()]

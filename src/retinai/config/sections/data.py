@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field
 
-from retinai.config.paths import conf_dir
+from retinai.config.paths import conf_dir, read_conf
 from retinai.config.sections.base import (
     UNSET,
     BuiltSection,
@@ -202,7 +201,7 @@ class Several(Data):
 def _values_of(option: str) -> dict[str, Any]:
     """Return the values that the file of an option of the group `data` holds, such as the batches of `odir`."""
     file = conf_dir() / "data" / f"{option}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_conf(file) if file.is_file() else {}
 
 
 MODELS: tuple[type[Section], ...] = (

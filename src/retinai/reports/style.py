@@ -67,6 +67,10 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         if id(text) not in powers:  # matplotlib itself writes those as formulas
             text.set_parse_math(False)
             text.set_text(printable(text.get_text()))
+    engine = figure.get_layout_engine()
+    if engine is not None:  # matplotlib would draw everything once only to lay it out
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     return Path(path)

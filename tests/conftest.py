@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.hydra import Hydra
 from small_network import SMALL_NETWORK
 from xdist.scheduler import LoadFileScheduling
 
 from retinai import log
+
+pytest_plugins = ["quick_process"]
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _ENVIRONMENT = {
@@ -80,14 +82,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
             return "slurm" if Path(file).name.startswith("test_slurm_") else file
 
     return ByFile(config, log)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_composition() -> Iterator[None]:
-    """Let Hydra compose a command once: it does so before, too, to read `hydra.mode`, which no test sets."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -231,8 +225,15 @@ def tiny_export(tiny_checkpoint: Path, command: Callable[..., int], tmp_path_fac
 
 
 def _cohort(factory: pytest.TempPathFactory, layout: str, n: int) -> Path:
+    """Draw a cohort, once for all processes of tests that run side by side; nobody writes into its folder."""
     from retinai.synthetic.cohort import write_cohort
 
-    out = factory.mktemp("cohorts") / layout
-    write_cohort(out, layout, n, size=112, seed=0, workers=1, progress=False)
+    own = factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cohorts"
+    shared.mkdir(exist_ok=True)
+    out = shared / layout
+    with (shared / f"{layout}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not out.exists():
+            write_cohort(out, layout, n, size=112, seed=0, workers=1, progress=False)
     return out

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,11 +104,8 @@ def test_training_keeps_a_calibration_and_every_command_uses_it(run: Path, comma
 def test_a_run_killed_while_it_calibrates_ends_the_same(run: Path, synthetic_aptos: Path, command: Command) -> None:
     cut = run.parent / "cut"
     arguments = words(synthetic_aptos, cut)
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED_RUN, *arguments],
-        env=os.environ, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    code, said = forked.finish(_KILLED_RUN, arguments)
+    assert code == -signal.SIGKILL, said
     assert load_module(cut / "checkpoints" / "best.ckpt").calibration is None  # whole, as training left it
     assert len(list((cut / "checkpoints").glob(".best.*.ckpt"))) == 1
     assert command(*arguments, "resume=true") == 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -44,15 +42,8 @@ def test_a_killed_llava_goes_on_and_ends_the_same(
         return text.split()
 
     assert command(*words("whole")) == 0
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED_RUN, *words("cut")],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    code, said = forked.finish(_KILLED_RUN, words("cut"))
+    assert code == -signal.SIGKILL, said
     capsys.readouterr()
     assert command(*words("cut"), "resume=true") == 0
     assert "resume: going on from" in capsys.readouterr().out

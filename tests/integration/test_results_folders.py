@@ -106,8 +106,15 @@ def test_a_folder_that_another_command_has_filled_meanwhile_is_not_overwritten(
     assert [path.name for path in out.iterdir()] == [file] and (out / file).read_text() == "of another command"
     monkeypatch.setattr(results, "held", held)
     (out / file).unlink()
-    with held(out, "retinai other", "run_dir"):
-        code = f"from retinai.cli import main; main({[name, *map(str, given)]!r})"
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert second.returncode == 2 and "is in use by another" in second.stderr, second.stderr
+    hold = f"""if True:
+        import pathlib, sys
+        from retinai.run.lock import held
+        with held(pathlib.Path({str(out)!r}), "retinai other", "run_dir"):
+            print("held", flush=True)
+            sys.stdin.read()"""
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        assert command(name, *given) == 2
+        other.communicate()
+    assert "is in use by another" in capsys.readouterr().err
     assert not list(out.iterdir())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pandas as pd
 import pytest
 import torch
@@ -65,16 +63,11 @@ def run_here(arguments: list[str]) -> None:
 
 
 def run_and_die(arguments: list[str], moment: str, epoch: int, run_dir: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED_RUN, moment, str(epoch), *arguments],
-        env={**os.environ, "RUN": str(run_dir)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
-    return done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUN", str(run_dir))
+        code, said = forked.finish(_KILLED_RUN, [moment, str(epoch), *arguments])
+    assert code == -signal.SIGKILL, said
+    return said
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from small_network import SMALL_NETWORK
 
@@ -124,15 +125,15 @@ def test_a_second_training_in_the_folder_is_refused_and_a_killed_one_leaves_no_l
     synthetic_aptos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, arguments = tmp_path / "a run", words(synthetic_aptos, tmp_path)
-    first = subprocess.Popen([sys.executable, "-m", "retinai.cli", *arguments], stdout=subprocess.DEVNULL)
+    first = forked.start("from retinai.cli import main; main()", arguments)
     try:
-        assert changes(run / "checkpoints" / "last.ckpt", lambda: first.poll() is None)
+        assert changes(run / "checkpoints" / "last.ckpt", first.is_alive)
         for more in (["resume=true"], []):
             assert command(*arguments, *more) == 2
             assert f"is in use by another training (process {first.pid} on " in capsys.readouterr().err
     finally:
         first.kill()  # its loader's worker may live on for some seconds
-        first.wait()
+        first.join()
     thread = send_while_training(signal.SIGTERM, run)
     assert command("train", "resume=true", f"run_dir={run}") == 143
     thread.join()

@@ -23,3 +23,18 @@ def test_names_are_drawn_whatever_they_hold(tmp_path: Path) -> None:
     assert axes.get_yticklabels()[0].get_parse_math()  # powers of ten are formulas
     with Image.open(tmp_path / "f.png") as image:
         assert image.size[0] > 300
+
+
+def test_a_figure_has_the_bytes_that_matplotlib_alone_would_write(tmp_path: Path) -> None:
+    for name in ("ours", "plain"):
+        figure, axes = new_figure(rows=1, columns=2)
+        axes[0].imshow([[0.0, 1.0], [2.0, 3.0]])
+        axes[0].set_title("a title above a square")
+        axes[1].plot([1, 2], [1, 1000], label="one")
+        axes[1].set_ylabel("a long name of an axis")
+        axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        if name == "ours":
+            save_figure(figure, tmp_path / "ours.png")
+        else:
+            figure.savefig(tmp_path / "plain.png", metadata={"Software": None})
+    assert (tmp_path / "ours.png").read_bytes() == (tmp_path / "plain.png").read_bytes()

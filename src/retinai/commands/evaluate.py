@@ -76,16 +76,19 @@ def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
 
 def _of_checkpoint(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
     """Return a checkpoint's module, the data, set up, and sentences about them."""
-    from retinai.ensembles.opening import checkpoint_paths, ensemble_notes, open_grader_for_data
+    from retinai.ensembles.calibration import calibrate_ensemble
+    from retinai.ensembles.opening import check_part, checkpoint_paths, ensemble_notes, members_of, open_grader_for_data
     from retinai.run.checkpoint_data import open_data
 
     module = open_grader_for_data(cfg.ckpt, None if cfg.get("data") is None else str(cfg.data.name))
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))
-    _thresholds(cfg, module)  # refused before any data is read
+    if len(members_of(module)) == 1:
+        _thresholds(cfg, module)  # refused before any data is read
     datamodule, notes = open_data(cfg, module, checkpoint_paths(cfg.ckpt)[0])
     datamodule.setup()
-    return module, datamodule, [*notes, *ensemble_notes(module, cfg.ckpt)]
+    check_part(module, datamodule, str(cfg.split))
+    return module, datamodule, [*notes, *ensemble_notes(module, cfg.ckpt), *calibrate_ensemble(module, cfg)]
 
 
 def _of_prompts(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:

@@ -34,6 +34,11 @@ def run(cfg: DictConfig) -> None:
 
     if (cfg.ckpt is None) == (cfg.model.folder is None):
         raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
+    if cfg.get("data") is not None and (cfg.ckpt is None or isinstance(cfg.ckpt, str)):
+        raise UserError(
+            "data= says where the photographs of the training of several checkpoints are (ckpt=[A,B]); leave it out, "
+            "or measure a checkpoint on a data set with retinai evaluate"
+        )
     if cfg.engine == "ray":
         return run_on_ray(cfg)
     out = _check_out(cfg.out, cfg.overwrite)
@@ -103,14 +108,15 @@ def add_quality(table: pd.DataFrame, paths: list[str], workers: int | str) -> No
 def _with_checkpoint(
     cfg: DictConfig, photographs: Photographs, options: dict[str, Any]
 ) -> tuple[pd.DataFrame, Task, str]:
+    from retinai.ensembles.calibration import calibrate_ensemble
     from retinai.ensembles.opening import ensemble_notes, open_grader
     from retinai.prediction.files import predict_files
     from retinai.prediction.layouts import choose_layout
     from retinai.run.console import print_notes
 
     module = open_grader(cfg.ckpt)
-    print_notes(ensemble_notes(module, cfg.ckpt))
     layout = choose_layout(str(cfg.format), module.task, photographs)
+    print_notes([*ensemble_notes(module, cfg.ckpt), *calibrate_ensemble(module, cfg)])
     thresholds = _thresholds(cfg, module)
     table = predict_files(module, photographs, **options, accelerator=str(cfg.accelerator), thresholds=thresholds)
     return table, module.task, layout

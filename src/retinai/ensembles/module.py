@@ -23,8 +23,8 @@ class EnsembleGrader(GradingModule):
     """The mean of the calibrated probabilities of its members.
 
     Each member's probabilities are scaled by its own temperature, where it has one, before the mean is taken; the
-    decision is that of the mean. What a member gives besides probabilities (masks, sentences) is left out. It has no
-    calibration of its own, and so no operating points and no sets. Built by `of`.
+    decision is that of the mean. What a member gives besides probabilities (masks, sentences) is left out. Operating
+    points and sets of its own come from `retinai.ensembles.calibration`. Built by `of`.
 
     Args:
         task: `Task.to_dict()` of all members.

@@ -71,10 +71,7 @@ def ensemble_notes(module: GradingModule, words: Any) -> list[str]:
     """Return what somebody should know of several checkpoints that answer as one; nothing for a single one."""
     if not isinstance(module, EnsembleGrader):
         return []
-    told = [
-        f"{len(module.members)} checkpoints answer as one: the mean of their calibrated probabilities, which has no "
-        "operating points and no sets of its own"
-    ]
+    told = [f"{len(module.members)} checkpoints answer as one: the mean of their calibrated probabilities"]
     pairs = zip(checkpoint_paths(words), module.members, strict=True)
     plain = [str(path) for path, member in pairs if member.calibration is None]
     return told + [f"{path} was not calibrated: its probabilities count as the network gives them" for path in plain]

@@ -106,17 +106,18 @@ def _check(facts: dict[str, Any]) -> str:
 
 
 def _points(calibration: dict[str, Any] | None, members: Sequence[dict[str, Any]]) -> str:
-    if calibration is None and members:
-        known = [f"{one['temperature']:.3f}" if one["temperature"] else "none" for one in members]
-        return (
-            f"None. The probabilities are the mean of {len(members)} networks, each scaled by its own temperature "
-            f"({', '.join(known)}); `members` gives those of each, and the table their entropy and mutual information."
-        )
     if calibration is None:
-        return "None: the checkpoint was not calibrated, so its probabilities are those of the network."
+        own = "the checkpoint was not calibrated, so its probabilities are those of the network."
+        return f"None{'. ' + _of_networks(members) if members else ': ' + own}"
     scaled = f"Probabilities are scaled by the temperature {calibration['temperature']:.3f}."
     own = "Probabilities are the network's own: no temperature showed a gain by cross-validation."
-    lines = [own if calibration["temperature"] == 1 else scaled]
+    lines = [_of_networks(members) if members else own if calibration["temperature"] == 1 else scaled]
+    where = "held-out training" if "pooled" in calibration else "validation"
+    if members:
+        lines.append(
+            "Points and sets were chosen on training photographs, each graded by those networks that were not trained "
+            "on it. The mean of all is another grader: what holds is to be looked at on photographs of your own."
+        )
     points = calibration.get("operating_points") or {}
     if points:
         lines += ["", "| referable from this probability | sensitivity | specificity | |", "|---|---|---|---|"]
@@ -127,11 +128,19 @@ def _points(calibration: dict[str, Any] | None, members: Sequence[dict[str, Any]
         lines += [
             "",
             f"With each grade come those that cannot be ruled out. At least {sets['level']:.0%} of these sets hold the "
-            f"true grade, for photographs like the {sets['n']} validation photographs that they were fitted on.",
+            f"true grade, for photographs like the {sets['n']} {where} photographs that they were fitted on.",
         ]
     if points:
-        lines += ["", "Sensitivity and specificity are those on the validation photographs that chose the points."]
+        lines += ["", f"Sensitivity and specificity are those on the {where} photographs that chose the points."]
     return "\n".join(lines)
+
+
+def _of_networks(members: Sequence[dict[str, Any]]) -> str:
+    known = [f"{one['temperature']:.3f}" if one["temperature"] else "none" for one in members]
+    return (
+        f"The probabilities are the mean of {len(members)} networks, each scaled by its own temperature "
+        f"({', '.join(known)}); `members` gives those of each, and the table their entropy and mutual information."
+    )
 
 
 def _limits(facts: dict[str, Any]) -> str:

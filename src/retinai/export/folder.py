@@ -46,6 +46,7 @@ def write_folder(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path
             more than the tolerance; nothing is left then.
     """
     from retinai.encoders.registry import weight_notes
+    from retinai.ensembles.calibration import calibrate_ensemble
     from retinai.ensembles.opening import check_part, checkpoint_paths, ensemble_notes, members_of
     from retinai.run.checkpoint_data import open_data
     from retinai.run.console import print_notes
@@ -55,7 +56,8 @@ def write_folder(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path
     check_part(module, datamodule, str(cfg.split))
     told = [weight_notes(m.hparams.get("backbone") or {}, str(datamodule.name)) for m in members_of(module)]
     began = dict.fromkeys(note for notes_of_one in told for note in notes_of_one)
-    print_notes([*datamodule.notes, *notes, *ensemble_notes(module, cfg.ckpt), *began])
+    chosen = calibrate_ensemble(module, cfg)
+    print_notes([*datamodule.notes, *notes, *ensemble_notes(module, cfg.ckpt), *chosen, *began])
     calibration = None
     if cfg.precision == "int8":
         calibration = calibration_inputs(datamodule, module.photograph_fields(), int(cfg.int8_photographs))

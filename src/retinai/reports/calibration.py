@@ -23,15 +23,9 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
         results: `calibration` of `metrics.json`.
         referable_from: Name of the lowest grade that is referred; None for tasks without referral.
     """
-    temperature = results["temperature"]
-    effect = "softer" if temperature > 1 else "sharper"
-    said = [
-        f"The probabilities of this report are scaled with temperature {temperature:.2f} ({effect} than the network's "
-        "own), fitted on the validation split. The scaling changes no decision."
-        if temperature != 1
-        else "The probabilities of this report are the network's own: on the validation split no temperature showed a "
-        "gain by cross-validation."
-    ]
+    pooled = results.get("pooled")
+    chosen = "held-out training photographs" if pooled else "the validation split"
+    said = [_of_networks(pooled) if pooled else _of_temperature(results["temperature"])]
     rows = [
         [label, with_interval(results[key]["before"]), with_interval(results[key]["after"])]
         for key, label in (("nll", "negative log-likelihood"), ("calibration_error", "calibration error"))
@@ -40,9 +34,9 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
     if results["operating_points"]:
         said.append(
             f"Operating points: an eye is referred when the probabilities of {referable_from} and worse add up to the "
-            "threshold or more. The thresholds were chosen on the validation split; what they give here follows them."
+            f"threshold or more. The thresholds were chosen on {chosen}; what they give here follows them."
         )
-        tables.append(_points_table(results["operating_points"]))
+        tables.append(_points_table(results["operating_points"], "held out" if pooled else "validation"))
     if sets := results.get("sets"):
         said.append(
             f"Sets of grades that cannot be ruled out: {sets['level']:.0%} of them were promised to hold the true "
@@ -52,8 +46,32 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
     return ReportSection("Calibration and operating points", said, tables)
 
 
-def _points_table(points: Mapping[str, Any]) -> ReportTable:
-    headers = ("chosen by", "threshold", "validation: sensitivity, specificity", "sensitivity here", "specificity here")
+def _of_temperature(temperature: float) -> str:
+    if temperature == 1:
+        return (
+            "The probabilities of this report are the network's own: on the validation split no temperature showed a "
+            "gain by cross-validation."
+        )
+    effect = "softer" if temperature > 1 else "sharper"
+    return (
+        f"The probabilities of this report are scaled with temperature {temperature:.2f} ({effect} than the network's "
+        "own), fitted on the validation split. The scaling changes no decision."
+    )
+
+
+def _of_networks(pooled: Mapping[str, Any]) -> str:
+    low, high = pooled["asked"]
+    asked = f"{low}" if low == high else f"{low} to {high}"
+    return (
+        f"The probabilities of this report are the mean of {pooled['networks']} networks, each with a temperature of "
+        "its own or none. Operating points and sets were chosen on training photographs, each graded by those networks "
+        f"that were not trained on it ({asked}). The mean of all is another grader than those, so what was promised is "
+        "compared with what is found here."
+    )
+
+
+def _points_table(points: Mapping[str, Any], chosen: str) -> ReportTable:
+    headers = ("chosen by", "threshold", f"{chosen}: sensitivity, specificity", "sensitivity here", "specificity here")
     rows = []
     for name, point in points.items():
         kind, _, level = name.partition("_")

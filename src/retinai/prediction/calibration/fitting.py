@@ -45,33 +45,67 @@ def fit_calibration(predictions: Predictions) -> tuple[dict[str, Any] | None, li
         could not be fitted.
     """
     task, targets = predictions.task, predictions.labelled
-    if len(predictions) < MINIMUM or len(np.unique(targets)) < 2:
-        what = "photographs of one class" if len(predictions) >= MINIMUM else f"photographs (fewer than {MINIMUM})"
-        return None, [f"no temperature, no operating points: the validation split has only {len(predictions)} {what}"]
+    reason = _too_few(predictions)
+    if reason is not None:
+        return None, [f"no temperature, no operating points: the validation split has only {reason}"]
     scaling = task.scalings[predictions.decision_rule]
     fitted = fit_temperature(predictions.probabilities, targets, scaling)
     checked = cross_validated_gain(predictions)
     temperature, notes = _decide(fitted, checked, len(predictions))
     calibration: dict[str, Any] = {"temperature": temperature, "scaling": scaling, "n": len(predictions)}
     calibration["cross_validation"] = {"fitted": fitted, **checked}
+    return calibration | _choices(predictions, calibration, notes), notes
+
+
+def fit_points(predictions: Predictions, about: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Fit operating points, thresholds and sets as `fit_calibration` does, but no temperature: it is 1.
+
+    Args:
+        predictions: With targets, as they are shown to people.
+        about: What the photographs are, kept under `pooled`: plain values.
+
+    Returns:
+        As `fit_calibration`, with `pooled` and without `cross_validation`.
+    """
+    reason = _too_few(predictions)
+    if reason is not None:
+        return None, [f"no operating points and no sets: of the photographs to choose them on there are only {reason}"]
+    scaling = predictions.task.scalings[predictions.decision_rule]
+    calibration = {"temperature": 1.0, "scaling": scaling, "n": len(predictions), "pooled": dict(about)}
+    notes: list[str] = []
+    return calibration | _choices(predictions, calibration, notes), notes
+
+
+def _too_few(predictions: Predictions) -> str | None:
+    """Return how many photographs there are where that is too few to fit on."""
+    if len(predictions) < MINIMUM:
+        return f"{len(predictions)} photographs (fewer than {MINIMUM})"
+    return None if len(np.unique(predictions.labelled)) > 1 else f"{len(predictions)} photographs of one class"
+
+
+def _choices(predictions: Predictions, calibration: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return what a calibration holds beside its temperature; what could not be chosen goes to the notes."""
+    task, targets = predictions.task, predictions.labelled
     after = predictions.calibrated(calibration)
     ones = np.ones((1, len(predictions)), dtype=np.float32)
     pairs = (("before", predictions), ("after", after))
-    calibration["nll"] = {when: float(_losses(p).mean()) for when, p in pairs}
-    calibration["calibration_error"] = {when: float(_error(p, ones)[0]) for when, p in pairs}
-    calibration["operating_points"] = {}
+    chosen: dict[str, Any] = {
+        "nll": {when: float(_losses(p).mean()) for when, p in pairs},
+        "calibration_error": {when: float(_error(p, ones)[0]) for when, p in pairs},
+        "operating_points": {},
+    }
     if predictions.decision_rule == "threshold":
-        calibration["thresholds"], more = choose_label_thresholds(predictions.probabilities, targets, task.classes)
+        chosen["thresholds"], more = choose_label_thresholds(predictions.probabilities, targets, task.classes)
         notes += more
     if task.referable_from is not None:
         score = referable_score(after.probabilities, task)
         points, more = choose_operating_points(score, is_referable(targets, task))
         bounded, few = choose_bounded_point(score, is_referable(targets, task))
-        calibration["operating_points"] = points | bounded
+        chosen["operating_points"] = points | bounded
         notes += more + few
     if "ordered" in task.target_types:
-        calibration["sets"] = fit_sets(predictions.probabilities, targets, predictions.decision_rule)
-    return calibration, notes
+        chosen["sets"] = fit_sets(predictions.probabilities, targets, predictions.decision_rule)
+    return chosen
 
 
 def _decide(fitted: float, checked: Mapping[str, Any], count: int) -> tuple[float, list[str]]:
@@ -101,9 +135,9 @@ def calibration_results(
 
     Returns:
         `temperature`; `nll` and `calibration_error`, each `before` and `after`; `operating_points`:
-        name -> `threshold`, `validation` (sensitivity, specificity, n) and `sensitivity` and
-        `specificity` on these photographs; `sets`, where they were fitted: `level`, the promise, and `coverage` and
-        `mean_size` on these photographs. A metric is `{"value", "low", "high"}`.
+        name -> `threshold`, `validation` (sensitivity, specificity, n) and `sensitivity` and `specificity` on these
+        photographs; `pooled`, where several networks were fitted together; `sets`, where they were fitted: `level`, the
+        promise, and `coverage` and `mean_size` on these photographs. A metric is `{"value", "low", "high"}`.
     """
     weights = bootstrap_weights(before.patients, resamples, seed)
     after = before.calibrated(calibration)
@@ -111,6 +145,7 @@ def calibration_results(
     pairs = (("before", before), ("after", after))
     results = {
         "temperature": calibration["temperature"],
+        **({"pooled": calibration["pooled"]} if "pooled" in calibration else {}),
         "nll": {when: interval(divide(weights @ _losses(p), total)) for when, p in pairs},
         "calibration_error": {when: interval(_error(p, weights)) for when, p in pairs},
         "operating_points": {

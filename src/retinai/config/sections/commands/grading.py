@@ -31,6 +31,7 @@ class Evaluate(Command):
     grading: Literal["score", "generate"] | None = UNSET
     thresholds: Literal["half", "validation"] = UNSET
     level: Literal["photograph", "patient"] = UNSET
+    calibrate: bool = UNSET
     quality: bool = UNSET
     pooling: Literal["max", "mean", "noisy_or"] = UNSET
 
@@ -48,6 +49,7 @@ class Predict(Command):
     images: Path = UNSET
     out: Path = UNSET
     overwrite: bool = UNSET
+    calibrate: bool = UNSET
     quality: bool = UNSET
     format: Literal["auto", "retinai", "kaggle", "course", "odir"] = UNSET
     batch_size: BatchSize = UNSET

@@ -34,6 +34,7 @@ class Export(Command):
     split: Literal["test", "val", "train"] = UNSET
     max_difference: NotNegative | None = UNSET
     max_drop: NotNegative | None = UNSET
+    calibrate: bool = UNSET
     force: bool = UNSET
     merge: bool = UNSET
     batch_size: BatchSize | None = UNSET

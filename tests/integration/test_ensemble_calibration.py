@@ -76,7 +76,7 @@ def test_every_photograph_counts_as_the_network_grades_it_that_never_saw_it(
     calibration = ExportedModel(folder).calibration
     assert calibration is not None and calibration["temperature"] == 1
     assert calibration["n"] == len(table) == table["id"].nunique() and len(table) > 50
-    assert calibration["pooled"] == {"networks": 2, "asked": [1, 1]}
+    assert calibration["pooled"] == {"networks": 2, "asked": [1, 1], "answers": 1}
     assert calibration["sets"]["quantile"] == pytest.approx(quantile_by_hand(table), abs=1e-6)
     score = table.filter(like="p_").to_numpy()[:, 2:].sum(axis=1)
     for name in ("sensitivity_90", "youden"):
@@ -94,19 +94,15 @@ def test_checkpoints_and_folder_give_the_same_sets_and_the_report_says_what_held
     assert command("evaluate", listed(members), *data, "accelerator=cpu", f"run_dir={tmp_path / 'out'}") == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "each graded by those of the 2 networks that were not trained on it (1)" in said
-    tested = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype={"id": str}).set_index("id")
-    images = f"images={Path(tested['path'].iloc[0]).parent}"
-    for words in ([listed(members), "accelerator=cpu", f"paths.cache={tmp_path / 'cache'}"], [f"model={folder}"]):
-        assert (
-            command("predict", *words, images, f"out={tmp_path / 'grades.csv'}", "overwrite=true", "num_workers=0") == 0
-        )
-        table = pd.read_csv(tmp_path / "grades.csv", dtype={"id": str}).set_index("id").loc[tested.index]
+    tested = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("path")
+    results = json.loads((tmp_path / "out" / "metrics.json").read_text())["calibration"]
+    words = [f"images={Path(tested.index[0]).parent}", f"out={tmp_path / 'grades.csv'}", "num_workers=0"]
+    for chosen in ([listed(members), "accelerator=cpu", f"paths.cache={tmp_path / 'cache'}"], [f"model={folder}"]):
+        assert command("predict", *chosen, *words, "overwrite=true") == 0
+        table = pd.read_csv(tmp_path / "grades.csv").set_index("path").loc[tested.index]
         names = [name.removeprefix("p_") for name in table.filter(like="p_").columns]
-        inside = [
-            names[target] in found.split("|") for target, found in zip(tested["target"], table["set_90"], strict=True)
-        ]
-        results = json.loads((tmp_path / "out" / "metrics.json").read_text())["calibration"]
-        assert results["sets"]["coverage"]["value"] == pytest.approx(np.mean(inside))
+        pairs = zip(tested["target"], table["set_90"].str.split("|"), strict=True)
+        assert results["sets"]["coverage"]["value"] == pytest.approx(np.mean([names[t] in found for t, found in pairs]))
     assert results["pooled"]["networks"] == 2 and set(results["operating_points"]) >= {"sensitivity_90"}
     report = (tmp_path / "out" / "report.html").read_text()
     assert "mean of 2 networks" in report and "90% of them were promised" in report

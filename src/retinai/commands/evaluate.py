@@ -77,13 +77,15 @@ def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
 def _of_checkpoint(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[str]]:
     """Return a checkpoint's module, the data, set up, and sentences about them."""
     from retinai.ensembles.calibration import calibrate_ensemble
-    from retinai.ensembles.opening import check_part, checkpoint_paths, ensemble_notes, members_of, open_grader_for_data
+    from retinai.ensembles.module import EnsembleGrader
+    from retinai.ensembles.opening import check_part, checkpoint_paths, ensemble_notes, open_grader_for_data
+    from retinai.ensembles.passes import Passes
     from retinai.run.checkpoint_data import open_data
 
-    module = open_grader_for_data(cfg.ckpt, None if cfg.get("data") is None else str(cfg.data.name))
+    module = open_grader_for_data(cfg.ckpt, None if cfg.get("data") is None else str(cfg.data.name), Passes.of(cfg))
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))
-    if len(members_of(module)) == 1:
+    if not isinstance(module, EnsembleGrader):
         _thresholds(cfg, module)  # refused before any data is read
     datamodule, notes = open_data(cfg, module, checkpoint_paths(cfg.ckpt)[0])
     datamodule.setup()
@@ -95,6 +97,8 @@ def _of_prompts(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[
     """Return a grader by text prompts, the data, set up, and sentences about them."""
     from retinai.zero_shot.evaluation import open_zero_shot
 
+    if cfg.views is not None or cfg.dropout_samples:
+        raise UserError("views= and dropout_samples= ask a checkpoint several times; leave them out with prompts=")
     module, datamodule = open_zero_shot(cfg)
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))
@@ -275,6 +279,7 @@ def _details(cfg: DictConfig, module: GradingModule, datamodule: FundusDataModul
         "prompts": None if cfg.ckpt is not None else str(cfg.prompts.name),
         "preprocessing": module.preprocessing.to_dict(),
         "decision_rule": module.decision_rule,
+        **({"views": cfg.views, "dropout_samples": cfg.dropout_samples, "dropout_seed": cfg.dropout_seed}),
         "thresholds": (module.calibration or {}).get("thresholds") if cfg.thresholds == "validation" else None,
         "data_fingerprint": datamodule.fingerprint,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),

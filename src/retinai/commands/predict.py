@@ -34,11 +34,7 @@ def run(cfg: DictConfig) -> None:
 
     if (cfg.ckpt is None) == (cfg.model.folder is None):
         raise UserError("give either ckpt= (a checkpoint) or model= (a folder of `retinai export`)")
-    if cfg.get("data") is not None and (cfg.ckpt is None or isinstance(cfg.ckpt, str)):
-        raise UserError(
-            "data= says where the photographs of the training of several checkpoints are (ckpt=[A,B]); leave it out, "
-            "or measure a checkpoint on a data set with retinai evaluate"
-        )
+    _check_answers(cfg)
     if cfg.engine == "ray":
         return run_on_ray(cfg)
     out = _check_out(cfg.out, cfg.overwrite)
@@ -58,6 +54,18 @@ def run(cfg: DictConfig) -> None:
         logger.info(f"  {len(table) - len(written)} are not on the course's list, so they are not in the file")
     if len(bad) and layout != "retinai":
         logger.info(f"  a {layout} file has no column for reasons: their cells are empty; format=retinai tells all")
+
+
+def _check_answers(cfg: DictConfig) -> None:
+    """Refuse words about several answers where there is one."""
+    asked = cfg.views is not None or cfg.dropout_samples > 0
+    if asked and cfg.ckpt is None:
+        raise UserError("views= and dropout_samples= ask a checkpoint several times; leave them out with model=FOLDER")
+    if cfg.get("data") is not None and not asked and (cfg.ckpt is None or isinstance(cfg.ckpt, str)):
+        raise UserError(
+            "data= says where the photographs of the training are, for ckpt=[A,B], views= or dropout_samples=; leave "
+            "it out, or measure a checkpoint on a data set with retinai evaluate"
+        )
 
 
 def run_on_ray(cfg: DictConfig) -> None:
@@ -110,11 +118,12 @@ def _with_checkpoint(
 ) -> tuple[pd.DataFrame, Task, str]:
     from retinai.ensembles.calibration import calibrate_ensemble
     from retinai.ensembles.opening import ensemble_notes, open_grader
+    from retinai.ensembles.passes import Passes
     from retinai.prediction.files import predict_files
     from retinai.prediction.layouts import choose_layout
     from retinai.run.console import print_notes
 
-    module = open_grader(cfg.ckpt)
+    module = open_grader(cfg.ckpt, Passes.of(cfg))
     layout = choose_layout(str(cfg.format), module.task, photographs)
     print_notes([*ensemble_notes(module, cfg.ckpt), *calibrate_ensemble(module, cfg)])
     thresholds = _thresholds(cfg, module)

@@ -30,7 +30,6 @@ from retinai.modules.grading import GradingModule
 from retinai.prediction.calibration.fitting import fit_points
 from retinai.prediction.predictions import Predictions, concatenate
 from retinai.prediction.splits import predict_split
-from retinai.prediction.steps import Probabilities
 from retinai.run.checkpoint_data import known_split_of, open_data
 
 if TYPE_CHECKING:
@@ -72,10 +71,13 @@ def calibrate_ensemble(module: GradingModule, cfg: DictConfig) -> list[str]:
             return [f"{_NONE}: the photographs of the training cannot be used ({error})"]
     if pooled is None:
         return [f"{_NONE}: no photograph of the training was held out from one of the checkpoints"]
-    about = {"networks": len(module.members), "asked": asked}
+    about = {"networks": len(module.members), "asked": asked, "answers": module.passes.answers}
     module.calibration, notes = fit_points(pooled, about)
     if module.calibration is None:
         return notes
+    if len(module.members) == 1:
+        told = f"operating points and sets were chosen anew on {len(pooled)} validation photographs, graded in this way"
+        return [told, *notes]
     low, high = asked
     told = f"{low}" if low == high else f"{low} to {high}"
     return [
@@ -141,8 +143,8 @@ def _pool(
         datamodule.setup()
         if (datamodule.table["split"] == _GRADED).any():
             accelerator = str(cfg.get("accelerator") or "auto")
-            found = predict_split(member, datamodule, _GRADED, steps=[Probabilities()], accelerator=accelerator)
-            parts.append(replace(found.calibrated(member.calibration), decided=None))
+            grader = EnsembleGrader.of([member], ensemble.passes)
+            parts.append(predict_split(grader, datamodule, _GRADED, accelerator=accelerator))
     return _mean_of_each(parts) if parts else (None, [0, 0])
 
 

@@ -1,4 +1,4 @@
-"""Several trained graders that answer as one."""
+"""Several trained graders that answer as one, or one that is asked several times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from retinai.data.loading.fields import SampleField
+from retinai.ensembles.passes import Passes
 from retinai.ensembles.report import uncertainty_part
 from retinai.modules.grading import GradingModule
 from retinai.prediction.calibration.temperature import calibrated_probabilities
@@ -20,7 +21,7 @@ from retinai.reports.parts import ReportPart
 
 
 class EnsembleGrader(GradingModule):
-    """The mean of the calibrated probabilities of its members.
+    """The mean of the calibrated probabilities of its members, or of several answers of each.
 
     Each member's probabilities are scaled by its own temperature, where it has one, before the mean is taken; the
     decision is that of the mean. What a member gives besides probabilities (masks, sentences) is left out. Operating
@@ -52,14 +53,16 @@ class EnsembleGrader(GradingModule):
             task=task, preprocessing=preprocessing, loss=loss, class_counts=class_counts, num_samples=num_samples,
             seed=seed, optimizer={}, scheduler={}, name="ensemble",
         )  # fmt: skip
+        self.passes = Passes()
 
     @classmethod
-    def of(cls, members: Sequence[GradingModule]) -> EnsembleGrader:
+    def of(cls, members: Sequence[GradingModule], passes: Passes | None = None) -> EnsembleGrader:
         """Return the ensemble of trained modules in evaluation mode.
 
         Args:
             members: At least one, of one task, one preprocessing and one decision rule
                 (see `retinai.ensembles.opening.check_members`).
+            passes: How often each is asked about a photograph; None: once.
         """
         first = members[0]
         ensemble = cls(
@@ -71,6 +74,10 @@ class EnsembleGrader(GradingModule):
             seed=first.seed,
         )
         ensemble.network.extend(members)
+        ensemble.passes = passes or Passes()
+        if len(members) == 1:
+            ensemble.model_name, ensemble.split = first.model_name, first.split
+            ensemble.data_config = dict(first.data_config or {})
         ensemble.largest_batch = min((m.largest_batch for m in members if m.largest_batch is not None), default=None)
         return ensemble.eval()
 
@@ -87,6 +94,8 @@ class EnsembleGrader(GradingModule):
     def backbone_name(self) -> str:
         """The backbones of the members, each with how often it occurs, such as `resnet18 x 3`."""
         names = [member.backbone_name for member in self.members]
+        if len(names) == 1:
+            return names[0]
         return " + ".join(f"{name} x {names.count(name)}" for name in dict.fromkeys(names))
 
     def fields(self) -> list[SampleField]:
@@ -111,22 +120,22 @@ class EnsembleGrader(GradingModule):
 
 
 class MeanOfMembers(PredictionStep):
-    """`probability` (B, C), the mean of the members; `entropy` and `mutual_information` (B,), in nats."""
+    """`probability` (B, C), the mean of the members' answers; `entropy` and `mutual_information` (B,), in nats."""
 
     name = "members"
 
     def run(self, module: EnsembleGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Run every member on the batch."""
-        each = np.stack([_calibrated(member, batch) for member in module.members], axis=1)
+        each = np.stack([one for member in module.members for one in _answers(member, module.passes, batch)], axis=1)
         unsure = disagreement(each, module.task.distribution)
         results = {PROBABILITY: each.mean(axis=1), **unsure}
         return {name: torch.from_numpy(values) for name, values in results.items()}
 
 
-def _calibrated(member: GradingModule, batch: Mapping[str, Any]) -> np.ndarray:
-    """Return the probabilities of a member as it shows them, float64, (B, C)."""
-    probabilities = member.predict_probabilities(*member.network_inputs(batch)).double().cpu().numpy()
-    return calibrated_probabilities(probabilities, member.calibration)
+def _answers(member: GradingModule, passes: Passes, batch: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return the probabilities of each answer of a member as it shows them, float64, (B, C) each."""
+    found = (one.double().cpu().numpy() for one in passes.run(member, batch))
+    return [calibrated_probabilities(one, member.calibration) for one in found]
 
 
 def _once(fields: Any) -> list[SampleField]:

@@ -10,6 +10,7 @@ from typing import Any
 from retinai.data.curation.known_split import KnownSplit
 from retinai.data.datamodule import FundusDataModule
 from retinai.ensembles.module import EnsembleGrader
+from retinai.ensembles.passes import Passes
 from retinai.errors import CheckpointError, DataError
 from retinai.modules.grading import GradingModule
 from retinai.modules.load import load_module
@@ -25,24 +26,27 @@ def checkpoint_paths(words: Any) -> list[Path]:
     return [Path(str(words))] if isinstance(words, str | Path) else [Path(str(word)) for word in words]
 
 
-def open_grader(words: Any) -> GradingModule:
+def open_grader(words: Any, passes: Passes | None = None) -> GradingModule:
     """Load what `ckpt=` names: of one checkpoint its module, of several an `EnsembleGrader`.
 
     Args:
         words: A path, or a list of them.
+        passes: How often each is asked about a photograph; one that is asked several times is an `EnsembleGrader` too.
 
     Raises:
         CheckpointError: If a file cannot be used, or the members do not go together.
+        UserError: If they cannot be asked so.
     """
-    paths = checkpoint_paths(words)
+    paths, passes = checkpoint_paths(words), passes or Passes()
     members = [load_module(path) for path in paths]
-    if len(members) == 1:
+    if len(members) == 1 and not passes.on:
         return members[0]
     check_members(paths, members)
-    return EnsembleGrader.of(members)
+    passes.check(paths, members)
+    return EnsembleGrader.of(members, passes)
 
 
-def open_grader_for_data(words: Any, data_name: str | None) -> GradingModule:
+def open_grader_for_data(words: Any, data_name: str | None, passes: Passes | None = None) -> GradingModule:
     """Load what `ckpt=` names, to be used on a data set.
 
     An ensemble knows a split as far as its members do: a photograph that any of them was trained on counts as trained
@@ -51,13 +55,15 @@ def open_grader_for_data(words: Any, data_name: str | None) -> GradingModule:
     Args:
         words: As in `open_grader`.
         data_name: Name of the data set; None: that of the training.
+        passes: As in `open_grader`.
 
     Raises:
-        CheckpointError: If a file cannot be used, the members do not go together, or it is not known what one of them
-            was trained on.
+        UserError: If a file cannot be used, the members do not go together or cannot be asked so, or it is not known
+            what one of them was trained on.
     """
-    module = open_grader(words)
-    if isinstance(module, EnsembleGrader):
+    module = open_grader(words, passes)
+    if len(members_of(module)) > 1:
+        assert isinstance(module, EnsembleGrader)
         _take_split(module, checkpoint_paths(words), data_name)
     return module
 
@@ -72,6 +78,10 @@ def ensemble_notes(module: GradingModule, words: Any) -> list[str]:
     if not isinstance(module, EnsembleGrader):
         return []
     told = [f"{len(module.members)} checkpoints answer as one: the mean of their calibrated probabilities"]
+    if len(module.members) == 1:
+        told = [f"the probabilities are the mean of {module.passes.answers} calibrated answers: {module.passes}"]
+    elif module.passes.on:
+        told = [f"{told[0]}, of each {module.passes}"]
     pairs = zip(checkpoint_paths(words), module.members, strict=True)
     plain = [str(path) for path, member in pairs if member.calibration is None]
     return told + [f"{path} was not calibrated: its probabilities count as the network gives them" for path in plain]
@@ -91,7 +101,7 @@ def check_part(module: GradingModule, datamodule: FundusDataModule, split: str) 
     try:
         datamodule.split_table(split)
     except DataError as error:
-        if not isinstance(module, EnsembleGrader):
+        if len(members_of(module)) == 1:
             raise
         raise DataError(
             f"{error}. What any of the checkpoints was trained or chosen on counts as such for all of them; choose "

@@ -227,8 +227,11 @@ class Classifier(GradingModule):
 
         Persistence images are the same for a photograph and its flips.
         """
-        views = self.views(images)
-        return torch.stack([self.criterion.probabilities(self(view, *more)) for view in views]).mean(dim=0)
+        return torch.stack(self.probabilities_of_views(images, *more)).mean(dim=0)
+
+    def probabilities_of_views(self, images: Tensor, *more: Tensor) -> list[Tensor]:
+        """Return class probabilities of each of `views`, (B, C) each, from `network_inputs`."""
+        return [self.criterion.probabilities(self(view, *more)) for view in self.views(images)]
 
     def views(self, images: Tensor) -> list[Tensor]:
         """Return what a prediction is the mean of: the photographs, and their flips where those are asked for."""

@@ -24,7 +24,8 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
         referable_from: Name of the lowest grade that is referred; None for tasks without referral.
     """
     pooled = results.get("pooled")
-    chosen = "held-out training photographs" if pooled else "the validation split"
+    held_out = bool(pooled) and pooled["networks"] > 1
+    chosen = "held-out training photographs" if held_out else "the validation split"
     said = [_of_networks(pooled) if pooled else _of_temperature(results["temperature"])]
     rows = [
         [label, with_interval(results[key]["before"]), with_interval(results[key]["after"])]
@@ -36,7 +37,7 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
             f"Operating points: an eye is referred when the probabilities of {referable_from} and worse add up to the "
             f"threshold or more. The thresholds were chosen on {chosen}; what they give here follows them."
         )
-        tables.append(_points_table(results["operating_points"], "held out" if pooled else "validation"))
+        tables.append(_points_table(results["operating_points"], "held out" if held_out else "validation"))
     if sets := results.get("sets"):
         said.append(
             f"Sets of grades that cannot be ruled out: {sets['level']:.0%} of them were promised to hold the true "
@@ -62,6 +63,11 @@ def _of_temperature(temperature: float) -> str:
 def _of_networks(pooled: Mapping[str, Any]) -> str:
     low, high = pooled["asked"]
     asked = f"{low}" if low == high else f"{low} to {high}"
+    if pooled["networks"] == 1:
+        return (
+            f"The probabilities of this report are the mean of {pooled['answers']} answers of the network about each "
+            "photograph. Operating points and sets were chosen on validation photographs that were graded in this way."
+        )
     return (
         f"The probabilities of this report are the mean of {pooled['networks']} networks, each with a temperature of "
         "its own or none. Operating points and sets were chosen on training photographs, each graded by those networks "

@@ -116,7 +116,9 @@ def print_calibration(metrics: Mapping[str, Any]) -> None:
         logger.info(f"sets of grades: promised {sets['level']:.2f}, coverage {coverage}, {size} grades each on average")
     if not results["operating_points"]:
         return
-    chosen = "held-out training photographs" if "pooled" in results else "the validation split"
+    chosen = (
+        "held-out training photographs" if results.get("pooled", {}).get("networks", 1) > 1 else "the validation split"
+    )
     table = Table(title=f"referral, thresholds of {chosen}", title_justify="left", box=box.SIMPLE_HEAD)
     for header in ("operating point", "threshold", "sensitivity", "specificity"):
         table.add_column(header, justify="left" if header == "operating point" else "right")

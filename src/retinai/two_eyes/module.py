@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -67,11 +66,11 @@ class TwoEyes(Classifier):
             )
         return images, batch[OtherEyeField.name], *values
 
-    def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
-        """Return class probabilities, shape (B, C); where flips are asked for, both eyes are flipped alike."""
+    def probabilities_of_views(self, images: Tensor, *more: Tensor) -> list[Tensor]:
+        """Return class probabilities of each view, (B, C) each; both eyes are flipped alike."""
         other, *values = more
         pairs = zip(self.views(images), self.views(other), strict=True)
-        return torch.stack([self.criterion.probabilities(self(a, b, *values)) for a, b in pairs]).mean(dim=0)
+        return [self.criterion.probabilities(self(a, b, *values)) for a, b in pairs]
 
     def describe_network(self) -> Iterator[tuple[str, str]]:
         """Yield backbone, the other eye, branches and start weights."""

@@ -12,10 +12,13 @@ from retinai.config.sections.base import (
     Accelerator,
     Path,
     Section,
+    Seed,
     Text,
     Workers,
 )
 from retinai.config.sections.commands.command import BatchSize, Checkpoints, Command
+
+DropoutSamples = Annotated[int, Field(ge=0, le=1000)]
 
 
 class Evaluate(Command):
@@ -31,6 +34,9 @@ class Evaluate(Command):
     grading: Literal["score", "generate"] | None = UNSET
     thresholds: Literal["half", "validation"] = UNSET
     level: Literal["photograph", "patient"] = UNSET
+    views: Literal["flips", "one"] | None = UNSET
+    dropout_samples: DropoutSamples = UNSET
+    dropout_seed: Seed = UNSET
     calibrate: bool = UNSET
     quality: bool = UNSET
     pooling: Literal["max", "mean", "noisy_or"] = UNSET
@@ -49,6 +55,9 @@ class Predict(Command):
     images: Path = UNSET
     out: Path = UNSET
     overwrite: bool = UNSET
+    views: Literal["flips", "one"] | None = UNSET
+    dropout_samples: DropoutSamples = UNSET
+    dropout_seed: Seed = UNSET
     calibrate: bool = UNSET
     quality: bool = UNSET
     format: Literal["auto", "retinai", "kaggle", "course", "odir"] = UNSET

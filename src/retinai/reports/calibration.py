@@ -24,7 +24,7 @@ def calibration_section(results: Mapping[str, Any], referable_from: str | None) 
         referable_from: Name of the lowest grade that is referred; None for tasks without referral.
     """
     pooled = results.get("pooled")
-    held_out = bool(pooled) and pooled["networks"] > 1
+    held_out = (pooled or {}).get("networks", 1) > 1
     chosen = "held-out training photographs" if held_out else "the validation split"
     said = [_of_networks(pooled) if pooled else _of_temperature(results["temperature"])]
     rows = [

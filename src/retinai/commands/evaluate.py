@@ -35,6 +35,8 @@ def run(cfg: DictConfig) -> None:
     from retinai.run.results import named_folder
     from retinai.zero_shot.evaluation import check_choice
 
+    if cfg.ckpt is None and (cfg.views is not None or cfg.dropout_samples):
+        raise UserError("views= and dropout_samples= ask a checkpoint several times; leave them out with prompts=")
     check_choice(cfg)
     if cfg.run_dir is None:
         check_folder(_home(cfg) / "evaluation", "run_dir")
@@ -97,8 +99,6 @@ def _of_prompts(cfg: DictConfig) -> tuple[GradingModule, FundusDataModule, list[
     """Return a grader by text prompts, the data, set up, and sentences about them."""
     from retinai.zero_shot.evaluation import open_zero_shot
 
-    if cfg.views is not None or cfg.dropout_samples:
-        raise UserError("views= and dropout_samples= ask a checkpoint several times; leave them out with prompts=")
     module, datamodule = open_zero_shot(cfg)
     if cfg.grading is not None:
         module.set_prediction_option("grading", str(cfg.grading))

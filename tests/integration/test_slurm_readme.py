@@ -1,8 +1,8 @@
 """slurm/README.md from `git clone` to a finished sweep, line by line, on a SLURM with HiPerGator's names.
 
-Each line is taken from the page and run by bash, in a copy of the repository and an environment of its own. Its jobs get
-no GPU and no published weights: what that needs stands at the end of the lines. In the place of `module` and `conda`
-an environment of Python is made; the packages are those that are installed here.
+Each line is taken from the page and run by bash, in a copy of the repository and an environment of its own. Its jobs
+get no GPU and no published weights: what that needs stands at the end of the lines. Instead of `module` and `conda` an
+environment of Python is made; the packages are those that are installed here.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def login(slurm_like_hipergator: None, synthetic_aptos: Path, tmp_path_factory: 
     (blue / "GROUP" / "aptos").symlink_to(synthetic_aptos)
     node = LoginNode(blue)
     cloning = line_with("cd /blue", STEPS[1]).replace("<this repository>", str(REPOSITORY))
-    assert node.run(f"{cloning} && pwd", folder=blue).rstrip().endswith(str(node.clone))
+    assert str(node.clone) in node.run(f"{cloning} && pwd", folder=blue).splitlines()
     node.activate(node.home / "envs" / "retinai")
     assert "Successfully installed retinai" in node.run(line_with("pip install", STEPS[1]))
     found = node.run("which retinai; cd / && python -c 'import retinai; print(retinai.__file__)'").split()

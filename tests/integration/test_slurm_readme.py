@@ -1,8 +1,8 @@
 """slurm/README.md from `git clone` to a finished sweep, line by line, on a SLURM with HiPerGator's names.
 
 Each line is taken from the page and run by bash, in a copy of the repository and an environment of its own. Its jobs
-get no GPU and no published weights, and the photographs are small: what that needs stands at the end of the lines.
-Instead of `module` and `conda` an environment of Python is made; the packages are those that are installed here.
+get no GPU, and weights are random ones of a hub on this machine, which is gone when the jobs begin. Instead of `module`
+and `conda` an environment of Python is made; the packages are those that are installed here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ import venv
 from pathlib import Path
 
 import pytest
+import timm
+import yaml
+from safetensors.torch import save_file
+from served_hub import served_hub
 from watched_sweep import WatchedSweep
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CONF = REPOSITORY / "conf" / "backbone"
 PAGE = (REPOSITORY / "slurm" / "README.md").read_text(encoding="utf-8")
 STEPS = {n: PAGE.partition(f"**{n}. ")[2].partition("```\n")[2].partition("```")[0] for n in range(1, 7)}
-HERE_SMOKE = "backbone.weights=none backbone.input_size=64 data.num_workers=0 data.limit=12 data.batch_size=4"
+# At the end of the lines that train: there is no GPU, and two cores.
+HERE_SMOKE = "backbone.input_size=64 data.num_workers=0 data.limit=12 data.batch_size=4"
 HERE = f"{HERE_SMOKE} trainer=cpu trainer.max_epochs=1 calibrate=false"
 
 
@@ -82,26 +88,41 @@ def login(slurm_like_hipergator: None, synthetic_aptos: Path, tmp_path_factory: 
     return node
 
 
-def _submit(login: LoginNode) -> WatchedSweep:
-    """Steps 3 and 4: two runs of two batches on the login node, then the sweep; what was asked of SLURM."""
-    smoke = line_with("python train.py", STEPS[3])
+def _fetch(login: LoginNode, place: Path) -> None:
+    """Step 3: the weights of both backbones from a hub on this machine."""
+    line, repositories = line_with("retinai fetch", STEPS[3]), {}
     for backbone in ("vit_small", "swin_tiny"):
-        login.run(f"{smoke.replace('vit_small', backbone)} {HERE_SMOKE}")
+        net = timm.create_model(yaml.safe_load((CONF / f"{backbone}.yaml").read_text())["architecture"])
+        repository = str(net.pretrained_cfg["hf_hub_id"])
+        repositories[repository] = place / backbone
+        repositories[repository].mkdir(parents=True)
+        save_file(net.state_dict(), place / backbone / "model.safetensors")
+    with served_hub(repositories) as hub:
+        for backbone in ("vit_small", "swin_tiny"):
+            words = f"HF_ENDPOINT={hub.address} HF_HUB_OFFLINE=0 {line.replace('vit_small', backbone)}"
+            assert f"backbone={backbone} where HF_HOME is the same" in login.run(words)
+
+
+def _submit(login: LoginNode) -> WatchedSweep:
+    """Steps 3 and 4: a run of two batches on the login node, then the sweep; what was asked of SLURM."""
+    login.run(f"{line_with('python train.py', STEPS[3])} {HERE_SMOKE}")
     assert "4 jobs were submitted" in login.run(f"{line_with('python train.py', STEPS[4])} {HERE}")
     sweep = WatchedSweep(login.home, jobs=4)
     sweep.folder = login.home / "outputs" / "sweeps" / "losses"
     asked = login.run(f"scontrol show job {sweep.queue_id(0)}")
-    for words in ("Account=GROUP", "QOS=GROUP", "Partition=hpg-turin", "gres:gpu:l4:1", "TimeLimit=12:00:00"):
+    asked += "".join(file.read_text() for file in sweep.folder.glob("slurm/*.sh"))  # SLURM keeps no accounts here
+    for words in ("--account=GROUP", "--qos=GROUP", "Partition=hpg-turin", "gres:gpu:l4:1", "TimeLimit=12:00:00"):
         assert words in asked, (words, asked)
     return sweep
 
 
-@pytest.mark.slow  # minutes: an installation, seven runs of large networks
-def test_from_git_clone_to_a_finished_sweep(login: LoginNode) -> None:
+@pytest.mark.slow  # minutes: an installation, six runs of large networks
+def test_from_git_clone_to_a_finished_sweep(login: LoginNode, tmp_path: Path) -> None:
     assert "hpg-turin gpu:l4:1" in login.run('sinfo -o "%P %G"')
+    _fetch(login, tmp_path)
     sweep = _submit(login)
     assert "sweep losses" in login.run(line_with("retinai runs", STEPS[5]))
-    sweep.wait(lambda: sweep.states() == ["finished"] * 4)
+    sweep.wait(lambda: sweep.states() == ["finished"] * 4, seconds=800)
     sweep.wait((sweep.folder / "report.html").exists)
 
     assert login.run(line_with("retinai runs", STEPS[5])).count("finished") >= 4

@@ -1,30 +1,40 @@
-"""Getting published weights: from the Hugging Face hub or an address, checked by hash, gone on with after a stop."""
+"""Getting published weights and networks: from the Hugging Face hub or an address, checked by hash."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import os
-import re
-import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-from retinai.encoders.pretrained import access_refused
-from retinai.encoders.registry import WeightFile, weight_files
+from retinai.encoders.downloading import download
+from retinai.encoders.hub_files import SUMS, HubFile, fetch_file, names_of, sha256_of, write_sums
+from retinai.encoders.pretrained import hub_answers
+from retinai.encoders.registry import FILES_OF_WEIGHTS, WeightFile, weight_files
 from retinai.errors import UserError
-from retinai.files import UNWRITABLE, no_room, told
+from retinai.log import logger
 
-_SECONDS = 30.0  # without a byte after which a connection is given up
-_BLOCK = 2**20
-_WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".zip")
+# What says nothing of whose weights they are, so that they get a folder of their own.
+_COMMON_NAME = "model.safetensors"
+# Of a network in the format of transformers: configuration, tokenizer and processor, then one of the sets of weights.
+_READ = (".json", ".txt", ".model", ".jinja")
+_NETWORKS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
+
+
+@dataclass(frozen=True)
+class HubNetwork:
+    """A network in the format of transformers on the hub, with its tokenizer and processor.
+
+    Attributes:
+        key: The key that names it, and takes the folder in which it lies.
+        repository: OWNER/NAME.
+        revision: A branch, tag or commit; None is the newest.
+    """
+
+    key: str
+    repository: str
+    revision: str | None = None
 
 
 def published_weights(section: Mapping[str, Any]) -> WeightFile:
@@ -58,14 +68,14 @@ def published_weights(section: Mapping[str, Any]) -> WeightFile:
     )
 
 
-def fetch_weights(known: WeightFile, folder: Path, overwrite: bool = False) -> Path:
-    """Get the weights of a backbone into a folder.
+def fetch_weights(known: WeightFile, folder: Path | None, overwrite: bool = False) -> Path:
+    """Get the weights of a backbone into a folder, or those of the hub into its cache.
 
     What is there whole stays; a part of it (`<file>.partial`) is gone on with.
 
     Args:
         known: Where they are.
-        folder: Where to.
+        folder: Where to; None: the hub's cache.
         overwrite: Get a file that is there anew.
 
     Returns:
@@ -76,10 +86,14 @@ def fetch_weights(known: WeightFile, folder: Path, overwrite: bool = False) -> P
     """
     if known.repository is not None:
         file = _from_hub(known, folder, overwrite)
-    elif known.address is not None and known.address.endswith(_WEIGHTS):
+    elif known.address is not None and known.address.endswith(FILES_OF_WEIGHTS):
+        if folder is None:
+            raise UserError(f"the weights of {known.title} are not on the hub, so its cache does not hold them; give "
+                            "out=FOLDER")  # fmt: skip
         file = folder / (known.file or Path(known.address).name)
         if overwrite or not file.exists():
-            download(known.address, file)
+            with _new_folder(folder):
+                download(known.address, file, anew=overwrite)
     elif known.package is not None:
         raise UserError(
             f"{known.title} needs no fetching: its weights are in the pip package {known.package} "
@@ -100,11 +114,7 @@ def check_hash(file: Path, expected: str | None) -> str:
     Raises:
         UserError: If it is another; the file is kept under the name `<file>.wrong`.
     """
-    digest = hashlib.sha256()
-    with file.open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-    found = digest.hexdigest()
+    found = sha256_of(file)
     if expected is not None and found != expected:
         wrong = file.with_name(f"{file.name}.wrong")
         file.replace(wrong)
@@ -115,98 +125,92 @@ def check_hash(file: Path, expected: str | None) -> str:
     return found
 
 
-def download(address: str, file: Path) -> None:
-    """Download a file; a part that is there is gone on with, and the file appears when it is whole.
+def fetch_network(network: HubNetwork, folder: Path | None, overwrite: bool = False) -> Path:
+    """Get all files of a network in the format of transformers, with its tokenizer and its processor.
+
+    What is there whole stays; a part of a file (`<file>.partial`) is gone on with. Where the hub does not answer, files
+    that have the hashes in `SHA256SUMS` beside them count as fetched.
 
     Args:
-        address: http or https.
-        file: Where to.
+        network: Which one.
+        folder: Where to make a folder of its name; None: into the hub's cache.
+        overwrite: Get files that are there anew.
+
+    Returns:
+        The folder with the files.
 
     Raises:
-        UserError: If the address does not answer, ends early, or the place cannot be written; what came stays.
+        UserError: If one cannot be had, or has another hash than the hub states; says what to do.
     """
-    if not address.startswith(("https://", "http://")):
-        raise UserError(f"{address} is no address of the web")
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _receive(address, partial)
-        partial.replace(file)
-    except urllib.error.HTTPError as error:
-        raise UserError(f"{address} answers {error.code} ({error.reason}); look whether it has moved") from error
-    except (urllib.error.URLError, TimeoutError, http.client.HTTPException, ConnectionError) as error:
-        reason = str(getattr(error, "reason", error)) or type(error).__name__
-        raise UserError(
-            f"{address} cannot be reached ({reason}); run the command again to go on, or get the file on another "
-            "machine and give backbone.weights=FILE"
-        ) from error
-    except OSError as error:
-        if no_room(error) or error.errno in UNWRITABLE:
-            raise UserError(f"{partial} cannot be written: {told(error)}; choose another out=") from error
-        raise
+    place = None if folder is None else folder / network.repository.partition("/")[2]
+    if place is not None and not overwrite and not hub_answers() and _is_as_fetched(place):
+        logger.info(f"{place} has all files that were fetched, with the same hashes; the hub was not asked")
+        return place
+    with _new_folder(place):
+        commit, names = names_of(network.repository, network.revision)
+        # The cache is asked for by the name of the revision, so that has to be kept there; a folder needs no name.
+        revision = network.revision if place is None else commit
+        files: list[HubFile] = []
+        wanted = _files_of_network(names, network.repository)
+        for number, name in enumerate(wanted, 1):
+            files.append(fetch_file(network.repository, name, revision, place, overwrite))
+            logger.info(f"{number}/{len(wanted)}  {name}  SHA-256 {files[-1].sha256[:16]}...")
+            if place is not None:
+                write_sums(place, files)
+        logger.info(f"{network.repository} at commit {commit}")
+    return files[0].path.parent
 
 
-def _receive(address: str, partial: Path) -> None:
-    there = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={there}-"} if there else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not there:
-            raise
-        if _length_of_range(error.headers.get("Content-Range")) == there:
-            return  # it was whole already
-        partial.unlink()  # another file than before
-        return _receive(address, partial)
-    with answer:
-        there = there if answer.status == 206 else 0  # a server that knows no ranges begins anew
-        left = answer.headers.get("Content-Length")
-        total = None if left is None else there + int(left)
-        with partial.open("ab" if there else "wb") as out, _bar(total, there) as advance:
-            while block := answer.read(_BLOCK):
-                out.write(block)
-                advance(len(block))
-            out.flush()
-            os.fsync(out.fileno())
-    if total is not None and partial.stat().st_size < total:
-        raise http.client.IncompleteRead(b"", total - partial.stat().st_size)
+def _files_of_network(names: Sequence[str], repository: str) -> list[str]:
+    """Return the files that transformers reads, of those in the first level of a repository."""
+    own = [name for name in names if "/" not in name]
+    read = [name for name in own if name.endswith(_READ) and not name.endswith(".index.json")]
+    for stem, suffix in _NETWORKS:
+        index, whole = f"{stem}{suffix}.index.json", f"{stem}{suffix}"
+        parts = [name for name in own if name.startswith(f"{stem}-") and name.endswith(suffix)]
+        if whole in own:
+            return [*read, whole]
+        if index in own and parts:
+            return [*read, index, *parts]
+    raise UserError(
+        f"{repository} holds no network in the format of transformers (looked for model.safetensors and "
+        "pytorch_model.bin, whole or in parts)"
+    )
 
 
-def _length_of_range(header: str | None) -> int | None:
-    """Return the length of a file from `bytes */LENGTH`."""
-    found = re.fullmatch(r"bytes \*/(\d+)", header or "")
-    return int(found[1]) if found else None
+def _is_as_fetched(folder: Path) -> bool:
+    """Whether every file that `SHA256SUMS` names is there with its hash."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return False
+    lines = [line.partition("  ") for line in sums.read_text(encoding="utf-8").splitlines()]
+    own = {name for _, _, name in lines}
+    if not any(name.endswith(suffix) for name in own for _, suffix in _NETWORKS):
+        return False  # it was stopped before the weights
+    return all((folder / name).is_file() and sha256_of(folder / name) == digest for digest, _, name in lines)
+
+
+def _from_hub(known: WeightFile, folder: Path | None, overwrite: bool) -> Path:
+    """Get one file of the hub."""
+    assert known.repository is not None
+    name = known.file or _COMMON_NAME
+    place = folder / known.backbone if folder is not None and name == _COMMON_NAME else folder
+    repository, _, revision = known.repository.partition("@")
+    with _new_folder(place):
+        try:
+            return fetch_file(repository, name, revision or None, place, overwrite).path
+        except UserError as error:
+            raise UserError(f"{known.title}: {error}") from error
 
 
 @contextmanager
-def _bar(total: int | None, done: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar of bytes on a terminal; yields what moves it on."""
-    console = Console(stderr=True)
-    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("fetching", total=total, completed=done)
-        yield lambda count: progress.advance(task, count)
-
-
-def _from_hub(known: WeightFile, folder: Path, overwrite: bool) -> Path:
-    """Get a file of the hub; its library goes on with what is there."""
-    from huggingface_hub import constants, hf_hub_download
-
-    assert known.repository is not None
-    name = known.file or "model.safetensors"
-    is_new = not folder.exists()
+def _new_folder(place: Path | None) -> Iterator[None]:
+    """Leave no folder behind that an attempt made and nothing came into."""
+    above = [] if place is None else [folder for folder in (place, place.parent) if not folder.exists()]
     try:
-        return Path(hf_hub_download(known.repository, name, local_dir=folder, force_download=overwrite))
-    except Exception as error:  # the hub's own, http's and the file system's errors
-        if is_new and not any(file.stat().st_size for file in folder.rglob("*.incomplete")):
-            shutil.rmtree(folder, ignore_errors=True)  # nothing came that could be gone on with
-        refused = access_refused(error, known.repository)
-        if refused is not None:
-            raise UserError(f"{known.title}: {refused}") from error
-        if isinstance(error, OSError) and (no_room(error) or error.errno in UNWRITABLE):
-            raise UserError(f"{folder} cannot be written: {told(error)}; choose another out=") from error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{name} of {constants.ENDPOINT}/{known.repository} cannot be had ({reason}); on a machine without network "
-            "fetch it elsewhere and give backbone.weights=FILE"
-        ) from error
+        yield
+    except BaseException:
+        for folder in above:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise

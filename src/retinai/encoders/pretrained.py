@@ -144,7 +144,7 @@ def hub_file(net: nn.Module, name: str) -> Path:
         return Path(hf_hub_download(place.repository, place.file, revision=place.revision, local_files_only=True))
     except Exception as error:  # not cached, whatever the library calls it
         reason: Exception = error
-    if _hub_answers():
+    if hub_answers():
         try:
             return Path(
                 hf_hub_download(place.repository, place.file, revision=place.revision, etag_timeout=_HUB_SECONDS)
@@ -184,7 +184,7 @@ def _grant(repository: str) -> str:
     )
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Whether the hub can be reached, asked once and within seconds."""
     from huggingface_hub import constants
 

@@ -5,6 +5,7 @@ One YAML file per backbone in `weight_files/`; a backbone without one is read fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import Field
 from retinai.config.record_schemas import Name, Record, Sha256, check_record
 from retinai.encoders.encoder_file import read_provenance
 
+FILES_OF_WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".gguf", ".zip")
 _FOLDER = Path(__file__).parent / "weight_files"
 
 
@@ -119,6 +121,13 @@ def weight_facts(section: Mapping[str, Any]) -> dict[str, Any] | None:
     known = weight_file(str(section.get("name")), str(section.get("weights", "none")))
     told = {"title", "licence", "forbids", "pretrained_on", "address", "package", "repository"}
     return None if known is None else known.model_dump(include=told)
+
+
+def is_hub_name(weights: str) -> bool:
+    """Return whether a value names a repository of the hub, OWNER/NAME, and nothing that lies on this machine."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", weights) is not None and not (
+        weights.endswith(FILES_OF_WEIGHTS) or Path(weights).exists()
+    )
 
 
 def _files() -> list[Path]:

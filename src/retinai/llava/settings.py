@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retinai.config.build import TARGET, check_own_kind
+from retinai.encoders.registry import is_hub_name
 from retinai.errors import ConfigError
 
 TINY = "tiny"
@@ -85,6 +86,11 @@ class LlavaSettings:
     def is_assembled(self) -> bool:
         """Whether it is put together of a language model and an encoder."""
         return self.weights == PARTS
+
+    def hub_networks(self) -> dict[str, str]:
+        """Return the names on the hub of what it is made of, by the key that names each."""
+        key, name = ("backbone.language", self.language) if self.is_assembled else ("backbone.weights", self.weights)
+        return {key: name} if name and is_hub_name(name) else {}
 
 
 def only_for_llava(cfg: DictConfig, group: str, instead: str = "") -> Iterable[str]:

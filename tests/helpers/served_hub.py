@@ -19,8 +19,6 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class _Requests(BaseHTTPRequestHandler):
     """Lists of files, their hashes, and their content; large files lie at another address, as at the hub."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_GET(self) -> None:
         self._answer(with_content=True)
 
@@ -75,7 +73,6 @@ class _Requests(BaseHTTPRequestHandler):
         if with_content:
             hub.tokens.append(self.headers.get("Authorization"))
             self.wfile.write(hub.change(content)[start : start + hub.most])
-            self.close_connection = True
 
     def _missing(self, code: str) -> None:
         self.send_response(404)

@@ -80,7 +80,8 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
         raise UserError(
             f"{', '.join(map(str, places))}: no runs there ({RECORD} is nowhere); make one: python train.py"
         )
-    runs = [_run(record, folder, page_folder, problems) for folder, record in records.items()]
+    labels = all_metric_labels()
+    runs = [_run(record, folder, page_folder, labels, problems) for folder, record in records.items()]
     runs.sort(key=lambda run: str(run["started"]))
     _shorten_names(runs)
     varying = _varying([run["settings"] for run in runs if run["settings"]])
@@ -90,7 +91,7 @@ def collect(places: Sequence[str | Path], page_folder: Path) -> Collected:
         run["settings"] = {key: run["settings"].get(key) for key in varying}
     monitor, mode = _monitor(list(records.values()))
     lower = [*_LOWER_IS_BETTER, *([monitor] if mode == "min" else [])]
-    return Collected(runs, latencies, varying, monitor, lower, all_metric_labels(), problems)
+    return Collected(runs, latencies, varying, monitor, lower, labels, problems)
 
 
 def _shorten_names(runs: Sequence[dict[str, Any]]) -> None:
@@ -142,7 +143,9 @@ def _monitor(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     return Counter(watched).most_common(1)[0][0] if watched else ("qwk", "max")
 
 
-def _run(record: dict[str, Any], folder: Path, page_folder: Path, problems: list[str]) -> dict[str, Any]:
+def _run(
+    record: dict[str, Any], folder: Path, page_folder: Path, labels: Mapping[str, str], problems: list[str]
+) -> dict[str, Any]:
     seconds = record.get("seconds")
     run: dict[str, Any] = {
         "name": "/".join(folder.parts[-2:]),
@@ -162,7 +165,7 @@ def _run(record: dict[str, Any], folder: Path, page_folder: Path, problems: list
     if run["status"] == DAMAGED:
         problems.append(f"{record['folder']}: {run['reason']}")
         return run
-    for part in (_curves, _results):
+    for part in (_curves, lambda place: _results(place, labels)):
         try:
             run |= part(folder)
         except (UserError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -189,19 +192,30 @@ def _curves(folder: Path) -> dict[str, Any]:
     table = read_csv(file)
     if "epoch" not in table:
         raise UserError("metrics.csv is not readable: it has no column epoch")
-    table = table.apply(pd.to_numeric, errors="coerce").replace([math.inf, -math.inf], math.nan).groupby("epoch").last()
+    epochs = _numbers(table["epoch"])
     shown = [str(name) for name in table if str(name) == "train/loss" or str(name).startswith("val/")]
-    known = {name: table[name].dropna() for name in shown}
-    return {"curves": {n: [[int(e) for e in v.index], [_short(x) for x in v]] for n, v in known.items() if len(v)}}
+    # Plain values: to group each of hundreds of small tables in pandas takes four fifths of the whole command.
+    known = {name: _by_epoch(epochs, _numbers(table[name])) for name in shown}
+    return {"curves": {name: [list(curve), list(curve.values())] for name, curve in known.items() if curve}}
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def _numbers(column: pd.Series) -> list[float]:
+    return [float(value) for value in pd.to_numeric(column, errors="coerce")]
+
+
+def _by_epoch(epochs: Sequence[float], values: Sequence[float]) -> dict[int, float | None]:
+    """Return the last known value of each epoch, in order."""
+    last = {int(e): _short(v) for e, v in zip(epochs, values, strict=True) if math.isfinite(e) and math.isfinite(v)}
+    return dict(sorted(last.items()))
+
+
+def _results(folder: Path, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the test's metrics with their intervals, F1 of each class, and the confusion matrix."""
     file = folder / "metrics.json"
     if not file.exists():
         return {}
     content = read_json(file)
-    metrics = {key: content[key] for key in all_metric_labels() if key in content}
+    metrics = {key: content[key] for key in labels if key in content}
     if faults := metric_problems(metrics):
         raise UserError(f"metrics.json is not readable: {', '.join(faults[:3])}")
     classes = {

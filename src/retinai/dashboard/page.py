@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retinai.dashboard.collect import Collected
 from retinai.errors import missing_extra
-from retinai.reports.contact_sheet import Mistake
-from retinai.reports.html import jpeg, render
+from retinai.reports.templates import jpeg, render
+
+if TYPE_CHECKING:
+    from retinai.reports.contact_sheet import Mistake
 
 _HERE = Path(__file__).parent
 
@@ -40,7 +42,7 @@ def dashboard_page(collected: Collected, title: str, mistakes: Sequence[Mistake]
         plotly=get_plotlyjs(),
         style=(_HERE / "dashboard.css").read_text(encoding="utf-8"),
         script=(_HERE / "dashboard.js").read_text(encoding="utf-8"),
-        data=_script_json(asdict(collected)),
+        data=_script_json(vars(collected)),
         problems=collected.problems,
         mistakes=[(mistake, None if mistake.image is None else jpeg(mistake.image)) for mistake in mistakes],
         mistakes_of=mistakes_of,

@@ -14,8 +14,8 @@ from retinai.explain.overlays import sheet
 from retinai.explain.run import Explained
 from retinai.files import write_csv, write_json, write_text
 from retinai.reports.figures import readable
-from retinai.reports.html import render
 from retinai.reports.style import save_figure
+from retinai.reports.templates import render
 from retinai.reports.wording import with_interval
 from retinai.tasks.task import Task
 

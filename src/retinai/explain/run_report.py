@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retinai.files import read_text, write_text
-from retinai.reports.html import render
+from retinai.reports.templates import render
 
 REPORT = "report.html"
 _BEGIN, _END = "<!-- where it looks -->", "<!-- end of where it looks -->"

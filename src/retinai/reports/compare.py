@@ -262,7 +262,7 @@ def to_html(
         tables: Further tables below it.
         figures: Caption and content of PNG files, below the tables.
     """
-    from retinai.reports.html import render
+    from retinai.reports.templates import render
 
     headers, body = _text_table(rows) if rows else ([], [])
     lines = [(row.is_summary, cells) for row, cells in zip(rows, body, strict=True)]

@@ -87,6 +87,18 @@ def test_the_users_faults_are_one_sentence(
     assert not (tmp_path / "p").exists()
 
 
+def test_a_sweep_is_found_by_its_name(tmp_path: Path, command: Callable[..., int]) -> None:
+    from retinai.sweeps.record import SweepJob, SweepRecord, write_sweep
+
+    sweep = tmp_path / "sweeps" / "losses"
+    write_run(sweep / "0", words=("loss=focal",))
+    jobs = [SweepJob(number=0, folder="0", overrides=["loss=focal"])]
+    write_sweep(sweep, SweepRecord(name="losses", created="2026-01-31T12:00:00+00:00", words=[], jobs=jobs))
+    words = [f"paths.outputs={tmp_path}", f"out={tmp_path / 'page'}", "wandb=false"]
+    assert command("dashboard", "losses", *words) == 0
+    assert '"name":"0"' in (tmp_path / "page" / "dashboard.html").read_text()
+
+
 SORT = """() => {
   const button = [...document.querySelectorAll("th button")].find(one => one.textContent.includes("quadratic"));
   const begin = performance.now(); button.click(); return performance.now() - begin;

@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     if not cfg.runs:
         raise UserError("no runs given; write: retinai dashboard FOLDER ... (a sweep's folder, run folders, outputs)")
     out = _folder(cfg)
-    collected = collect([str(place) for place in cfg.runs], out)
+    collected = collect([_place(str(place), str(cfg.paths.outputs)) for place in cfg.runs], out)
     title = str(cfg.title or f"retinai: {', '.join(str(place) for place in cfg.runs)}")
     mistakes, mistakes_of = _mistakes(collected, int(cfg.photographs))
     page = dashboard_page(collected, title, mistakes, mistakes_of)
@@ -52,6 +52,14 @@ def _folder(cfg: DictConfig) -> Path:
         return check_new(check_folder(cfg.out, "out"), "out", _FILES, cfg.overwrite)
     check_folder(cfg.paths.outputs, "paths.outputs")
     return Path(cfg.paths.outputs) / "dashboards" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+def _place(word: str, outputs: str) -> str:
+    """Return the folder that a word means: itself, or that of the sweep of this name."""
+    from retinai.sweeps.report import sweep_of
+
+    sweep = None if Path(word).expanduser().is_dir() else sweep_of([word], outputs)
+    return str(Path(word).expanduser() if sweep is None else sweep)
 
 
 def _for_wandb(cfg: DictConfig, collected: Collected, title: str, out: Path) -> list[str]:

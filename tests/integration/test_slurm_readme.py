@@ -121,24 +121,24 @@ def test_from_git_clone_to_a_finished_sweep(login: LoginNode, tmp_path: Path) ->
     assert "hpg-turin gpu:l4:1" in login.run('sinfo -o "%P %G"')
     _fetch(login, tmp_path)
     sweep = _submit(login)
+    login.run(f"scancel {sweep.queue_id(3)}")  # one job fails; the others go on
     assert "sweep losses" in login.run(line_with("retinai runs", STEPS[5]))
-    sweep.wait(lambda: sweep.states() == ["finished"] * 4, seconds=800)
-    sweep.wait((sweep.folder / "report.html").exists)
+    sweep.wait(lambda: sweep.states()[:3] == ["finished"] * 3, seconds=600)
 
-    assert login.run(line_with("retinai runs", STEPS[5])).count("finished") >= 4
-    (sweep.folder / "report.html").unlink()
+    assert login.run(line_with("retinai runs", STEPS[5])).count("finished") >= 3
     login.run(line_with("retinai report", STEPS[5]))
-    assert (sweep.folder / "report.html").exists()
+    (sweep.folder / "report.html").unlink()
     assert "completed successfully" in login.run(line_with("tail -f", STEPS[5]).replace("tail -f", "tail"))
 
-    shutil.rmtree(sweep.run(2))
     assert "1 job was submitted" in login.run(line_with("python train.py", STEPS[6]))
-    sweep.wait(lambda: sweep.run(2).exists() and sweep.states() == ["finished"] * 4)
+    sweep.wait(lambda: sweep.states() == ["finished"] * 4 and (sweep.folder / "report.html").exists())
 
 
 @pytest.mark.slow
 def test_one_run_without_a_sweep(login: LoginNode, tmp_path: Path) -> None:
-    line = line_with("sbatch --account", PAGE).replace("sbatch ", f"sbatch --parsable --wait --output={tmp_path}/log ")
+    line = line_with("sbatch --account", PAGE).replace(
+        "sbatch ", f"sbatch --parsable --wait --output={tmp_path}/log ", 1
+    )
     job = login.run(f"{line} {HERE} logger=none").strip()
     record = json.loads((login.home / "outputs" / "slurm" / job / "run.json").read_text())
     assert record["status"] == "finished"

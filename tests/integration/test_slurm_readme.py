@@ -71,24 +71,8 @@ class LoginNode:
         return done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def login(slurm_like_hipergator: None, synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory) -> LoginNode:
-    """Step 1: a copy of the repository and an environment with it."""
-    blue = tmp_path_factory.mktemp("cluster") / "blue"
-    (blue / "GROUP" / "me").mkdir(parents=True)
-    (blue / "GROUP" / "aptos").symlink_to(synthetic_aptos)
-    node = LoginNode(blue)
-    cloning = line_with("cd /blue", STEPS[1]).replace("<this repository>", str(REPOSITORY))
-    assert str(node.clone) in node.run(f"{cloning} && pwd", folder=blue).splitlines()
-    node.activate(node.home / "envs" / "retinai")
-    assert "Successfully installed retinai" in node.run(line_with("pip install", STEPS[1]))
-    found = node.run("which retinai; cd / && python -c 'import retinai; print(retinai.__file__)'").split()
-    assert all(place.startswith(str(node.home / "envs")) for place in found), found
-    return node
-
-
 def _fetch(login: LoginNode, place: Path) -> None:
-    """Step 3: the weights of both backbones from a hub on this machine."""
+    """Step 3, of which the rest is done before the sweep: the weights of both backbones from a hub on this machine."""
     line, repositories = line_with("retinai fetch", STEPS[3]), {}
     for backbone in ("vit_small", "swin_tiny"):
         net = timm.create_model(yaml.safe_load((CONF / f"{backbone}.yaml").read_text())["architecture"])
@@ -100,6 +84,23 @@ def _fetch(login: LoginNode, place: Path) -> None:
         for backbone in ("vit_small", "swin_tiny"):
             words = f"HF_ENDPOINT={hub.address} HF_HUB_OFFLINE=0 {line.replace('vit_small', backbone)}"
             assert f"backbone={backbone} where HF_HOME is the same" in login.run(words)
+
+
+@pytest.fixture(scope="module")
+def login(slurm_like_hipergator: None, synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory) -> LoginNode:
+    """Steps 1 and 3: a copy of the repository, an environment with it, and the weights."""
+    blue = tmp_path_factory.mktemp("cluster") / "blue"
+    (blue / "GROUP" / "me").mkdir(parents=True)
+    (blue / "GROUP" / "aptos").symlink_to(synthetic_aptos)
+    node = LoginNode(blue)
+    cloning = line_with("cd /blue", STEPS[1]).replace("<this repository>", str(REPOSITORY))
+    assert str(node.clone) in node.run(f"{cloning} && pwd", folder=blue).splitlines()
+    node.activate(node.home / "envs" / "retinai")
+    assert "Successfully installed retinai" in node.run(line_with("pip install", STEPS[1]))
+    found = node.run("which retinai; cd / && python -c 'import retinai; print(retinai.__file__)'").split()
+    assert all(place.startswith(str(node.home / "envs")) for place in found), found
+    _fetch(node, blue.parent / "hub")
+    return node
 
 
 def _submit(login: LoginNode) -> WatchedSweep:
@@ -116,9 +117,8 @@ def _submit(login: LoginNode) -> WatchedSweep:
 
 
 @pytest.mark.slow  # minutes: an installation, six runs of large networks
-def test_from_git_clone_to_a_finished_sweep(login: LoginNode, tmp_path: Path) -> None:
+def test_from_git_clone_to_a_finished_sweep(login: LoginNode) -> None:
     assert "hpg-turin gpu:l4:1" in login.run('sinfo -o "%P %G"')
-    _fetch(login, tmp_path)
     sweep = _submit(login)
     login.run(f"scancel {sweep.queue_id(3)}")  # one job fails; the others go on
     assert "sweep losses" in login.run(line_with("retinai runs", STEPS[5]))

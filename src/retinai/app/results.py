@@ -14,6 +14,8 @@ from retinai.quality import Quality
 Action = Literal["refer", "unsure", "recheck", "review", "routine"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 EYES = ("right", "left")
+# What `refer_if` may name beside operating points.
+_WORDS = ("grade", "set", "outside")
 
 
 @dataclass(frozen=True)
@@ -37,31 +39,34 @@ class ReferralRule:
         grade: The decided grade is one that the guideline refers.
         set: A grade that the guideline refers cannot be ruled out: then it is unsure.
         threshold: The probability of all grades that the guideline refers together reaches this; None: not asked.
+        outside: The photograph lies outside what the network saw: then it is unsure, unless it is referred anyway.
     """
 
     grade: bool = True
     set: bool = True
     threshold: float | None = None
+    outside: bool = True
 
     @classmethod
     def of_words(cls, words: Sequence[str], calibration: Mapping[str, Any] | None) -> ReferralRule:
         """Return the rule of a configuration.
 
         Args:
-            words: `grade`, `set`, and names of operating points, of which the one with the lowest threshold counts.
+            words: `grade`, `set`, `outside`, and names of operating points, of which the one with the lowest threshold
+                counts.
             calibration: Of the model.
 
         Raises:
             UserError: If the model has no such operating point; names those that it has.
         """
         points = (calibration or {}).get("operating_points") or {}
-        named = [word for word in words if word not in ("grade", "set")]
+        named = [word for word in words if word not in _WORDS]
         unknown = [word for word in named if word not in points]
         if unknown:
-            known = ", ".join(["grade", "set", *points])
+            known = ", ".join([*_WORDS, *points])
             raise UserError(f"refer_if={unknown[0]}: the model has no such operating point (valid: {known})")
         thresholds = [float(points[word]["threshold"]) for word in named]
-        return cls("grade" in words, "set" in words, min(thresholds, default=None))
+        return cls("grade" in words, "set" in words, min(thresholds, default=None), "outside" in words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +151,23 @@ def decide_action(
     if rule.set and any(guideline.grades[name].refer for name in possible):
         return "unsure", (Reason("set", {"grades": list(possible)}),)
     return "routine", (Reason("below", {"grade": classes[-1]}),) if classes else ()
+
+
+def with_distance(
+    action: Action, reasons: tuple[Reason, ...], distance: float | None, rule: ReferralRule
+) -> tuple[Action, tuple[Reason, ...]]:
+    """Return what is to be done once it is known how far the photograph lies from those of the training.
+
+    Args:
+        action: What its grade asks for.
+        reasons: Why.
+        distance: Above 1 it lies outside; None where the model does not tell.
+        rule: Whether that counts.
+    """
+    if not rule.outside or distance is None or distance <= 1:
+        return action, reasons
+    told = Reason("outside", {"distance": f"{distance:.1f}"})
+    return ("unsure", (told, *reasons)) if action in ("routine", "unsure") else (action, (*reasons, told))
 
 
 def with_quality(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retinai.app.results import EyeResult, Reason, ReferralRule, decide_action, with_quality
+from retinai.app.results import EyeResult, Reason, ReferralRule, decide_action, with_distance, with_quality
+from retinai.prediction.outside import DISTANCE
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.table import set_column
 from retinai.quality.verdict import NO_RETINA
@@ -152,7 +153,9 @@ class Service:
         classes = tuple(task.class_names(task.read_csv_labels(table["prediction"].astype(str))[0]))
         probabilities = {name: float(row[f"p_{name}"]) for name in task.classes}
         possible = tuple(str(row[set_column(self.sets)]).split("|")) if self.sets else ()
+        distance = float(row[DISTANCE]) if DISTANCE in table else None
         action, reasons = decide_action(classes, possible, probabilities, self.guideline, self.rule)
+        action, reasons = with_distance(action, reasons, distance, self.rule)
         action, reasons = with_quality(action, reasons, upload.quality)
         if upload.eye and eye and upload.eye != eye:
             reasons = (Reason("other_eye", {"eye": upload.eye}), *reasons)

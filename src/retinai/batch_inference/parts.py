@@ -23,12 +23,14 @@ from retinai.data.photographs.images import MAX_BYTES, BadImageError, read_bytes
 from retinai.data.photographs.original import Original
 from retinai.errors import UserError
 from retinai.metrics.decisions import decide
+from retinai.prediction.outside import DISTANCE, OUTSIDE
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.reading import Reading, read_original
 from retinai.prediction.uncertainty import COLUMNS
 from retinai.runtime import ExportedModel
 
 _FETCHERS = 4  # files that are fetched at a time, while another is graded
+_NUMBERS = (DISTANCE, *COLUMNS)
 _STATISTICS = b"retinai"
 
 
@@ -129,7 +131,8 @@ def to_parquet(table: pd.DataFrame, grader: ExportedModel, statistics: Statistic
         "prediction": pa.array(predictions, kind),
         **{f"p_{c}": pa.array(table[f"p_{c}"], pa.float64(), from_pandas=True) for c in grader.task.classes},
         **{name: pa.array(table[name].tolist(), pa.string()) for name in table.columns if name.startswith("set_")},
-        **{name: pa.array(table[name], pa.float64(), from_pandas=True) for name in COLUMNS if name in table},
+        **{name: pa.array(table[name], pa.float64(), from_pandas=True) for name in _NUMBERS if name in table},
+        **({OUTSIDE: pa.array(table[OUTSIDE].tolist(), pa.string())} if OUTSIDE in table else {}),
         "error": pa.array(table["error"].tolist(), pa.string()),
     }
     arrow = pa.table(columns).replace_schema_metadata({_STATISTICS: json.dumps(asdict(statistics))})

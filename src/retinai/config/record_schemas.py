@@ -92,6 +92,28 @@ class CalibrationRecord(OpenRecord):
     sets: SetsRecord | None = None
 
 
+class OutsideRecord(Record):
+    """`KnownFeatures.to_dict()`."""
+
+    width: int = Field(ge=2, le=2**16)
+    features: Annotated[str, Field(max_length=2**26)]
+    variances: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, max_length=1000)
+    noise: float = Field(gt=0)
+    limit: float = Field(gt=0)
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    n: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    validated: list[Annotated[float, Field(ge=0)]] = Field(min_length=1, max_length=1000)
+
+
+class OutsideFacts(Record):
+    """What an exported folder says of the distance in its graph."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    n: int = Field(ge=1)
+    validation: int = Field(ge=1)
+
+
 class FieldRecord(OpenRecord):
     """`SampleField.to_dict()`; the class that it names checks its settings itself."""
 
@@ -198,6 +220,7 @@ class ManifestRecord(OpenRecord):
     int8_reduce_range: bool | None = None
     members: Annotated[list[MemberRecord], Field(min_length=2, max_length=64)] | None = None
     masks: MasksRecord | None = None
+    outside: OutsideFacts | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> ManifestRecord:

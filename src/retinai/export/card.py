@@ -28,6 +28,7 @@ def write_card(file: Path, facts: dict[str, Any]) -> None:
         _purpose(facts),
         *_weights(facts.get("weights")),
         *_masks(facts.get("masks")),
+        *_outside(facts.get("outside")),
         "## Compared with its checkpoint",
         _check(facts),
         "## Operating points",
@@ -81,6 +82,18 @@ def _masks(known: dict[str, Any] | None) -> list[str]:
         f"A second network, `{known['network']}`, draws {names} at {known['input_size']} pixels, in float32. They show "
         "what it takes for lesions; how often it is right, the evaluation of the checkpoint says. In Python: "
         "`ExportedModel(FOLDER).masks.read(FILE)`.",
+    ]
+
+
+def _outside(known: dict[str, Any] | None) -> list[str]:
+    """Return the section on photographs that are unlike those of the training; nothing where none is known."""
+    if known is None:
+        return []
+    return [
+        "## Outside what the network saw",
+        f"`distance` says how far a photograph lies from the {known['n']} of the training, by the features that it is "
+        f"graded from. Above 1 it lies outside: {known['false_alarms']:.0%} of photographs like those of validation do "
+        "by chance. What looks alike to the network is not told apart, so a small distance is no proof.",
     ]
 
 

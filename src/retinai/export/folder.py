@@ -15,6 +15,7 @@ from retinai.export.quantise import calibration_inputs
 from retinai.files import write_json
 from retinai.log import logger
 from retinai.output_folders import whole_folder
+from retinai.prediction.outside import DISTANCE, OUTSIDE
 from retinai.runtime.cpu import this_cpu
 from retinai.runtime.folder import FORMAT, MANIFEST, hash_file, manifest_digest
 
@@ -62,7 +63,8 @@ def write_folder(cfg: DictConfig, module: Classifier | EnsembleGrader, out: Path
     if cfg.precision == "int8":
         calibration = calibration_inputs(datamodule, module.photograph_fields(), int(cfg.int8_photographs))
     with whole_folder(out) as folder:
-        graph = make_graph(module)
+        # Arithmetic in 8 or 16 bits would blur a limit that was chosen in 32.
+        graph = make_graph(module, distance=cfg.precision == "fp32")
         network = write(graph, folder, calibration)
         facts = _facts(cfg, graph, datamodule, network)
         facts |= module.write_more_files(folder, datamodule, str(cfg.split), str(cfg.format))
@@ -140,6 +142,7 @@ def _facts(
             "cpu": this_cpu().to_dict(),
         },
         "checkpoint_sha256": digests[0],
+        **({OUTSIDE: module.outside.facts()} if DISTANCE in graph.outputs else {}),
         **({"members": _members(members, digests)} if len(members) > 1 else {}),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "retinai": __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,8 @@ from retinai.data.photographs.normalise import scale_and_shift
 from retinai.encoders.lora import merged
 from retinai.ensembles.module import EnsembleGrader
 from retinai.export.scaling import scaled
+from retinai.modules.outside import Distance
+from retinai.prediction.outside import DISTANCE
 from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY
 
 if TYPE_CHECKING:
@@ -41,10 +44,18 @@ class Graph(nn.Module):
         return {PHOTOGRAPH: pixels} | {n: torch.rand(batch, *s, generator=generator) for n, s in shapes.items()}
 
 
-def make_graph(module: Classifier | EnsembleGrader) -> Graph:
-    """Return the graph of a trained grader, in evaluation mode."""
-    graph = MeanOfNetworks(module) if isinstance(module, EnsembleGrader) else PixelsToProbabilities(module)
-    return graph.eval()
+def make_graph(module: Classifier | EnsembleGrader, distance: bool = False) -> Graph:
+    """Return the graph of a trained grader, in evaluation mode.
+
+    Args:
+        module: The grader.
+        distance: Give the distance from the training photographs too, where the checkpoint describes them.
+    """
+    if isinstance(module, EnsembleGrader):
+        return MeanOfNetworks(module).eval()
+    if distance and module.outside is not None:
+        return PixelsToProbabilitiesAndDistance(module).eval()
+    return PixelsToProbabilities(module).eval()
 
 
 class NormalisedPixels(nn.Module):
@@ -97,12 +108,41 @@ class PixelsToProbabilities(Graph):
             photograph: Prepared pixels, uint8, (B, S, S, 3).
             values: What the module reads beside them, float32 (B, ...), in the order of `fields`.
         """
+        seen, more, count = self.views(photograph, values)
+        return self.mean_of(self.module(seen, *more), count)
+
+    def views(self, photograph: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], int]:
+        """Return normalised photographs and their flips one after another, what is read beside them, and how many."""
         views = self.module.views(self.normalise(photograph))
         # One pass over all views: a pass for each would put the network into the graph as often.
         more = [torch.cat([value] * len(views)) if len(views) > 1 else value for value in values]
-        seen = views[0] if len(views) == 1 else torch.cat(views)
-        probabilities = self.module.criterion.probabilities(self.module(seen, *more)).float()
-        return probabilities.unflatten(0, (len(views), -1)).mean(dim=0) if len(views) > 1 else probabilities
+        return views[0] if len(views) == 1 else torch.cat(views), more, len(views)
+
+    def mean_of(self, logits: Tensor, count: int) -> Tensor:
+        """Return the mean probabilities over views, float32, (B, C)."""
+        probabilities = self.module.criterion.probabilities(logits).float()
+        return probabilities.unflatten(0, (count, -1)).mean(dim=0) if count > 1 else probabilities
+
+
+class PixelsToProbabilitiesAndDistance(PixelsToProbabilities):
+    """The same with a second output: how far the photograph lies from those of the training.
+
+    Args:
+        module: A trained classifier that describes its training photographs, in evaluation mode.
+    """
+
+    def __init__(self, module: Classifier) -> None:
+        super().__init__(module)
+        assert module.outside is not None
+        self.distance = Distance(module.outside)
+        self.outputs[DISTANCE] = (1,)
+
+    def forward(self, photograph: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Return class probabilities (B, C) and distances in units of the limit (B, 1), float32."""
+        seen, more, count = self.views(photograph, values)
+        features = self.module.network.pooled(seen)
+        own = features.unflatten(0, (count, -1))[0] if count > 1 else features
+        return self.mean_of(self.module.network.classify(features, *more), count), self.distance(own)
 
 
 class MeanOfNetworks(Graph):

@@ -25,9 +25,10 @@ from retinai.lesions.fields import FindingsField
 from retinai.lesions.pixel_metrics import MASK_NAMES
 from retinai.llava.text.prompts import PromptTemplates
 from retinai.modules.classifier import Classifier
+from retinai.modules.outside import DescribeTraining
 from retinai.modules.stages import Calibrate, Stage
 from retinai.prediction.predictions import Predictions
-from retinai.prediction.steps import PredictionStep, Probabilities
+from retinai.prediction.steps import PredictionStep
 from retinai.reports.parts import ReportPart
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class LesionGrader(Classifier):
 
     def prediction_steps(self) -> list[PredictionStep]:
         """Return the grade, and what the masks say."""
-        return [Probabilities(), MaskReading()]
+        return [self.probability_step(), MaskReading()]
 
     def write_more_files(self, folder: Path, datamodule: FundusDataModule, split: str, engine: str) -> dict[str, Any]:
         """Write the masks as a second network, always in float32."""
@@ -221,11 +222,11 @@ class LesionGrader(Classifier):
 
     def report_parts(self, predictions: Predictions) -> list[ReportPart]:
         """Return how far predicted masks are the drawn ones."""
-        return lesions_part(predictions, self.thresholds)
+        return [*super().report_parts(predictions), *lesions_part(predictions, self.thresholds)]
 
     def stages(self) -> Sequence[Stage]:
         """Calibrate the grade, choose the masks' thresholds, then test both."""
-        return (Calibrate(), ChooseThresholds(), TestMasks())
+        return (Calibrate(), ChooseThresholds(), DescribeTraining(), TestMasks())
 
     def describe_learning(self) -> Iterator[tuple[str, str]]:
         """Yield what a grader tells, and how masks are learned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,13 +13,20 @@ from retinai.data.loading.fields import SampleField
 from retinai.encoders.attention import AttentionSettings
 from retinai.encoders.encoder import build_encoder
 from retinai.encoders.tuning import EncoderTuning, Tuning, TuningReport, TuningSettings
-from retinai.errors import ConfigError, DataError, UserError
+from retinai.errors import CheckpointError, ConfigError, DataError, UserError
 from retinai.losses.divergence import symmetric_kl
 from retinai.modules.branches import check_same_branches
 from retinai.modules.consistency import ConsistencySettings, background, draw_angles, rotate
 from retinai.modules.grading import GradingModule
 from retinai.modules.image_classifier import ImageClassifier
+from retinai.modules.outside import DescribeTraining, ProbabilitiesAndDistance
+from retinai.modules.stages import Stage
 from retinai.modules.training_terms import build_terms, watching
+from retinai.prediction.outside import DISTANCE, OUTSIDE, KnownFeatures
+from retinai.prediction.predictions import Predictions
+from retinai.prediction.steps import PredictionStep, Probabilities
+from retinai.reports.outside import outside_part
+from retinai.reports.parts import ReportPart
 
 if TYPE_CHECKING:
     from retinai.data.datamodule import FundusDataModule
@@ -47,6 +54,8 @@ class Classifier(GradingModule):
     """
 
     network_class: ClassVar[type[ImageClassifier]] = ImageClassifier
+    # Whether what it pools first are the features of the photograph itself.
+    features_of_one: ClassVar[bool] = True
     distributions: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli", "number")
 
     def __init__(
@@ -66,6 +75,7 @@ class Classifier(GradingModule):
     ) -> None:
         super().__init__(name=name, **options)
         self.test_time_flips = bool(test_time_flips)
+        self.outside: KnownFeatures | None = None  # of `DescribeTraining`; set when a checkpoint is loaded
         self.consistency: ConsistencySettings = settings_from(consistency or {}, ConsistencySettings)
         self.terms = build_terms(terms)
         compared = [*self.terms, *([f"consistency={self.consistency.name}"] if self.consistency.on else [])]
@@ -221,6 +231,51 @@ class Classifier(GradingModule):
         return first, self.criterion.class_logits(second)
 
     # Prediction.
+
+    def stages(self) -> Sequence[Stage]:
+        """Calibrate, describe the training photographs, and test."""
+        stages = list(super().stages())
+        if not self.features_of_one:
+            return stages
+        return [stage for one in stages for stage in ([DescribeTraining(), one] if one.name == "test" else [one])]
+
+    def probability_step(self) -> PredictionStep:
+        """Return what gives probabilities, with the distance from the training where that was described."""
+        return Probabilities() if self.outside is None else ProbabilitiesAndDistance(self.outside)
+
+    def prediction_steps(self) -> list[PredictionStep]:
+        """Return probabilities and distance."""
+        return [self.probability_step()]
+
+    def photograph_steps(self) -> list[PredictionStep]:
+        """Return the same for loose files."""
+        return [self.probability_step()]
+
+    def report_parts(self, predictions: Predictions) -> list[ReportPart]:
+        """Return how many photographs lie outside what the network saw, where that was described."""
+        if self.outside is None or DISTANCE not in predictions.columns:
+            return []
+        return [outside_part(predictions, self.outside)]
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a checkpoint tells, with what the training photographs are like."""
+        return {**super().metadata(), OUTSIDE: None if self.outside is None else self.outside.to_dict()}
+
+    def take_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Take over what the training photographs are like.
+
+        Raises:
+            CheckpointError: If that is damaged.
+        """
+        super().take_metadata(metadata)
+        found = metadata.get(OUTSIDE)
+        try:
+            self.outside = None if found is None else KnownFeatures.from_dict(found)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint's description of its training photographs cannot be used ({error}); train again, or "
+                "use the file as it was written"
+            ) from error
 
     def predict_probabilities(self, images: Tensor, *more: Tensor) -> Tensor:
         """Return class probabilities, shape (B, C), averaged over flips where that is asked for.

@@ -14,11 +14,12 @@ from retinai.data.loading.fields import FieldSample, SampleField
 from retinai.data.parallel import choose_loader_workers
 from retinai.data.photographs.images import BadImageError
 from retinai.data.photographs.preprocessing import Preprocessing
+from retinai.prediction.outside import DISTANCE
 from retinai.prediction.photographs import Photographs
 from retinai.prediction.predictor import Predictor
 from retinai.prediction.reading import read_one
 from retinai.prediction.steps import PROBABILITY
-from retinai.prediction.table import prediction_table
+from retinai.prediction.table import add_distance, prediction_table
 
 if TYPE_CHECKING:
     from retinai.data.photographs.cache import PreparedCache
@@ -110,6 +111,9 @@ def predict_files(
     )
     for name, values in results.columns().items():
         column = pd.Series(list(values), index=rows).reindex(range(len(files)))
+        if name == DISTANCE:
+            add_distance(table, column.to_numpy(dtype=np.float64))
+            continue
         table.insert(list(table.columns).index("error"), name, column.to_numpy())
     return table
 

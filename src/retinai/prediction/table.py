@@ -13,9 +13,11 @@ from retinai.metrics.decisions import decide
 from retinai.prediction.calibration.label_thresholds import labels_from
 from retinai.prediction.calibration.sets import prediction_sets
 from retinai.prediction.calibration.temperature import calibrated_probabilities
+from retinai.prediction.outside import DISTANCE, OUTSIDE
 from retinai.prediction.photographs import Photographs
 from retinai.tasks.task import Task
 
+_FAR = "outside what the network saw in its training"
 _NO_NUMBERS = "the network gave probabilities that are no finite numbers"
 
 
@@ -65,6 +67,19 @@ def prediction_table(
     # Names as objects: Arrow, in which pandas keeps texts, holds none that are not UTF-8.
     ids, paths = (pd.Series(texts, dtype=object) for texts in (photographs.ids, photographs.paths))
     return pd.DataFrame({"id": ids, "path": paths, "prediction": predicted, **columns, **sets, "error": list(reasons)})
+
+
+def add_distance(table: pd.DataFrame, distances: NDArray[np.float64]) -> None:
+    """Add `distance` and `outside` before `error`.
+
+    Args:
+        table: Of `prediction_table`, N rows.
+        distances: From the training photographs in units of the limit, shape (N,); NaN where there is none. Where it
+            is above 1, `outside` says so; elsewhere it is missing.
+    """
+    place = list(table.columns).index("error")
+    table.insert(place, DISTANCE, distances)
+    table.insert(place + 1, OUTSIDE, pd.Series([_FAR if one > 1 else None for one in distances], dtype=object))
 
 
 def set_column(fitted: Mapping[str, Any]) -> str:

@@ -12,9 +12,10 @@ import pandas as pd
 
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
+from retinai.prediction.outside import DISTANCE
 from retinai.prediction.photographs import Photographs, find_photographs, name_photographs
 from retinai.prediction.reading import Reading
-from retinai.prediction.table import prediction_table
+from retinai.prediction.table import add_distance, prediction_table
 from retinai.prediction.uncertainty import COLUMNS, disagreement
 from retinai.runtime.cpu import CpuWarning, cpu_notes
 from retinai.runtime.engines import open_engine
@@ -112,8 +113,9 @@ class ExportedModel:
 
         Returns:
             One row per photograph in the order given: `id`, `path`, `prediction` (a grade, or label names joined by
-            `|`), `p_<class>` per class, of several networks `entropy` and `mutual_information` (in nats), `error`
-            (empty, or why it could not be graded; the rest is then missing).
+            `|`), `p_<class>` per class, `distance` and `outside` where the folder measures it (above 1 a photograph
+            lies outside what the network saw), of several networks `entropy` and `mutual_information` (in nats),
+            `error` (empty, or why it could not be graded; the rest is then missing).
 
         Raises:
             UserError: If nothing is found, or an option makes no sense.
@@ -167,18 +169,23 @@ class ExportedModel:
         """
         count = len(photographs.paths)
         probabilities = np.full((count, self.task.num_classes), np.nan)
+        far = None if self.folder.outside is None else np.full(count, np.nan)
         unsure = {name: np.full(count, np.nan) for name in COLUMNS} if self.folder.members > 1 else {}
         reasons = [""] * count
         for batch in _batches(readings, batch_size, reasons):
             rows = [reading.index for reading in batch]
             found = self._run(self._inputs(batch))
             probabilities[rows] = found[PROBABILITY]
+            if far is not None:
+                far[rows] = found[DISTANCE][:, 0]
             told = disagreement(found[MEMBERS], self.task.distribution) if unsure else {}
             for name, values in told.items():
                 unsure[name][rows] = values
         table = prediction_table(
             self.task, self.decision_rule, photographs, probabilities, reasons, self.calibration, thresholds
         )
+        if far is not None:
+            add_distance(table, far)
         for name, values in unsure.items():
             table.insert(list(table.columns).index("error"), name, values)
         return table

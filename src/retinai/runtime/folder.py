@@ -15,6 +15,7 @@ from retinai.data.loading.fields import SampleField
 from retinai.data.photographs.preprocessing import Preprocessing
 from retinai.errors import UserError
 from retinai.files import told
+from retinai.prediction.outside import DISTANCE, OUTSIDE
 from retinai.runtime.cpu import Cpu
 from retinai.tasks.task import Task
 
@@ -81,6 +82,8 @@ class ModelFolder:
         reduced: Whether its int8 weights keep to 7 bits.
         members: How many networks answer as one; 1 for a single one.
         masks: Of a second network that draws masks; None in folders without one.
+        outside: What is known of the distance in its graph: `false_alarms` (the promised share of photographs beyond
+            the limit), `n` training and `validation` photographs; None in folders without one.
         facts: Everything in `model.json`, as plain values.
     """
 
@@ -97,6 +100,7 @@ class ModelFolder:
     reduced: bool
     members: int
     masks: MaskFacts | None
+    outside: dict[str, Any] | None
     facts: dict[str, Any]
 
     @property
@@ -111,6 +115,8 @@ class ModelFolder:
         """Name, type and shape of each output that the network has to have."""
         classes = self.task.num_classes
         found = {PROBABILITY: {"type": "float32", "shape": ["batch", classes]}}
+        if self.outside is not None:
+            found[DISTANCE] = {"type": "float32", "shape": ["batch", 1]}
         if self.members > 1:
             found[MEMBERS] = {"type": "float32", "shape": ["batch", self.members, classes]}
         return found
@@ -197,6 +203,7 @@ def _interpret(path: Path, facts: Mapping[str, Any]) -> ModelFolder:
         reduced=facts.get("int8_reduce_range") is True,
         members=len(facts.get("members") or [None]),
         masks=_masks(facts),
+        outside=facts.get(OUTSIDE),
         facts=dict(facts),
     )
     folder.task.check_decision_rule(folder.decision_rule)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retinai.errors import UserError
+from retinai.prediction.outside import DISTANCE
 from retinai.runtime.engines import Engine
 from retinai.runtime.folder import MEMBERS, PHOTOGRAPH, PROBABILITY, ModelFolder
 
@@ -37,6 +38,8 @@ def check_graph(engine: Engine, folder: ModelFolder) -> None:
     faults = (folder.task.probability_fault(one) for one in (given[PROBABILITY], *members.swapaxes(0, 1)))
     if fault := next(filter(None, faults), None):
         raise _misfit(folder, fault)
+    if DISTANCE in given and not (np.isfinite(given[DISTANCE]).all() and (given[DISTANCE] >= 0).all()):
+        raise _misfit(folder, "a distance that it gives is no number from 0")
 
 
 def _made_up(folder: ModelFolder) -> dict[str, np.ndarray]:

@@ -32,6 +32,8 @@ class TwoEyes(Classifier):
     # A missing eye is left out of the encoder, which no graph of fixed steps does.
     is_tensor_graph: ClassVar[bool] = False
 
+    features_of_one: ClassVar[bool] = False
+
     def __init__(self, *, name: str = "two_eyes", **options: Any) -> None:
         super().__init__(name=name, **options)
 

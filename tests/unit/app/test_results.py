@@ -8,7 +8,16 @@ import pytest
 import yaml
 
 from retinai.app.guideline import Guideline
-from retinai.app.results import ACTIONS, EyeResult, Reason, ReferralRule, decide_action, most_urgent, with_quality
+from retinai.app.results import (
+    ACTIONS,
+    EyeResult,
+    Reason,
+    ReferralRule,
+    decide_action,
+    most_urgent,
+    with_distance,
+    with_quality,
+)
 from retinai.app.texts import LANGUAGES, Texts, choose_language, load_texts
 from retinai.config.paths import conf_dir
 from retinai.errors import UserError
@@ -81,7 +90,9 @@ def test_the_worse_eye_decides() -> None:
 
 def test_operating_points_are_those_of_the_model() -> None:
     calibration = {"operating_points": {"sensitivity_90": {"threshold": 0.3}, "youden": {"threshold": 0.5}}}
-    assert ReferralRule.of_words(["grade", "sensitivity_90", "youden"], calibration) == ReferralRule(True, False, 0.3)
+    assert ReferralRule.of_words(["grade", "sensitivity_90", "youden"], calibration) == ReferralRule(
+        True, False, 0.3, outside=False
+    )
     for words, known in ((["sensitivity_99"], calibration), (["youden"], None)):
         with pytest.raises(UserError, match="no such operating point"):
             ReferralRule.of_words(words, known)
@@ -121,3 +132,22 @@ def test_texts_are_filled_in_and_unknown_classes_keep_their_names() -> None:
 )  # fmt: skip
 def test_the_language_of_the_browser(header: str, language: str) -> None:
     assert choose_language(header, "en") == language
+
+
+@pytest.mark.parametrize(
+    ("action", "distance", "rule", "then", "keys"),
+    [
+        ("routine", 1.0, ReferralRule(), "routine", ["below"]),
+        ("routine", None, ReferralRule(), "routine", ["below"]),
+        ("routine", 1.4, ReferralRule(), "unsure", ["outside", "below"]),
+        ("unsure", 1.4, ReferralRule(), "unsure", ["outside", "below"]),
+        ("refer", 1.4, ReferralRule(), "refer", ["below", "outside"]),
+        ("review", 1.4, ReferralRule(), "review", ["below", "outside"]),
+        ("routine", 1.4, ReferralRule(outside=False), "routine", ["below"]),
+    ],
+)
+def test_what_lies_outside_the_training_is_unsure_unless_it_is_referred(
+    action: Any, distance: float | None, rule: ReferralRule, then: str, keys: list[str]
+) -> None:
+    found, reasons = with_distance(action, (Reason("below"),), distance, rule)
+    assert (found, [reason.key for reason in reasons]) == (then, keys)

@@ -28,6 +28,7 @@ from retinai.ensembles.opening import checkpoint_paths, joined_split
 from retinai.errors import UserError
 from retinai.modules.grading import GradingModule
 from retinai.prediction.calibration.fitting import fit_points
+from retinai.prediction.outside import DISTANCE, choose_limit
 from retinai.prediction.predictions import Predictions, concatenate
 from retinai.prediction.splits import predict_split
 from retinai.run.checkpoint_data import known_split_of, open_data
@@ -71,6 +72,10 @@ def calibrate_ensemble(module: GradingModule, cfg: DictConfig) -> list[str]:
             return [f"{_NONE}: the photographs of the training cannot be used ({error})"]
     if pooled is None:
         return [f"{_NONE}: no photograph of the training was held out from one of the checkpoints"]
+    if DISTANCE in pooled.columns and len(module.members) > 1:
+        known = [member.outside for member in module.members]
+        far = np.asarray(pooled.columns[DISTANCE])
+        module.outside = choose_limit(far, known[0].false_alarms, max(one.n for one in known))
     about = {"networks": len(module.members), "asked": asked, "answers": module.passes.answers}
     module.calibration, notes = fit_points(pooled, about)
     if module.calibration is None:
@@ -165,4 +170,8 @@ def _mean_of_each(parts: list[Predictions]) -> tuple[Predictions, list[int]]:
     firsts = [found[0] for found in rows.values()]
     means = np.stack([pooled.probabilities[found].mean(axis=0) for found in rows.values()])
     counts = [len(found) for found in rows.values()]
-    return replace(pooled.take(firsts), probabilities=means, decided=None), [min(counts), max(counts)]
+    columns = {}
+    if all(DISTANCE in part.columns for part in parts):
+        far = np.concatenate([np.asarray(part.columns[DISTANCE]) for part in parts])
+        columns = {DISTANCE: [float(far[found].mean()) for found in rows.values()]}
+    return replace(pooled.take(firsts), probabilities=means, decided=None, columns=columns), [min(counts), max(counts)]

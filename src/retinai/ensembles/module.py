@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,17 @@ import torch
 from torch import nn
 
 from retinai.data.loading.fields import SampleField
-from retinai.ensembles.passes import Passes
+from retinai.ensembles.passes import Passes, dropout_layers
 from retinai.ensembles.report import uncertainty_part
+from retinai.modules.classifier import Classifier
 from retinai.modules.grading import GradingModule
+from retinai.modules.outside import Distance, first_features
 from retinai.prediction.calibration.temperature import calibrated_probabilities
+from retinai.prediction.outside import DISTANCE, Limit
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PROBABILITY, PredictionStep
 from retinai.prediction.uncertainty import disagreement
+from retinai.reports.outside import outside_part
 from retinai.reports.parts import ReportPart
 
 
@@ -54,6 +59,7 @@ class EnsembleGrader(GradingModule):
             seed=seed, optimizer={}, scheduler={}, name="ensemble",
         )  # fmt: skip
         self.passes = Passes()
+        self.outside: Limit | None = None  # of `calibrate_ensemble`; of a single member its own
 
     @classmethod
     def of(cls, members: Sequence[GradingModule], passes: Passes | None = None) -> EnsembleGrader:
@@ -78,6 +84,9 @@ class EnsembleGrader(GradingModule):
         if len(members) == 1:
             ensemble.model_name, ensemble.split = first.model_name, first.split
             ensemble.data_config = dict(first.data_config or {})
+            if ensemble.measures_distance:
+                known = first.outside
+                ensemble.outside = Limit(1.0, known.false_alarms, known.n, known.validated)
         ensemble.largest_batch = min((m.largest_batch for m in members if m.largest_batch is not None), default=None)
         return ensemble.eval()
 
@@ -98,6 +107,16 @@ class EnsembleGrader(GradingModule):
             return names[0]
         return " + ".join(f"{name} x {names.count(name)}" for name in dict.fromkeys(names))
 
+    @property
+    def measures_distance(self) -> bool:
+        """Whether every member describes its training photographs, by features that nothing is dropped from."""
+        return all(
+            isinstance(member, Classifier)
+            and member.outside is not None
+            and not (self.passes.dropout_samples and dropout_layers(member.network.encoder))
+            for member in self.members
+        )
+
     def fields(self) -> list[SampleField]:
         """Return what any member reads beside photographs, each field once."""
         return _once(field for member in self.members for field in member.fields())
@@ -112,7 +131,10 @@ class EnsembleGrader(GradingModule):
 
     def report_parts(self, predictions: Predictions) -> list[ReportPart]:
         """Return how well the members' doubt tells right decisions from wrong ones."""
-        return [uncertainty_part(predictions)]
+        certainty = uncertainty_part(predictions)
+        if self.outside is None or DISTANCE not in predictions.columns:
+            return [certainty]
+        return [certainty, outside_part(predictions, self.outside)]
 
     def photograph_steps(self) -> list[PredictionStep]:
         """Return the same for loose files."""
@@ -120,16 +142,25 @@ class EnsembleGrader(GradingModule):
 
 
 class MeanOfMembers(PredictionStep):
-    """`probability` (B, C), the mean of the members' answers; `entropy` and `mutual_information` (B,), in nats."""
+    """`probability` (B, C), the mean of the members' answers; `entropy` and `mutual_information` (B,), in nats.
+
+    `distance` (B,), the mean of the members' in units of their common limit, where one was chosen.
+    """
 
     name = "members"
 
     def run(self, module: EnsembleGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Run every member on the batch."""
-        each = np.stack([one for member in module.members for one in _answers(member, module.passes, batch)], axis=1)
+        answers, far = list[np.ndarray](), list[torch.Tensor]()
+        for member in module.members:
+            with first_features(member.network) if module.outside else nullcontext([]) as seen:
+                answers += _answers(member, module.passes, batch)
+            far += [Distance(member.outside).to(one.device)(one)[:, 0].cpu() for one in seen]
+        each = np.stack(answers, axis=1)
         unsure = disagreement(each, module.task.distribution)
         results = {PROBABILITY: each.mean(axis=1), **unsure}
-        return {name: torch.from_numpy(values) for name, values in results.items()}
+        found = {name: torch.from_numpy(values) for name, values in results.items()}
+        return {**found, **({DISTANCE: torch.stack(far).mean(dim=0) / module.outside.limit} if module.outside else {})}
 
 
 def _answers(member: GradingModule, passes: Passes, batch: Mapping[str, Any]) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from retinai.errors import UserError
 from retinai.modules.classifier import Classifier
 from retinai.modules.grading import GradingModule
+from retinai.modules.outside import pooling_by
 
 FLIPS = 4
 _LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -175,8 +176,5 @@ def features_once(network: Any) -> Iterator[Callable[[], None]]:
     def again() -> None:
         calls[0] = 0
 
-    network.pooled = pooled
-    try:
+    with pooling_by(network, pooled):
         yield again
-    finally:
-        del network.pooled

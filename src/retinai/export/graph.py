@@ -52,7 +52,7 @@ def make_graph(module: Classifier | EnsembleGrader, distance: bool = False) -> G
         distance: Give the distance from the training photographs too, where the checkpoint describes them.
     """
     if isinstance(module, EnsembleGrader):
-        return MeanOfNetworks(module).eval()
+        return MeanOfNetworks(module, distance).eval()
     if distance and module.outside is not None:
         return PixelsToProbabilitiesAndDistance(module).eval()
     return PixelsToProbabilities(module).eval()
@@ -150,30 +150,42 @@ class MeanOfNetworks(Graph):
 
     Args:
         module: The ensemble, in evaluation mode.
+        distance: Give the mean of their distances from the training photographs too, where a limit was chosen.
     """
 
     networks: Any
 
-    def __init__(self, module: EnsembleGrader) -> None:
+    def __init__(self, module: EnsembleGrader, distance: bool = False) -> None:
         super().__init__()
         self.module = module
         members: list[Any] = module.members
-        self.networks = nn.ModuleList(PixelsToProbabilities(member) for member in members)
+        self.limit = module.outside.limit if distance and module.outside is not None else None
+        kind = PixelsToProbabilities if self.limit is None else PixelsToProbabilitiesAndDistance
+        self.networks = nn.ModuleList(kind(member) for member in members)
         self.fields = module.photograph_fields()
         classes = module.task.num_classes
         self.outputs = {PROBABILITY: (classes,), MEMBERS: (len(module.members), classes)}
+        if self.limit is not None:
+            self.outputs[DISTANCE] = (1,)
 
-    def forward(self, photograph: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, photograph: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         """Return probabilities, float32: their mean (B, C), and those of each of M members (B, M, C).
+
+        Then the distance in units of the limit, (B, 1), where that is given.
 
         Args:
             photograph: Prepared pixels, uint8, (B, S, S, 3).
             values: What any member reads beside them, float32 (B, ...), in the order of `fields`.
         """
         given = {field.name: value for field, value in zip(self.fields, values, strict=True)}
-        each = []
+        each, far = [], []
         for network, member in zip(self.networks, self.module.members, strict=True):
             own = [given[field.name] for field in network.fields]
-            each.append(scaled(network(photograph, *own), member.calibration))
+            found = network(photograph, *own)
+            probabilities, *distance = found if isinstance(found, tuple) else (found,)
+            each.append(scaled(probabilities, member.calibration))
+            far += distance
         members = torch.stack(each, dim=1)
-        return members.mean(dim=1), members
+        if self.limit is None:
+            return members.mean(dim=1), members
+        return members.mean(dim=1), members, torch.stack(far).mean(dim=0) / self.limit

@@ -16,7 +16,7 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,27 @@ COMPONENTS = 32
 # Fewer training photographs would describe themselves.
 MINIMUM = 20
 _KEPT = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """From where on a distance lies outside.
+
+    Args:
+        limit: Distance that a share of `false_alarms` of validation photographs exceeds, > 0.
+        false_alarms: That share, promised for photographs like those of validation.
+        n: Training photographs.
+        validated: Distances of validation photographs in units of the limit, rising, at most 1000 of them.
+    """
+
+    limit: float
+    false_alarms: float
+    n: int
+    validated: NDArray[np.float64]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what an exported folder says of it."""
+        return {"false_alarms": self.false_alarms, "n": self.n, "validation": len(self.validated)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +103,7 @@ class KnownFeatures:
 
     def facts(self) -> dict[str, Any]:
         """Return what an exported folder says of it, whose graph holds the rest."""
-        return {"false_alarms": self.false_alarms, "n": self.n, "validation": len(self.validated)}
+        return Limit(self.limit, self.false_alarms, self.n, self.validated).facts()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KnownFeatures:
@@ -123,7 +144,7 @@ def fit_outside(
     """
     from sklearn.decomposition import PCA
 
-    needed = math.ceil(1 / false_alarms) - 1
+    needed = needed_for(false_alarms)
     if len(trained) < MINIMUM or len(validated) < needed:
         return None, [
             f"no limit of what lies outside the training: that takes {MINIMUM} training and {needed} validation "
@@ -138,9 +159,27 @@ def fit_outside(
         found.mean_.astype(np.float32), found.components_.astype(np.float32), variances.astype(np.float32), noise, 1.0,
         false_alarms, len(trained), np.empty(0),
     )  # fmt: skip
-    distances = np.sort(known.distances(validated))
-    limit = float(distances[math.ceil((len(distances) + 1) * (1 - false_alarms) - 1e-12) - 1])
-    kept = distances[np.linspace(0, len(distances) - 1, min(_KEPT, len(distances))).round().astype(int)]
-    return KnownFeatures(
-        known.mean, known.components, known.variances, noise, limit, false_alarms, len(trained), kept / limit
-    ), []
+    chosen = choose_limit(known.distances(validated), false_alarms, len(trained))
+    assert chosen is not None  # there are as many as it needs
+    return replace(known, limit=chosen.limit, validated=chosen.validated), []
+
+
+def needed_for(false_alarms: float) -> int:
+    """Return how many photographs a limit takes."""
+    return math.ceil(1 / false_alarms) - 1
+
+
+def choose_limit(distances: NDArray[np.float64], false_alarms: float, n: int) -> Limit | None:
+    """Choose the limit on photographs that were not trained on; None where there are too few.
+
+    Args:
+        distances: Theirs, shape (n,).
+        false_alarms: Share of such photographs that may lie beyond, in (0, 1).
+        n: Training photographs.
+    """
+    if len(distances) < needed_for(false_alarms):
+        return None
+    rising = np.sort(distances)
+    limit = float(rising[math.ceil((len(rising) + 1) * (1 - false_alarms) - 1e-12) - 1])
+    kept = rising[np.linspace(0, len(rising) - 1, min(_KEPT, len(rising))).round().astype(int)]
+    return Limit(limit, false_alarms, n, kept / limit)

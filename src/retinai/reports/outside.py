@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from retinai.metrics.bootstrap import bootstrap_weights, interval
 from retinai.metrics.ranking import ranking_areas
-from retinai.prediction.outside import DISTANCE, OUTSIDE, KnownFeatures
+from retinai.prediction.outside import DISTANCE, OUTSIDE, KnownFeatures, Limit
 from retinai.prediction.predictions import Predictions
 from retinai.reports.parts import ReportPart
 from retinai.reports.sections import ReportSection
 from retinai.reports.wording import with_interval
 
 
-def outside_part(predictions: Predictions, known: KnownFeatures, resamples: int = 1000) -> ReportPart:
+def outside_part(predictions: Predictions, known: KnownFeatures | Limit, resamples: int = 1000) -> ReportPart:
     """Return how many photographs lie outside, and how well distance tells them from those of validation.
 
     Args:
         predictions: With the column `distance`.
-        known: Of the checkpoint.
+        known: Of the checkpoint, or of several together.
         resamples: Bootstrap resamples of patients.
     """
     distances = np.asarray(predictions.columns[DISTANCE], dtype=np.float64)
@@ -54,7 +54,9 @@ def outside_part(predictions: Predictions, known: KnownFeatures, resamples: int 
     return ReportPart(OUTSIDE, metrics, [section], [f"outside: {line}"])
 
 
-def _apart(distances: NDArray[np.float64], known: KnownFeatures, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+def _apart(
+    distances: NDArray[np.float64], known: KnownFeatures | Limit, weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Return the AUROC of distance for these photographs against those of validation, both resampled, shape (R,)."""
     others = bootstrap_weights([str(number) for number in range(len(known.validated))], len(weights) - 1, 1)
     positive = np.repeat([True, False], [len(distances), len(others[0])])

@@ -58,6 +58,8 @@ def _evaluate(cfg: DictConfig, folder: Path | None) -> None:
 
     module, datamodule, notes = _of_prompts(cfg) if cfg.ckpt is None else _of_checkpoint(cfg)
     thresholds = _thresholds(cfg, module)
+    if cfg.label_shift:
+        _check_label_shift(cfg, module)
     if cfg.level == "patient":
         check_pooling(str(cfg.pooling), module.task)
     check_part(module, datamodule, str(cfg.split))
@@ -120,6 +122,24 @@ def _thresholds(cfg: DictConfig, module: GradingModule) -> Any:
     if cfg.thresholds == "half":
         return None
     return stored_thresholds(module.calibration, module.task.classes, module.decision_rule)
+
+
+def _check_label_shift(cfg: DictConfig, module: GradingModule) -> None:
+    """Refuse networks whose probabilities do not stand for the class shares of their training."""
+    from retinai.ensembles.opening import members_of
+    from retinai.reports.label_shift import check_label_shift
+
+    if cfg.ckpt is None:
+        raise UserError("label_shift=true compares with the training, and text prompts have none; leave it out")
+    check_label_shift(module.task, module.class_counts)
+    for member in members_of(module):
+        sampler = (member.data_config or {}).get("sampler") or {}
+        weighted = (sampler if isinstance(sampler, str) else sampler.get("name")) == "weighted"
+        if weighted or member.criterion.balances_classes:
+            raise UserError(
+                "label_shift=true needs a training that weighed no class more than another, and this one had "
+                f"{'sampler=weighted' if weighted else 'a loss that balances classes'}; leave it out"
+            )
 
 
 def _check_folder(cfg: DictConfig) -> Path:
@@ -206,11 +226,14 @@ def _parts(
     qualities: Sequence[Quality | None] | None,
 ) -> list[ReportPart]:
     """Return what is told beside metrics of the task; nothing of photographs without labels."""
+    from retinai.reports.label_shift import label_shift_part
     from retinai.reports.quality import quality_part
 
     if predictions.targets is None:
         return []
     parts = list(module.report_parts(predictions))
+    if cfg.label_shift:
+        parts.append(label_shift_part(predictions.calibrated(module.calibration), module.class_counts))
     if cfg.level == "patient":
         parts.append(_patients(folder, cfg, predictions.calibrated(module.calibration)))
     return parts if qualities is None else [*parts, quality_part(predictions, qualities)]

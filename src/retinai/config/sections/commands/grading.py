@@ -34,6 +34,7 @@ class Evaluate(Command):
     grading: Literal["score", "generate"] | None = UNSET
     thresholds: Literal["half", "validation"] = UNSET
     level: Literal["photograph", "patient"] = UNSET
+    label_shift: bool = UNSET
     views: Literal["flips", "one"] | None = UNSET
     dropout_samples: DropoutSamples = UNSET
     dropout_seed: Seed = UNSET

@@ -151,3 +151,26 @@ def test_without_the_photographs_of_the_training_a_note_says_so(
     assert "set_90" not in pd.read_csv(tmp_path / "out.csv") and "no sets" not in capsys.readouterr().err
     assert command(*grade, f"ckpt={members[0]}", "data=aptos", f"data.root={synthetic_aptos}") == 2
     assert "leave it out" in capsys.readouterr().err
+
+
+def test_the_distance_of_several_is_the_mean_of_theirs_in_units_of_their_own_limit(
+    members: list[Path], folder: Path, synthetic_idrid: Path, command: Command, tmp_path: Path
+) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for path in sorted((synthetic_idrid / "B. Disease Grading").rglob("*.jpg"))[:6]:
+        shutil.copy(path, photographs)
+    words = [f"images={photographs}", "num_workers=0", f"paths.cache={tmp_path / 'cache'}"]
+    tables = []
+    for name, chosen in (
+        ("a", [f"ckpt={members[0]}", "accelerator=cpu"]),
+        ("b", [f"ckpt={members[1]}", "accelerator=cpu"]),
+        ("both", [listed(members), "accelerator=cpu"]),
+        ("folder", [f"model={folder}"]),
+    ):
+        assert command("predict", *chosen, *words, f"out={tmp_path / name}.csv") == 0
+        tables.append(pd.read_csv(tmp_path / f"{name}.csv")["distance"].to_numpy())
+    out_of_fold = held_out(command, members, tmp_path)["distance"].sort_values().to_numpy()
+    limit = out_of_fold[int(np.ceil((len(out_of_fold) + 1) * 0.95)) - 1]
+    np.testing.assert_allclose(tables[2], (tables[0] + tables[1]) / 2 / limit, rtol=1e-4)
+    np.testing.assert_allclose(tables[3], tables[2], rtol=1e-3)

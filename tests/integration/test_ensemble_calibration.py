@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import recall_score
 
+from retinai.data.photographs.normalise import normalise
 from retinai.modules.checkpoint import store_calibration, store_metadata
+from retinai.modules.load import load_module
+from retinai.prediction.outside import OUTSIDE, fit_outside
+from retinai.prediction.reading import read_one
 from retinai.runtime import ExportedModel
 
 Command = Callable[..., int]
@@ -20,13 +25,22 @@ TEMPERATURES = (2.5, 0.6)
 
 
 @pytest.fixture(scope="module")
-def members(tiny_runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The checkpoints of two folds, each with a temperature of its own."""
+def members(tiny_runs: list[Path], synthetic_aptos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The checkpoints of two folds, each with a temperature of its own, and what photographs look like to it."""
     place, found = tmp_path_factory.mktemp("members"), []
+    paths = sorted((synthetic_aptos / "train_images").glob("*.png"))
     for run, temperature in zip(tiny_runs, TEMPERATURES, strict=True):
-        file = place / f"{run.name}.ckpt"
-        shutil.copy(run / "checkpoints" / "best.ckpt", file)
+        file = Path(shutil.copy(run / "checkpoints" / "best.ckpt", place / f"{run.name}.ckpt"))
+        module = load_module(file).eval()
+        pixels = [read_one(module.preprocessing, [], (0, str(path))).pixels for path in paths]
+        with torch.no_grad():
+            features = module.network.pooled(
+                torch.from_numpy(normalise(np.stack(pixels), module.preprocessing))
+            ).numpy()
         store_calibration(file, {"temperature": temperature, "scaling": "softmax", "n": 30, "operating_points": {}})
+        known, _ = fit_outside(features[:40], features[40:])
+        assert known is not None
+        store_metadata(file, OUTSIDE, known.to_dict())
         found.append(file)
     return found
 
@@ -112,8 +126,6 @@ def test_networks_of_one_split_are_all_asked_about_its_validation_part(
     tiny_runs: list[Path], members: list[Path], synthetic_idrid: Path, command: Command, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    import torch
-
     twins = [members[0], tmp_path / "twin.ckpt"]
     shutil.copy(members[1], twins[1])
     store_metadata(twins[1], "split", torch.load(members[0], weights_only=True)["retinai"]["split"])
@@ -130,8 +142,6 @@ def test_networks_of_one_split_are_all_asked_about_its_validation_part(
 def test_without_the_photographs_of_the_training_a_note_says_so(
     members: list[Path], synthetic_aptos: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import torch
-
     moved = [tmp_path / path.name for path in members]
     for old, new in zip(members, moved, strict=True):
         shutil.copy(old, new)

@@ -73,7 +73,7 @@ def calibrate_ensemble(module: GradingModule, cfg: DictConfig) -> list[str]:
     if pooled is None:
         return [f"{_NONE}: no photograph of the training was held out from one of the checkpoints"]
     if DISTANCE in pooled.columns and len(module.members) > 1:
-        known = [member.outside for member in module.members]
+        known = module.described
         far = np.asarray(pooled.columns[DISTANCE])
         module.outside = choose_limit(far, known[0].false_alarms, max(one.n for one in known))
     about = {"networks": len(module.members), "asked": asked, "answers": module.passes.answers}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from retinai.modules.classifier import Classifier
 from retinai.modules.grading import GradingModule
 from retinai.modules.outside import Distance, first_features
 from retinai.prediction.calibration.temperature import calibrated_probabilities
-from retinai.prediction.outside import DISTANCE, Limit
+from retinai.prediction.outside import DISTANCE, KnownFeatures, Limit
 from retinai.prediction.predictions import Predictions
 from retinai.prediction.steps import PROBABILITY, PredictionStep
 from retinai.prediction.uncertainty import disagreement
@@ -84,8 +83,7 @@ class EnsembleGrader(GradingModule):
         if len(members) == 1:
             ensemble.model_name, ensemble.split = first.model_name, first.split
             ensemble.data_config = dict(first.data_config or {})
-            if ensemble.measures_distance:
-                known = first.outside
+            for known in ensemble.described:
                 ensemble.outside = Limit(1.0, known.false_alarms, known.n, known.validated)
         ensemble.largest_batch = min((m.largest_batch for m in members if m.largest_batch is not None), default=None)
         return ensemble.eval()
@@ -108,14 +106,16 @@ class EnsembleGrader(GradingModule):
         return " + ".join(f"{name} x {names.count(name)}" for name in dict.fromkeys(names))
 
     @property
-    def measures_distance(self) -> bool:
-        """Whether every member describes its training photographs, by features that nothing is dropped from."""
-        return all(
-            isinstance(member, Classifier)
+    def described(self) -> list[KnownFeatures]:
+        """What each member's features of its training are like; empty unless all know, and nothing is dropped there."""
+        found = [
+            member.outside
+            for member in self.members
+            if isinstance(member, Classifier)
             and member.outside is not None
             and not (self.passes.dropout_samples and dropout_layers(member.network.encoder))
-            for member in self.members
-        )
+        ]
+        return found if len(found) == len(self.members) else []
 
     def fields(self) -> list[SampleField]:
         """Return what any member reads beside photographs, each field once."""
@@ -152,10 +152,15 @@ class MeanOfMembers(PredictionStep):
     def run(self, module: EnsembleGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Run every member on the batch."""
         answers, far = list[np.ndarray](), list[torch.Tensor]()
-        for member in module.members:
-            with first_features(member.network) if module.outside else nullcontext([]) as seen:
+        plain: list[KnownFeatures | None] = [None] * len(module.members)
+        described = module.described if module.outside else plain
+        for member, known in zip(module.members, described, strict=True):
+            if known is None:
                 answers += _answers(member, module.passes, batch)
-            far += [Distance(member.outside).to(one.device)(one)[:, 0].cpu() for one in seen]
+                continue
+            with first_features(member.network) as seen:
+                answers += _answers(member, module.passes, batch)
+            far.append(Distance(known).to(seen[0].device)(seen[0])[:, 0].cpu())
         each = np.stack(answers, axis=1)
         unsure = disagreement(each, module.task.distribution)
         results = {PROBABILITY: each.mean(axis=1), **unsure}

@@ -152,8 +152,7 @@ class MeanOfMembers(PredictionStep):
     def run(self, module: EnsembleGrader, batch: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """Run every member on the batch."""
         answers, far = list[np.ndarray](), list[torch.Tensor]()
-        plain: list[KnownFeatures | None] = [None] * len(module.members)
-        described = module.described if module.outside else plain
+        described: Sequence[KnownFeatures | None] = module.described if module.outside else [None] * len(module.members)
         for member, known in zip(module.members, described, strict=True):
             if known is None:
                 answers += _answers(member, module.passes, batch)

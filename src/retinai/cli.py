@@ -26,7 +26,7 @@ COMMANDS: dict[str, str] = {
     "predict": "grade a folder of photographs into a CSV file",
     "embed": "write the embeddings of photographs by a frozen encoder to a file",
     "probe": "measure what embeddings know: linear and nearest-neighbour probes, compared",
-    "fetch": "get the published weights of a backbone",
+    "fetch": "get what a backbone needs from a network: weights, tokenizer, processor",
     "export": "write a checkpoint as a folder that grades without PyTorch",
     "app": "serve a page for the clinic on an exported folder, and REST beside it",
     "worklist": "grade a folder of photographs into a page, the most urgent first",

@@ -34,7 +34,11 @@ _EXAMPLES: dict[str, list[str]] = {
         "retinai probe embeddings=green.npz data=idrid data.root=/data/idrid target=any_dr run_dir=probe",
         "retinai probe embeddings=green.npz,lite0.npz data=idrid target=all shots=1,5,10,25,100 run_dir=probe",
     ],
-    "fetch": ["retinai fetch backbone=retfound_green out=weights", "HF_TOKEN=... retinai fetch backbone=retfound"],
+    "fetch": [
+        "retinai fetch backbone=retfound_green out=weights",
+        "HF_TOKEN=... retinai fetch backbone=retfound",
+        "retinai fetch backbone=llava_1_5_7b out=HF_HOME",
+    ],
     "export": [
         "retinai export ckpt=RUN/checkpoints/best.ckpt out=folder",
         "retinai export ckpt=RUN/checkpoints/best.ckpt format=openvino precision=int8 out=folder",

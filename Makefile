@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Three files of tests at a time: on two cores, some wait for SLURM, a browser or a disk. A file keeps its fixtures.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding benchmark-many clean
+.PHONY: train test lint docs benchmark benchmark-student benchmark-llava benchmark-decoding benchmark-many benchmark-page clean
 
 train: .venv/.installed
 	$(BIN)/python train.py
@@ -37,6 +37,10 @@ benchmark-decoding: .venv/.installed-dev
 # Many small photographs on Ray beside the plain command, into docs/many_photographs.md
 benchmark-many: .venv/.installed-dev
 	$(BIN)/python benchmarks/many_photographs.py docs=true
+
+# The clinic's page with twenty people at once, into docs/clinic.md
+benchmark-page: .venv/.installed-dev
+	$(BIN)/python benchmarks/page_load.py docs=true
 
 benchmark-llava: .venv/.installed-dev
 	$(BIN)/python benchmarks/llava.py

@@ -211,8 +211,8 @@ def describe(
         f"{os.cpu_count()} cores ({this_cpu().name}, load {os.getloadavg()[1]:.1f}): the page starts in "
         f"{statistics.median(starts):.1f} s (median of {len(starts)}) and takes {resting:.0f} MB at rest with its "
         f"readers. {people} people at once have their photographs graded at {rates[1] / rates[0]:.2f} times the rate "
-        f"of one, and with {crowd.megabytes / alone.megabytes:.2f} times the memory. Every answer was that of the model "
-        "alone about the same photograph.",
+        f"of one, and with {crowd.megabytes / alone.megabytes:.2f} times the memory. Every answer was that of the "
+        "model alone about the same photograph.",
         "",
         f"| | one person | {people} people at once |",
         "|---|---:|---:|",

@@ -72,5 +72,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         engine.execute(figure)
         figure.set_layout_engine("none")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        # `savefig` would draw the figure a second time before it draws what it writes.
+        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
     return Path(path)

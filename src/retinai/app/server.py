@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from retinai.app.quick_gradio import without_stub_files
 from retinai.app.security import Guard, Password
 from retinai.app.service import Service
 from retinai.errors import UserError
@@ -29,7 +30,8 @@ def make_server_app(service: Service, host: str, language: str, password: Passwo
     Raises:
         MissingExtraError: If Gradio is not installed.
     """
-    import gradio as gr
+    with without_stub_files():
+        import gradio as gr
 
     from retinai.app.page import Page
     from retinai.app.rendering import stylesheet

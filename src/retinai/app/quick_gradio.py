@@ -17,10 +17,10 @@ def without_stub_files() -> Iterator[None]:
     """
     where = inspect.getfile
 
-    def of_others(what: Any) -> str:
-        if isinstance(what, type) and what.__module__.partition(".")[0] == "gradio":
-            raise OSError(f"{what.__name__} is not looked for")
-        return where(what)
+    def of_others(object: Any) -> str:
+        if isinstance(object, type) and object.__module__.partition(".")[0] == "gradio":
+            raise OSError(f"{object.__name__} is not looked for")
+        return where(object)
 
     inspect.getfile = of_others
     try:
